@@ -1,0 +1,65 @@
+package crony
+
+import "time"
+
+// Agent is a host's part of the fleet, as it registered. The record lives as long as the agent's lease: no record, no agent.
+type Agent struct {
+	ID       string            `json:"id"` // in its certificate; survives restarts and renaming
+	Name     string            `json:"name"`
+	Hostname string            `json:"hostname"`
+	Version  string            `json:"version"`
+	OS       string            `json:"os"`   // GOOS
+	Arch     string            `json:"arch"` // GOARCH
+	Labels   map[string]string `json:"labels,omitempty"`
+	Weight   int               `json:"weight"` // of 1 or more: its share of the jobs
+	Since    time.Time         `json:"since"`  // when it connected
+	Server   string            `json:"server"` // the server that holds its stream
+}
+
+// Assignment says that an agent has a job. Its epoch is the store's revision at which it was written: it grows with every
+// change of the job or of its place, anywhere, so that of two agents that both believe they have a job, the store can tell
+// which is right.
+type Assignment struct {
+	Job        string    `json:"job"`
+	Agent      string    `json:"agent"`
+	Generation int64     `json:"generation"`
+	Epoch      int64     `json:"epoch"` // not stored: the revision of the record itself
+	Since      time.Time `json:"since"`
+	Reason     string    `json:"reason"` // why this agent, in plain words
+}
+
+// Claim is the last occurrence of a job that was decided: nobody may start an occurrence at or before it.
+type Claim struct {
+	At    time.Time `json:"at"`
+	Run   RunID     `json:"run,omitempty"`   // "" if no occurrence was claimed yet
+	Agent string    `json:"agent,omitempty"` // who claimed it
+	Epoch int64     `json:"epoch,omitempty"`
+}
+
+// Definition is a job as it stands in the store.
+type Definition struct {
+	Job        Job       `json:"job"`
+	UID        string    `json:"uid"`        // made with the job; a job made again under the same name has another
+	Generation int64     `json:"generation"` // from 1; one more with each change
+	CreatedAt  time.Time `json:"created_at"`
+	UpdatedAt  time.Time `json:"updated_at"`
+	UpdatedBy  string    `json:"updated_by,omitempty"`
+}
+
+// StartRequest is a person's order to run a job now.
+type StartRequest struct {
+	Run   RunID     `json:"run"` // the id that the run will have
+	Job   string    `json:"job"`
+	Agent string    `json:"agent"` // who is to run it
+	By    string    `json:"by"`
+	At    time.Time `json:"at"`
+}
+
+// JobStatus is a job with what is known of it now.
+type JobStatus struct {
+	Definition
+	Assignment *Assignment `json:"assignment,omitempty"` // nil: no agent has it
+	Waiting    string      `json:"waiting,omitempty"`    // why no agent has it, if none does
+	NextAt     time.Time   `json:"next_at,omitzero"`     // its next occurrence, unless it is paused or has none
+	LastRun    *Run        `json:"last_run,omitempty"`
+}

@@ -1,0 +1,199 @@
+package crony
+
+import (
+	"cmp"
+	"slices"
+	"time"
+)
+
+// RunState is where a run stands.
+type RunState string
+
+// The states. A run that is not [RunState.Ended] goes on.
+const (
+	Claimed   RunState = "claimed"   // its occurrence is claimed; nothing has started
+	Running   RunState = "running"   // an attempt is under way
+	Succeeded RunState = "succeeded" // exit code 0
+	Failed    RunState = "failed"    // another exit code, a signal, or it could not be started
+	TimedOut  RunState = "timed_out" // ended by its timeout
+	Killed    RunState = "killed"    // ended by a person, or by its agent stopping
+	Lost      RunState = "lost"      // its agent can't say how it ended
+	Skipped   RunState = "skipped"   // never started, on purpose
+)
+
+// Allowed lists the run states.
+func (RunState) Allowed() []string {
+	return []string{"claimed", "running", "succeeded", "failed", "timed_out", "killed", "lost", "skipped"}
+}
+
+// Ended says whether nothing more is expected of a run in this state. A lost run has ended, and may yet be corrected.
+func (s RunState) Ended() bool { return s != Claimed && s != Running }
+
+// Trigger says why a run exists.
+type Trigger string
+
+// The triggers.
+const (
+	BySchedule Trigger = "schedule"
+	ByHand     Trigger = "manual"
+)
+
+// Run is what an occurrence or a person's request became: the fold of its facts.
+type Run struct {
+	ID          RunID     `json:"id"`
+	Job         string    `json:"job"`
+	JobUID      string    `json:"job_uid"` // a job deleted and made again under its name has another
+	Generation  int64     `json:"generation"`
+	Group       string    `json:"group"`
+	Agent       string    `json:"agent"` // its id
+	Trigger     Trigger   `json:"trigger"`
+	By          string    `json:"by,omitempty"` // who triggered it, if a person did
+	ScheduledAt time.Time `json:"scheduled_at"`
+	Epoch       int64     `json:"epoch"`
+	State       RunState  `json:"state"`
+	Reason      string    `json:"reason,omitempty"` // why it ended so, in plain words
+	StartedAt   time.Time `json:"started_at,omitzero"`
+	EndedAt     time.Time `json:"ended_at,omitzero"`
+	Attempts    []Attempt `json:"attempts,omitempty"`
+}
+
+// Attempt is one try of a run.
+type Attempt struct {
+	Number      int       `json:"number"` // from 1
+	PID         int       `json:"pid,omitempty"`
+	StartedAt   time.Time `json:"started_at"`
+	EndedAt     time.Time `json:"ended_at,omitzero"`
+	ExitCode    *int      `json:"exit_code,omitempty"` // absent if it has none: still running, killed, not started, unknown
+	Signal      string    `json:"signal,omitempty"`    // SIGKILL, if a signal ended it
+	CPUSeconds  float64   `json:"cpu_seconds,omitempty"`
+	MaxRSS      int64     `json:"max_rss_bytes,omitempty"`
+	StdoutBytes int64     `json:"stdout_bytes"` // written by the process; kept is at most the job's limit
+	StderrBytes int64     `json:"stderr_bytes"`
+}
+
+// ExitCode returns the exit code of the run's last attempt, and whether it has one.
+func (r *Run) ExitCode() (int, bool) {
+	if n := len(r.Attempts); n > 0 && r.Attempts[n-1].ExitCode != nil {
+		return *r.Attempts[n-1].ExitCode, true
+	}
+	return 0, false
+}
+
+// Fact is one thing that happened to a run. Facts never change; the pair of Run and Seq identifies one, and the same fact
+// may be stored twice without effect. Exactly one of the pointers is set.
+type Fact struct {
+	Run RunID     `json:"run"`
+	Seq int       `json:"seq"` // from 1 by the run's agent; [VerdictSeq] by a server
+	At  time.Time `json:"at"`
+
+	Claimed *ClaimedFact `json:"claimed,omitempty"`
+	Started *StartedFact `json:"started,omitempty"`
+	Exited  *ExitedFact  `json:"exited,omitempty"`
+	Ended   *EndedFact   `json:"ended,omitempty"`
+}
+
+// VerdictSeq is the sequence number of the fact with which a server ends a run that its agent will say no more of. A fact
+// of the agent's own, even a later one, outweighs it.
+const VerdictSeq = 1 << 30
+
+// ClaimedFact is a run's first fact: what it is a run of.
+type ClaimedFact struct {
+	Job         string    `json:"job"`
+	JobUID      string    `json:"job_uid"`
+	Generation  int64     `json:"generation"`
+	Group       string    `json:"group"`
+	Agent       string    `json:"agent"`
+	Trigger     Trigger   `json:"trigger"`
+	By          string    `json:"by,omitempty"`
+	ScheduledAt time.Time `json:"scheduled_at"`
+	Epoch       int64     `json:"epoch"`
+}
+
+// StartedFact says that an attempt's process exists.
+type StartedFact struct {
+	Attempt int `json:"attempt"`
+	PID     int `json:"pid,omitempty"`
+}
+
+// ExitedFact says how an attempt's process ended.
+type ExitedFact struct {
+	Attempt     int     `json:"attempt"`
+	ExitCode    *int    `json:"exit_code,omitempty"`
+	Signal      string  `json:"signal,omitempty"`
+	CPUSeconds  float64 `json:"cpu_seconds,omitempty"`
+	MaxRSS      int64   `json:"max_rss_bytes,omitempty"`
+	StdoutBytes int64   `json:"stdout_bytes"`
+	StderrBytes int64   `json:"stderr_bytes"`
+}
+
+// EndedFact says how the run ended.
+type EndedFact struct {
+	State  RunState `json:"state"`
+	Reason string   `json:"reason,omitempty"`
+}
+
+// Fold makes a run of its facts, in whatever order and however often they are given. It reports false if the first fact is
+// missing, for then nothing says what the run is a run of.
+func Fold(facts []Fact) (Run, bool) {
+	facts = slices.Clone(facts)
+	slices.SortStableFunc(facts, func(a, b Fact) int { return cmp.Compare(a.Seq, b.Seq) })
+	facts = slices.CompactFunc(facts, func(a, b Fact) bool { return a.Seq == b.Seq })
+	var r Run
+	for i := range facts {
+		r.apply(&facts[i])
+	}
+	return r, r.Job != ""
+}
+
+func (r *Run) apply(f *Fact) {
+	switch {
+	case f.Claimed != nil:
+		c := f.Claimed
+		r.ID, r.Job, r.JobUID, r.Generation, r.Group = f.Run, c.Job, c.JobUID, c.Generation, c.Group
+		r.Agent, r.Trigger, r.By, r.ScheduledAt, r.Epoch = c.Agent, c.Trigger, c.By, c.ScheduledAt, c.Epoch
+		r.State = Claimed
+	case f.Started != nil:
+		r.Attempts = append(r.Attempts, Attempt{Number: f.Started.Attempt, PID: f.Started.PID, StartedAt: f.At})
+		r.State = Running
+		if r.StartedAt.IsZero() {
+			r.StartedAt = f.At
+		}
+	case f.Exited != nil:
+		r.exited(f)
+	case f.Ended != nil && !(f.Seq == VerdictSeq && r.State.Ended()):
+		r.State, r.Reason, r.EndedAt = f.Ended.State, f.Ended.Reason, f.At
+	}
+}
+
+func (r *Run) exited(f *Fact) {
+	for i := range r.Attempts {
+		if a := &r.Attempts[i]; a.Number == f.Exited.Attempt {
+			x := f.Exited
+			a.EndedAt, a.ExitCode, a.Signal, a.CPUSeconds = f.At, x.ExitCode, x.Signal, x.CPUSeconds
+			a.MaxRSS, a.StdoutBytes, a.StderrBytes = x.MaxRSS, x.StdoutBytes, x.StderrBytes
+		}
+	}
+}
+
+// Stream names one of an attempt's two outputs.
+type Stream string
+
+// The streams.
+const (
+	Stdout Stream = "stdout"
+	Stderr Stream = "stderr"
+)
+
+// Chunk is a piece of a run's output. A piece may arrive twice, or overlap another that holds the same bytes: Run, Attempt,
+// Stream and Offset say where its bytes stand, and the same place always holds the same bytes.
+type Chunk struct {
+	Run     RunID     `json:"run"`
+	Attempt int       `json:"attempt"`
+	Stream  Stream    `json:"stream"`
+	Offset  int64     `json:"offset"` // of Data's first byte in all that the process wrote to the stream
+	At      time.Time `json:"at"`     // when it was read
+	Data    []byte    `json:"data"`
+}
+
+// End returns the offset after the chunk's last byte.
+func (c *Chunk) End() int64 { return c.Offset + int64(len(c.Data)) }

@@ -1,0 +1,127 @@
+package crony
+
+import (
+	"context"
+	"iter"
+)
+
+// Jobs is where jobs are defined. Every method is safe for concurrent use; every error is an [Error] or wraps one when a
+// person can do something about it. After a write returns, a read through the same store sees it.
+type Jobs interface {
+	// ApplyJobs defines all of jobs or, if any can't be, none. Applying what stands already changes nothing. With dryRun it
+	// only says what it would do. The jobs must have passed [Manifest.Validate].
+	ApplyJobs(ctx context.Context, jobs []Job, dryRun bool) ([]Applied, error)
+	// Job returns one job; NotFound if there is none.
+	Job(ctx context.Context, name string) (JobStatus, error)
+	// ListJobs returns jobs in the order of their names.
+	ListJobs(ctx context.Context, q JobQuery) (JobPage, error)
+	// PauseJob stops, or with paused false resumes, the job's schedule; NotFound if there is no such job. Occurrences of the
+	// time in between are not made up for.
+	PauseJob(ctx context.Context, name string, paused bool) (JobStatus, error)
+	// DeleteJob removes the definition and takes it from its agent; its runs stay. NotFound if there is none.
+	DeleteJob(ctx context.Context, name string) error
+	// StartJob asks the job's agent for a run now and returns the id that the run will have, once the order is stored.
+	// NotFound without the job, Unavailable if no agent has it, Conflict while an earlier order is not taken yet.
+	StartJob(ctx context.Context, name string) (RunID, error)
+}
+
+// Runs is what is known of runs. Every method is safe for concurrent use.
+type Runs interface {
+	// Run returns one run; NotFound if there is none.
+	Run(ctx context.Context, id RunID) (Run, error)
+	// ListRuns returns runs, the newest first.
+	ListRuns(ctx context.Context, q RunQuery) (RunPage, error)
+	// Output yields what is kept of the run's output: attempt by attempt, each stream in the order of its offsets, without
+	// overlaps; a gap shows by the offsets. With follow it goes on as output arrives, in the order of arrival, until the run
+	// has ended or ctx is done. The last pair holds the error if there was one; NotFound without the run.
+	Output(ctx context.Context, id RunID, follow bool) iter.Seq2[Chunk, error]
+}
+
+// Agents is the fleet as the servers see it now.
+type Agents interface {
+	// ListAgents returns the agents that are connected, in the order of their names.
+	ListAgents(ctx context.Context) ([]AgentStatus, error)
+}
+
+// Applied says what applying a job did, or would do.
+type Applied struct {
+	Name       string `json:"name"`
+	Action     Action `json:"action"`
+	Generation int64  `json:"generation"` // after it
+}
+
+// Action is what happened to a definition.
+type Action string
+
+// The actions.
+const (
+	Created   Action = "created"
+	Updated   Action = "updated"
+	Unchanged Action = "unchanged"
+)
+
+// JobQuery selects jobs. The zero query selects all.
+type JobQuery struct {
+	Search string // part of the name or the title, in any case
+	Group  string
+	Limit  int    // at most this many; [DefaultLimit] if 0
+	Cursor string // JobPage.Next of the page before
+}
+
+// JobPage is a page of jobs.
+type JobPage struct {
+	Items []JobStatus `json:"items"`
+	Next  string      `json:"next,omitempty"` // "" on the last page
+}
+
+// RunQuery selects runs. The zero query selects all.
+type RunQuery struct {
+	Job    string
+	Agent  string // its id
+	State  RunState
+	Limit  int    // at most this many; [DefaultLimit] if 0
+	Cursor string // RunPage.Next of the page before
+}
+
+// RunPage is a page of runs.
+type RunPage struct {
+	Items []Run  `json:"items"`
+	Next  string `json:"next,omitempty"` // "" on the last page
+}
+
+// The number of items on a page.
+const (
+	DefaultLimit = 100
+	MaxLimit     = 1000
+)
+
+// PageLimit returns the number of items that a query's limit asks for: the default for 0, Invalid outside 1 to [MaxLimit].
+func PageLimit(limit int) (int, error) {
+	switch {
+	case limit == 0:
+		return DefaultLimit, nil
+	case limit < 0 || limit > MaxLimit:
+		return 0, Errorf(Invalid, "limit %d is out of range", limit).WithHint("1 to %d", MaxLimit)
+	}
+	return limit, nil
+}
+
+// AgentStatus is an agent with what is known of it now.
+type AgentStatus struct {
+	Agent
+	Jobs    int `json:"jobs"`    // assigned to it
+	Running int `json:"running"` // runs of it that go on
+}
+
+type actorKey struct{}
+
+// WithActor returns a context whose changes are made in the name of actor.
+func WithActor(ctx context.Context, actor string) context.Context {
+	return context.WithValue(ctx, actorKey{}, actor)
+}
+
+// ActorFrom returns the actor of ctx; "" if there is none.
+func ActorFrom(ctx context.Context) string {
+	actor, _ := ctx.Value(actorKey{}).(string)
+	return actor
+}
