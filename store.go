@@ -8,9 +8,9 @@ import (
 // Jobs is where jobs are defined. Every method is safe for concurrent use; every error is an [Error] or wraps one when a
 // person can do something about it. After a write returns, a read through the same store sees it.
 type Jobs interface {
-	// ApplyJobs defines all of jobs or, if any can't be, none. Applying what stands already changes nothing. With dryRun it
-	// only says what it would do. The jobs must have passed [Manifest.Validate].
-	ApplyJobs(ctx context.Context, jobs []Job, dryRun bool) ([]Applied, error)
+	// ApplyJobs defines all of jobs or, if any can't be, none. Applying what stands already changes nothing. The jobs must
+	// have no faults (see [Job.Faults]). Conflict if a precondition of opts does not hold.
+	ApplyJobs(ctx context.Context, jobs []Job, opts ApplyOptions) ([]Applied, error)
 	// Job returns one job; NotFound if there is none.
 	Job(ctx context.Context, name string) (JobStatus, error)
 	// ListJobs returns jobs in the order of their names.
@@ -41,6 +41,13 @@ type Runs interface {
 type Agents interface {
 	// ListAgents returns the agents that are connected, in the order of their names.
 	ListAgents(ctx context.Context) ([]AgentStatus, error)
+}
+
+// ApplyOptions says how jobs are applied.
+type ApplyOptions struct {
+	DryRun bool // only say what would be done
+	// IfGeneration, if set, is the generation that the job must have now; 0: there must be no such job. For a single job.
+	IfGeneration *int64
 }
 
 // Applied says what applying a job did, or would do.

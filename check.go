@@ -1,0 +1,227 @@
+package crony
+
+import (
+	"errors"
+	"fmt"
+	"path"
+	"regexp"
+	"strings"
+	"time"
+
+	"crony/internal/schedule"
+)
+
+const maxNameLength = 63
+
+var (
+	nameForm = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]*$`)
+	envForm  = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+)
+
+// Bounds on what a definition may hold: it is kept in memory on every server and on its agent.
+const (
+	maxText   = 4 << 10   // of a title, note, owner or label
+	maxScript = 256 << 10 // of a command, script, argv, env or stdin
+	maxEach   = 256       // schedule entries, labels
+)
+
+// job checks one job; at is "" or the path of the job with a dot.
+func (c *checker) job(at string, j *Job) {
+	c.name(at+"name", j.Name)
+	if j.Group != "" {
+		c.name(at+"group", j.Group)
+	}
+	for _, t := range []struct{ key, text string }{{"title", j.Title}, {"owner", j.Owner}, {"note", j.Note}} {
+		c.length(at+t.key, t.text, maxText)
+	}
+	if len(j.Labels) > maxEach {
+		c.fault(at+"labels", "", "%d labels; at most %d", len(j.Labels), maxEach)
+	}
+	for key, value := range j.Labels {
+		if !nameForm.MatchString(strings.ToLower(key)) {
+			c.fault(at+"labels."+key, "letters, digits and . _ -", "%q cannot be a label's name", key)
+		}
+		c.length(at+"labels."+key, value, maxText)
+	}
+	c.schedules(at, j)
+	c.work(at, j)
+	c.jobLater(at, j)
+}
+
+func (c *checker) name(path, name string) {
+	switch {
+	case name == "":
+		c.fault(path, "", "must be given")
+	case len(name) > maxNameLength:
+		c.fault(path, "", "has %d characters; at most %d", len(name), maxNameLength)
+	case !nameForm.MatchString(name):
+		c.fault(path, "small letters, digits and . _ -, with a letter or digit first", "%q cannot be a name", name)
+	}
+}
+
+func (c *checker) length(path, text string, most int) {
+	if len(text) > most {
+		c.fault(path, "", "has %d bytes; at most %d", len(text), most)
+	}
+	if strings.ContainsRune(text, 0) {
+		c.fault(path, "", "holds a zero byte")
+	}
+}
+
+func (c *checker) schedules(at string, j *Job) {
+	if len(j.Schedules) > maxEach {
+		c.fault(at+"schedules", "", "%d entries; at most %d", len(j.Schedules), maxEach)
+		return
+	}
+	if j.Schedule != "" {
+		c.entry(at, "schedule", ScheduleEntry{Cron: j.Schedule})
+	}
+	for i, e := range j.Schedules {
+		c.entry(at, fmt.Sprintf("schedules[%d]", i), e)
+	}
+	if len(j.Entries()) > 1 {
+		c.later(at+"schedules", true)
+	}
+}
+
+func (c *checker) entry(at, key string, e ScheduleEntry) {
+	p := at + key
+	if key != "schedule" {
+		c.later(p+".at", len(e.At) > 0)
+		c.later(p+".timezone", e.Timezone != "")
+		c.later(p+".jitter", e.Jitter != 0)
+		c.later(p+".starts_at", !e.StartsAt.IsZero())
+		c.later(p+".ends_at", !e.EndsAt.IsZero())
+	}
+	given := 0
+	for _, is := range []bool{e.Cron != "", e.Every != 0, len(e.At) > 0} {
+		if is {
+			given++
+		}
+	}
+	if given != 1 {
+		c.fault(p, "give one of cron, every and at", "%d of cron, every and at are given", given)
+		return
+	}
+	if len(e.At) > 0 {
+		return
+	}
+	if _, err := e.Parse(); err != nil {
+		var bad *schedule.Error
+		errors.As(err, &bad)
+		if key != "schedule" {
+			p += map[bool]string{true: ".cron", false: ".every"}[e.Cron != ""]
+		}
+		c.fault(p, bad.Hint, "%s", bad.Message)
+	}
+}
+
+// Parse makes the schedule that the entry names.
+func (e *ScheduleEntry) Parse() (*schedule.Schedule, error) {
+	if e.Every != 0 {
+		return schedule.Every(e.Every.Std())
+	}
+	return schedule.Parse(e.Cron, time.UTC)
+}
+
+// Plan returns the job's schedule, nil if it has none: such a job runs only when told to. The job must have no faults.
+func (j *Job) Plan() *schedule.Schedule {
+	for _, e := range j.Entries() {
+		if s, err := e.Parse(); err == nil {
+			return s
+		}
+	}
+	return nil
+}
+
+func (c *checker) work(at string, j *Job) {
+	given := 0
+	for _, is := range []bool{j.Shell != nil, j.HTTP != nil, j.GRPC != nil} {
+		if is {
+			given++
+		}
+	}
+	if given != 1 {
+		c.fault(strings.TrimSuffix(at, "."), "give one of shell, http and grpc", "%d of shell, http and grpc are given", given)
+	}
+	if j.Shell != nil {
+		c.shell(at+"shell.", j.Shell)
+	}
+}
+
+func (c *checker) shell(at string, s *Shell) {
+	given := 0
+	for _, is := range []bool{s.Command != "", s.Script != "", len(s.Argv) > 0} {
+		if is {
+			given++
+		}
+	}
+	if given != 1 {
+		c.fault(strings.TrimSuffix(at, "."), "give one of command, script and argv", "%d of command, script and argv are given", given)
+	}
+	if len(s.Argv) > 0 && s.Interpreter != "" {
+		c.fault(at+"interpreter", "leave it out, or use command or script", "argv is run without an interpreter")
+	}
+	if len(s.Argv) > 0 && s.Argv[0] == "" {
+		c.fault(at+"argv[0]", "", "must name a program")
+	}
+	if s.Interpreter != "" && !path.IsAbs(s.Interpreter) {
+		c.fault(at+"interpreter", "as /bin/bash", "%q is not an absolute path", s.Interpreter)
+	}
+	if s.Cwd != "" && !path.IsAbs(s.Cwd) {
+		c.fault(at+"cwd", "as /opt/report", "%q is not an absolute path", s.Cwd)
+	}
+	c.length(at+"command", s.Command, maxScript)
+	c.length(at+"script", s.Script, maxScript)
+	c.length(at+"stdin", s.Stdin, maxScript)
+	c.length(at+"argv", strings.Join(s.Argv, " "), maxScript)
+	c.length(at+"env", strings.Join(s.Environ(), " "), maxScript)
+	for name := range s.Env {
+		switch {
+		case !envForm.MatchString(name):
+			c.fault(at+"env."+name, "letters, digits and _", "%q cannot be a variable's name", name)
+		case strings.HasPrefix(name, "CRONY_"):
+			c.fault(at+"env."+name, "choose another name", "names that begin with CRONY_ are crony's own")
+		}
+	}
+	c.shellLater(at, s)
+}
+
+// jobLater and shellLater list what crony does not serve yet. What is accepted here is done.
+func (c *checker) jobLater(at string, j *Job) {
+	c.later(at+"calendars", len(j.Calendars) > 0)
+	if m := j.Misfire; m != nil {
+		c.later(at+"misfire.policy", or(m.Policy, MisfireOnce) != MisfireOnce)
+		c.later(at+"misfire.deadline", m.Deadline != 0)
+		c.later(at+"misfire.limit", m.Limit != 0)
+	}
+	if p := j.Placement; p != nil {
+		c.later(at+"placement.mode", or(p.Mode, PlaceOne) != PlaceOne)
+		c.later(at+"placement.agent", p.Agent != "")
+		c.later(at+"placement.selector", p.Selector != "")
+		c.later(at+"placement.exclude", len(p.Exclude) > 0)
+		c.later(at+"placement.strategy", p.Strategy != "")
+		c.later(at+"placement.failover", p.Failover != nil)
+	}
+	c.later(at+"overlap", or(j.Overlap, OverlapAllow) != OverlapAllow)
+	c.later(at+"max_parallel", j.MaxParallel != 0)
+	c.later(at+"on_disconnect", j.OnDisconnect != "")
+	c.later(at+"on_lost", or(j.OnLost, LostFail) != LostFail)
+	c.later(at+"retry", j.Retry != nil)
+	c.later(at+"scripts", len(j.Scripts) > 0)
+	c.later(at+"http", j.HTTP != nil)
+	c.later(at+"grpc", j.GRPC != nil)
+	c.later(at+"notify", j.Notify != nil)
+	c.later(at+"retention", j.Retention != nil)
+}
+
+func (c *checker) shellLater(at string, s *Shell) {
+	c.later(at+"user", s.User != "")
+	c.later(at+"secrets", len(s.Secrets) > 0)
+	c.later(at+"umask", s.Umask != "")
+	if l := s.Limits; l != nil {
+		c.later(at+"limits.memory", l.Memory != 0)
+		c.later(at+"limits.cpu", l.CPU != 0)
+		c.later(at+"limits.pids", l.Pids != 0)
+	}
+}

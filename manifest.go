@@ -1,0 +1,132 @@
+package crony
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"crony/internal/strict"
+)
+
+// Manifest is a document of definitions, applied as a whole.
+type Manifest struct {
+	Jobs      []Job      `json:"jobs,omitempty"`
+	Scripts   []Script   `json:"scripts,omitempty"`
+	Calendars []Calendar `json:"calendars,omitempty"`
+	Channels  []Channel  `json:"channels,omitempty"`
+}
+
+// Script is a preset script: it prepares a host for the jobs that name it.
+type Script struct {
+	Name        string   `json:"name"`
+	Interpreter string   `json:"interpreter,omitempty"` // /bin/sh if empty
+	Timeout     Duration `json:"timeout,omitempty"`
+	Script      string   `json:"script"`
+}
+
+// Calendar names days on which jobs do not run.
+type Calendar struct {
+	Name             string    `json:"name"`
+	Timezone         string    `json:"timezone,omitempty"`
+	WorkingDays      []Weekday `json:"working_days,omitempty"`
+	DaysOff          []string  `json:"days_off,omitempty"`           // 2027-01-01, or 2027-02-05/2027-02-11 with both ends
+	ExtraWorkingDays []string  `json:"extra_working_days,omitempty"` // the same forms
+}
+
+// Channel is a way to tell people; exactly one of its kinds is set.
+type Channel struct {
+	Name    string         `json:"name"`
+	Email   *EmailChannel  `json:"email,omitempty"`
+	Webhook *HookChannel   `json:"webhook,omitempty"`
+	Feishu  *FeishuChannel `json:"feishu,omitempty"`
+}
+
+// EmailChannel sends mail.
+type EmailChannel struct {
+	To []string `json:"to"`
+}
+
+// HookChannel posts JSON.
+type HookChannel struct {
+	URL string `json:"url"`
+}
+
+// FeishuChannel posts a card to a Feishu bot, whose address is a secret.
+type FeishuChannel struct {
+	URLSecret string `json:"url_secret"`
+}
+
+// DecodeManifest reads a manifest from YAML or JSON and checks everything in it. The error is an [Error] of code Invalid
+// that lists every fault with its line; what has a fault is not returned by halves.
+func DecodeManifest(data []byte) (Manifest, error) {
+	var m Manifest
+	lines, faults := strict.Decode(data, &m)
+	if len(faults) == 0 {
+		faults = m.Faults()
+		lines.Locate(faults)
+		slices.SortStableFunc(faults, func(a, b Fault) int { return a.Line - b.Line })
+	}
+	if err := invalid("the manifest", faults); err != nil {
+		return Manifest{}, err
+	}
+	return m, nil
+}
+
+// DecodeJob reads one job from JSON, with the same checks.
+func DecodeJob(data []byte) (Job, error) {
+	var j Job
+	lines, faults := strict.Decode(data, &j)
+	if len(faults) == 0 {
+		faults = j.Faults()
+		lines.Locate(faults)
+	}
+	if err := invalid("the job", faults); err != nil {
+		return Job{}, err
+	}
+	return j, nil
+}
+
+// Faults lists what is wrong with the manifest; none if it may be applied.
+func (m *Manifest) Faults() []Fault {
+	var c checker
+	if len(m.Jobs)+len(m.Scripts)+len(m.Calendars)+len(m.Channels) == 0 {
+		c.fault("", "write at least one job under `jobs:`", "the manifest defines nothing")
+	}
+	first := make(map[string]int, len(m.Jobs))
+	for i := range m.Jobs {
+		at := fmt.Sprintf("jobs[%d]", i)
+		c.job(at+".", &m.Jobs[i])
+		name := m.Jobs[i].Name
+		if before, twice := first[name]; twice && name != "" {
+			c.fault(at+".name", "", "jobs[%d] has the name %q too", before, name)
+			continue
+		}
+		first[name] = i
+	}
+	c.later("scripts", len(m.Scripts) > 0)
+	c.later("calendars", len(m.Calendars) > 0)
+	c.later("channels", len(m.Channels) > 0)
+	return c.faults
+}
+
+// Faults lists what is wrong with the job; none if it may be defined.
+func (j *Job) Faults() []Fault {
+	var c checker
+	c.job("", j)
+	return c.faults
+}
+
+// checker collects the faults of values that were decoded well.
+type checker struct{ faults []Fault }
+
+func (c *checker) fault(path, hint, format string, args ...any) {
+	c.faults = append(c.faults, Fault{Path: path, Hint: hint, Message: fmt.Sprintf(format, args...)})
+}
+
+// later refuses a key that crony does not serve yet. The list of what is refused so is the list of the calls.
+func (c *checker) later(path string, given bool) {
+	if given {
+		key := path[strings.LastIndexByte(path, '.')+1:]
+		c.fault(path, "", "not supported yet: %s", key)
+	}
+}

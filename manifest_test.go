@@ -1,0 +1,174 @@
+package crony
+
+import (
+	"encoding/json"
+	"errors"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"crony/internal/strict"
+)
+
+// decodeOnly reads a manifest without checking what it says, for keys that are decoded but not served yet.
+func decodeOnly(t *testing.T, file string) Manifest {
+	t.Helper()
+	data, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var m Manifest
+	if _, faults := strict.Decode(data, &m); len(faults) > 0 {
+		t.Fatalf("%s: %v", file, faults)
+	}
+	return m
+}
+
+func TestEveryKeyOfTheManifestIsDecoded(t *testing.T) {
+	m := decodeOnly(t, "testdata/every-key.yaml")
+	data, err := json.Marshal(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var again Manifest
+	if _, faults := strict.Decode(data, &again); len(faults) > 0 {
+		t.Fatalf("the JSON of a manifest is not a manifest: %v", faults)
+	}
+	if diff := cmp.Diff(m, again); diff != "" {
+		t.Errorf("a manifest changes by being written and read (-before +after):\n%s", diff)
+	}
+	golden, err := os.ReadFile("testdata/every-key.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var want, got any
+	if err := json.Unmarshal(golden, &want); err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(data, &got); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("every-key.yaml is not what every-key.json says (-want +got):\n%s", diff)
+	}
+}
+
+func TestManifestFaults(t *testing.T) {
+	const shell = "    shell: {command: 'true'}\n"
+	tests := []struct {
+		name, doc string
+		want      []string // every fault, in order
+	}{
+		{"minute out of range", "jobs:\n  - name: a\n    schedule: \"61 * * * *\"\n" + shell, []string{
+			"line 3: jobs[0].schedule: "}},
+		{"misspelt key", "jobs:\n  - name: a\n    shell:\n      comand: x\n", []string{
+			`line 4: jobs[0].shell.comand: unknown key "comand" (did you mean "command"?)`}},
+		{"name with a space", "jobs:\n  - name: a b\n" + shell, []string{
+			`line 2: jobs[0].name: "a b" cannot be a name (small letters, digits and . _ -, with a letter or digit first)`}},
+		{"no name", "jobs:\n  - shell: {command: x}\n", []string{"line 2: jobs[0].name: must be given"}},
+		{"long name", "jobs:\n  - name: " + strings.Repeat("a", 64) + "\n" + shell, []string{
+			"line 2: jobs[0].name: has 64 characters; at most 63"}},
+		{"twice", "jobs:\n  - name: a\n" + shell + "  - name: a\n" + shell, []string{
+			`line 4: jobs[1].name: jobs[0] has the name "a" too`}},
+		{"several faults at once", "jobs:\n  - name: A\n    retry: {attempts: 2}\n    timeout: soon\n", []string{
+			`line 4: jobs[0].timeout: "soon" is not a duration (write one like 90s, 1h30m or 30d)`}},
+		{"several wrong values", "jobs:\n  - name: A\n    retry: {attempts: 2}\n    shell: {}\n", []string{
+			`line 2: jobs[0].name: "A" cannot be a name (small letters, digits and . _ -, with a letter or digit first)`,
+			"line 3: jobs[0].retry: not supported yet: retry",
+			"line 4: jobs[0].shell: 0 of command, script and argv are given (give one of command, script and argv)"}},
+		{"no work", "jobs:\n  - name: a\n", []string{
+			"line 2: jobs[0]: 0 of shell, http and grpc are given (give one of shell, http and grpc)"}},
+		{"a word that is not known", "jobs:\n  - name: a\n    overlap: skip\n" + shell, []string{
+			`line 3: jobs[0].overlap: "skip" is not known here (one of: allow, forbid, queue, replace)`}},
+		{"crony's own variables", "jobs:\n  - name: a\n    shell: {command: x, env: {CRONY_RUN_ID: y}}\n", []string{
+			"line 3: jobs[0].shell.env.CRONY_RUN_ID: names that begin with CRONY_ are crony's own (choose another name)"}},
+		{"relative interpreter", "jobs:\n  - name: a\n    shell: {command: x, interpreter: bash}\n", []string{
+			`line 3: jobs[0].shell.interpreter: "bash" is not an absolute path (as /bin/bash)`}},
+		{"nothing", "jobs: []\n", []string{"the manifest defines nothing (write at least one job under `jobs:`)"}},
+		{"empty", "", []string{"the document is empty"}},
+		{"a schedule for a script", "scripts: [{name: a, script: x}]\n", []string{"line 1: scripts: not supported yet: scripts"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			_, err := DecodeManifest([]byte(tt.doc))
+			e, ok := errors.AsType[*Error](err)
+			if !ok || e.Code != Invalid {
+				t.Fatalf("got %v, want an Invalid error", err)
+			}
+			var got []string
+			for _, f := range e.Faults {
+				got = append(got, f.String())
+			}
+			if len(got) != len(tt.want) {
+				t.Fatalf("got %d faults, want %d:\n%s", len(got), len(tt.want), strings.Join(got, "\n"))
+			}
+			for i := range got {
+				if !strings.HasPrefix(got[i], tt.want[i]) {
+					t.Errorf("fault %d:\n got %s\nwant %s", i, got[i], tt.want[i])
+				}
+			}
+		})
+	}
+}
+
+// Each key that the manifest knows and crony does not serve yet is refused by its name.
+func TestNotSupportedYet(t *testing.T) {
+	m := decodeOnly(t, "testdata/every-key.yaml")
+	got := map[string]bool{}
+	for _, f := range m.Faults() {
+		if key, ok := strings.CutPrefix(f.Message, "not supported yet: "); ok {
+			got[key] = true
+		} else if !strings.Contains(f.Message, "not supported yet") {
+			t.Errorf("a fault in a manifest that is right: %s", f)
+		}
+	}
+	want := map[string]bool{}
+	for _, key := range strings.Fields(`scripts calendars channels schedules at timezone jitter starts_at ends_at policy deadline
+		limit mode agent selector exclude strategy failover overlap max_parallel on_disconnect on_lost retry http grpc notify
+		retention user secrets umask memory cpu pids`) {
+		want[key] = true
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("refused keys (-want +got):\n%s", diff)
+	}
+}
+
+func TestRefusesJunkQuickly(t *testing.T) {
+	junk := strings.Repeat("\x00\xff junk: [", 10<<20/9)
+	_, err := DecodeManifest([]byte(junk))
+	if CodeOf(err) != Invalid || strings.Count(err.Error(), "\n") != 1 {
+		t.Errorf("got %v, want one fault", err)
+	}
+}
+
+func FuzzDecodeManifest(f *testing.F) {
+	data, err := os.ReadFile("testdata/every-key.yaml")
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(data)
+	f.Add([]byte("jobs:\n  - &a {name: a, shell: {argv: [x]}, schedule: '@every 1s'}\n  - *a\n"))
+	f.Add([]byte("a: &a [x,x]\nb: &b [*a,*a]\njobs: *b\n"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		m, err := DecodeManifest(data)
+		if err != nil {
+			if CodeOf(err) != Invalid {
+				t.Fatalf("%q: code %s", data, CodeOf(err))
+			}
+			return
+		}
+		out, err := json.Marshal(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, err := DecodeManifest(out)
+		if err != nil {
+			t.Fatalf("what was accepted is refused when written out: %v\n%s", err, out)
+		}
+		if diff := cmp.Diff(m, again); diff != "" {
+			t.Fatal(diff)
+		}
+	})
+}
