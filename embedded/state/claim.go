@@ -1,0 +1,146 @@
+package state
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"go.etcd.io/etcd/api/v3/etcdserverpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"crony"
+)
+
+// Ask asks for the right to start one occurrence.
+type Ask struct {
+	Job   string
+	Agent string    // who asks
+	Epoch int64     // of the assignment by which it has the job
+	At    time.Time // the occurrence
+}
+
+// Decision answers an Ask.
+type Decision struct {
+	Granted bool
+	Run     crony.RunID // if granted
+	Reason  string      // if not, in plain words
+}
+
+// maxClaims is how many claims share a transaction.
+const maxClaims = 256
+
+// Claim decides each of asks, in their order. An occurrence is granted once: to the agent that the job is assigned to at
+// the epoch it names, if nothing at or after the occurrence was decided before. The same ask again has the same answer. With
+// an error some may have been granted: ask again.
+func (s *Store) Claim(ctx context.Context, asks []Ask) ([]Decision, error) {
+	decisions := make([]Decision, len(asks))
+	for todo := indexes(len(asks)); len(todo) > 0; {
+		var batch, rest []int
+		seen := make(map[string]bool, len(todo))
+		for _, i := range todo {
+			if len(batch) == maxClaims || seen[asks[i].Job] { // one transaction writes a key once
+				rest = append(rest, i)
+				continue
+			}
+			seen[asks[i].Job] = true
+			batch = append(batch, i)
+		}
+		if err := s.claimBatch(ctx, asks, batch, decisions); err != nil {
+			return nil, err
+		}
+		todo = rest
+	}
+	return decisions, nil
+}
+
+func indexes(n int) []int {
+	list := make([]int, n)
+	for i := range list {
+		list[i] = i
+	}
+	return list
+}
+
+func (s *Store) claimBatch(ctx context.Context, asks []Ask, batch []int, decisions []Decision) error {
+	ops := make([]clientv3.Op, 0, len(batch))
+	asked := make([]int, 0, len(batch))
+	for _, i := range batch {
+		ask := &asks[i]
+		j := s.mirror.look(ask.Job)
+		if j.rev == 0 {
+			decisions[i] = Decision{Reason: "there is no such job"}
+			continue
+		}
+		id := crony.OccurrenceRunID(j.def.UID, ask.At, "")
+		decisions[i] = Decision{Granted: true, Run: id}
+		ops = append(ops, claimOp(ask, id))
+		asked = append(asked, i)
+	}
+	if len(ops) == 0 {
+		return nil
+	}
+	resp, err := s.client.Txn(ctx).Then(ops...).Commit()
+	if err != nil {
+		return translate(err)
+	}
+	for n, i := range asked {
+		if nested := resp.Responses[n].GetResponseTxn(); !nested.Succeeded {
+			decisions[i] = s.refused(&asks[i], decisions[i].Run, nested.Responses)
+		}
+	}
+	return nil
+}
+
+// claimOp is the transaction of one claim. A compare on a key that does not exist is false, so a job without a claim key
+// (it is made with the job) can't be claimed.
+func claimOp(ask *Ask, id crony.RunID) clientv3.Op {
+	claim, assignment := claims+ask.Job, assignmentKey(ask.Agent, ask.Job)
+	return clientv3.OpTxn(
+		[]clientv3.Cmp{
+			clientv3.Compare(clientv3.Value(claim), "<", claimsBefore(ask.At)),
+			clientv3.Compare(clientv3.ModRevision(assignment), "=", ask.Epoch),
+		},
+		[]clientv3.Op{clientv3.OpPut(claim, claimValue(crony.Claim{At: ask.At, Run: id, Agent: ask.Agent, Epoch: ask.Epoch}))},
+		[]clientv3.Op{clientv3.OpGet(claim), clientv3.OpGet(assignment)},
+	)
+}
+
+// refused says why a claim was not granted, unless it was granted to the same agent before.
+func (s *Store) refused(ask *Ask, id crony.RunID, found []*etcdserverpb.ResponseOp) Decision {
+	held, assigned := found[0].GetResponseRange().Kvs, found[1].GetResponseRange().Kvs
+	if len(assigned) == 0 || assigned[0].ModRevision != ask.Epoch {
+		return Decision{Reason: "the job was changed or moved meanwhile"}
+	}
+	if len(held) == 0 {
+		return Decision{Reason: "the job is being removed"}
+	}
+	claim, err := decodeClaim(held[0].Value)
+	switch {
+	case err != nil:
+		return Decision{Reason: fmt.Sprintf("its claim is not readable: %v", err)}
+	case claim.At.Equal(ask.At) && claim.Agent == ask.Agent && claim.Epoch == ask.Epoch:
+		return Decision{Granted: true, Run: id}
+	case claim.At.Equal(ask.At) && claim.Agent != "":
+		return Decision{Reason: "claimed by agent " + claim.Agent}
+	}
+	return Decision{Reason: "decided already: everything up to " + claim.At.Format(time.RFC3339Nano)}
+}
+
+func decodeClaim(data []byte) (crony.Claim, error) {
+	var c struct {
+		crony.Claim
+		V int `json:"v"`
+	}
+	if !bytes.HasPrefix(data, []byte(claimStart)) {
+		return c.Claim, fmt.Errorf("a claim must begin with its time")
+	}
+	if err := json.Unmarshal(data, &c); err != nil {
+		return c.Claim, err
+	}
+	if c.V != version {
+		return c.Claim, fmt.Errorf("schema version %d; this crony reads %d", c.V, version)
+	}
+	return c.Claim, nil
+}

@@ -1,0 +1,97 @@
+package state
+
+import (
+	"context"
+	"maps"
+	"slices"
+)
+
+// Changes names what is different from before; what it is now is for the reader to look up.
+type Changes struct {
+	Jobs   []string // defined, changed, placed, removed, or ordered to start
+	Agents []string // came, went, or changed
+	Reset  bool     // anything may be different
+}
+
+// Feed tells of changes. It holds no more than the names that changed since it was last read, so that a slow reader costs
+// nothing and misses nothing.
+type Feed struct {
+	mirror *mirror
+	agent  string // only what concerns this agent; "" for everything
+	wake   chan struct{}
+	jobs   map[string]bool
+	agents map[string]bool
+	all    bool
+}
+
+// Changes returns a feed of every change from now on, or, with an agent's id, of the changes to the jobs that this agent has,
+// gets or loses. The first read says Reset. It must be closed.
+func (s *Store) Changes(agent string) *Feed {
+	f := &Feed{mirror: s.mirror, agent: agent, wake: make(chan struct{}, 1)}
+	s.mirror.mu.Lock()
+	defer s.mirror.mu.Unlock()
+	f.reset()
+	s.mirror.subs[f] = true
+	return f
+}
+
+// Close ends the feed.
+func (f *Feed) Close() {
+	f.mirror.mu.Lock()
+	defer f.mirror.mu.Unlock()
+	delete(f.mirror.subs, f)
+}
+
+// Next waits for changes and returns all that came since the last call. One goroutine may call it.
+func (f *Feed) Next(ctx context.Context) (Changes, error) {
+	select {
+	case <-f.wake:
+	case <-ctx.Done():
+		return Changes{}, context.Cause(ctx)
+	}
+	f.mirror.mu.Lock()
+	defer f.mirror.mu.Unlock()
+	c := Changes{Jobs: slices.Sorted(maps.Keys(f.jobs)), Agents: slices.Sorted(maps.Keys(f.agents)), Reset: f.all}
+	f.jobs, f.agents, f.all = nil, nil, false
+	return c, nil
+}
+
+// reset, and all below, are called with the mirror's lock held.
+func (f *Feed) reset() {
+	f.all = true
+	f.ring()
+}
+
+func (f *Feed) ring() {
+	select {
+	case f.wake <- struct{}{}:
+	default:
+	}
+}
+
+// touchJob tells the feeds of everything, and those of the agents concerned.
+func (m *mirror) touchJob(name string, agents ...string) {
+	for f := range m.subs {
+		if f.agent == "" || slices.Contains(agents, f.agent) {
+			f.jobs = add(f.jobs, name)
+			f.ring()
+		}
+	}
+}
+
+func (m *mirror) touchAgent(id string) {
+	for f := range m.subs {
+		if f.agent == "" {
+			f.agents = add(f.agents, id)
+			f.ring()
+		}
+	}
+}
+
+func add(set map[string]bool, name string) map[string]bool {
+	if set == nil {
+		set = map[string]bool{}
+	}
+	set[name] = true
+	return set
+}

@@ -1,0 +1,42 @@
+package state
+
+import (
+	"fmt"
+	"time"
+
+	"crony"
+)
+
+// The keyspace. A name never holds a slash, so that a key has one reading.
+const (
+	root       = "/crony/"
+	nodes      = root + "node/"         // <agent>: crony.Agent; leased
+	jobs       = root + "job/"          // <agent>/<job>: assignment
+	starts     = root + "once/"         // <job>: crony.StartRequest
+	specs      = root + "spec/"         // <job>: crony.Definition
+	history    = root + "spec-history/" // <job>/<generation>: crony.Definition
+	claims     = root + "claim/"        // <job>: claim; see [claimValue]
+	servers    = root + "server/"       // <server>: Server; leased
+	leaders    = root + "leader/"       // election
+	tokens     = root + "token/"        // <id>: credential
+	sessions   = root + "session/"      // <id>: credential; leased
+	kept       = 20                     // generations in a job's history
+	fixedTime  = "2006-01-02T15:04:05.000000000Z"
+	claimStart = `{"at":"`
+)
+
+func assignmentKey(agent, job string) string { return jobs + agent + "/" + job }
+
+func historyKey(job string, generation int64) string {
+	return fmt.Sprintf("%s%s/%010d", history, job, generation)
+}
+
+// claimValue is written by hand so that it begins with a time of fixed width: claims then compare as text in the order of
+// their times, which is what etcd can compare.
+func claimValue(c crony.Claim) string {
+	return fmt.Sprintf(`%s","v":%d,"run":%q,"agent":%q,"epoch":%d}`,
+		claimsBefore(c.At), version, c.Run, c.Agent, c.Epoch)
+}
+
+// claimsBefore is greater than every claim of an earlier time and less than every claim of this one.
+func claimsBefore(at time.Time) string { return claimStart + at.UTC().Format(fixedTime) }
