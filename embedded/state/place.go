@@ -46,9 +46,8 @@ const maxPlace = 100
 
 // Place writes the assignments that the leader of a term decided on, replacing what their jobs have now. An assignment whose
 // job has changed since the leader looked is left out; if the term is over, nothing is written. Both come again with the
-// next change that placement sees. It returns how many were written.
-func (s *Store) Place(ctx context.Context, term Term, list []crony.Assignment) (int, error) {
-	written := 0
+// next change that placement sees.
+func (s *Store) Place(ctx context.Context, term Term, list []crony.Assignment) error {
 	for batch := range slices.Chunk(list, maxPlace) {
 		t := s.newTxn(ctx)
 		t.conditions = append(t.conditions, term.holds())
@@ -58,15 +57,11 @@ func (s *Store) Place(ctx context.Context, term Term, list []crony.Assignment) (
 		if len(t.ops) == 0 {
 			continue
 		}
-		ok, err := s.commit(ctx, t.conditions, t.ops)
-		if err != nil {
-			return written, err
-		}
-		if ok {
-			written += len(t.ops)
+		if _, err := s.commit(ctx, t.conditions, t.ops); err != nil {
+			return err
 		}
 	}
-	return written, nil
+	return nil
 }
 
 // place writes one assignment in a transaction of its own inside t, so that a job that changed holds up no other.

@@ -5,7 +5,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"time"
 
 	"crony"
 )
@@ -36,7 +35,7 @@ func (m *mirror) agentCount() int {
 type Assigned struct {
 	Definition crony.Definition
 	Assignment crony.Assignment
-	Cursor     time.Time // every occurrence up to it is decided
+	Claim      crony.Claim // every occurrence up to its time is decided
 }
 
 // Assigned returns the job as the agent has it, and whether it has it.
@@ -45,7 +44,7 @@ func (s *Store) Assigned(agent, name string) (Assigned, bool) {
 	if j.rev == 0 || j.agent() != agent || j.assignment.Generation != j.def.Generation {
 		return Assigned{}, false
 	}
-	return Assigned{j.def, *j.assignment, j.claim.At}, true
+	return Assigned{j.def, *j.assignment, j.claim}, true
 }
 
 // AssignedTo returns the names of the jobs that the agent has, sorted.

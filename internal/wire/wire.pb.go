@@ -414,7 +414,8 @@ type Assign struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Definition    []byte                 `protobuf:"bytes,1,opt,name=definition,proto3" json:"definition,omitempty"` // JSON of crony.Definition
 	Epoch         int64                  `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
-	Cursor        int64                  `protobuf:"fixed64,3,opt,name=cursor,proto3" json:"cursor,omitempty"` // unix nanoseconds:// every occurrence up to it is decided
+	Cursor        int64                  `protobuf:"fixed64,3,opt,name=cursor,proto3" json:"cursor,omitempty"` // unix nanoseconds: every occurrence up to it is decided
+	Owed          string                 `protobuf:"bytes,4,opt,name=owed,proto3" json:"owed,omitempty"`       // the run of the occurrence at the cursor, if the agent has claimed it and reported nothing of it
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -468,6 +469,13 @@ func (x *Assign) GetCursor() int64 {
 		return x.Cursor
 	}
 	return 0
+}
+
+func (x *Assign) GetOwed() string {
+	if x != nil {
+		return x.Owed
+	}
+	return ""
 }
 
 // Unassign takes a job away.
@@ -1109,13 +1117,14 @@ const file_wire_proto_rawDesc = "" +
 	"\x04runs\x18\x02 \x03(\tR\x04runs\"K\n" +
 	"\aWelcome\x12\x16\n" +
 	"\x06server\x18\x01 \x01(\tR\x06server\x12(\n" +
-	"\x10max_report_bytes\x18\x02 \x01(\x05R\x0emaxReportBytes\"V\n" +
+	"\x10max_report_bytes\x18\x02 \x01(\x05R\x0emaxReportBytes\"j\n" +
 	"\x06Assign\x12\x1e\n" +
 	"\n" +
 	"definition\x18\x01 \x01(\fR\n" +
 	"definition\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x03R\x05epoch\x12\x16\n" +
-	"\x06cursor\x18\x03 \x01(\x10R\x06cursor\"\x1c\n" +
+	"\x06cursor\x18\x03 \x01(\x10R\x06cursor\x12\x12\n" +
+	"\x04owed\x18\x04 \x01(\tR\x04owed\"\x1c\n" +
 	"\bUnassign\x12\x10\n" +
 	"\x03job\x18\x01 \x01(\tR\x03job\"\b\n" +
 	"\x06Synced\"[\n" +
