@@ -1,0 +1,54 @@
+package pki
+
+import (
+	"crypto/tls"
+	"fmt"
+	"os"
+)
+
+// Leaf is a certificate with its private key.
+type Leaf struct {
+	CertPEM []byte
+	KeyPEM  []byte // PKCS #8
+}
+
+// OpenLeaf reads what [Leaf.Save] wrote, and verifies that certificate and key belong together; not that they still hold.
+func OpenLeaf(path string) (*Leaf, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("open certificate: %w", err)
+	}
+	cert, err := block(text, certificateBlock)
+	if err != nil {
+		return nil, fmt.Errorf("open certificate: %s: %w", path, err)
+	}
+	key, err := block(text, keyBlock)
+	if err != nil {
+		return nil, fmt.Errorf("open certificate: %s: %w", path, err)
+	}
+	leaf := &Leaf{CertPEM: encode(certificateBlock, cert), KeyPEM: encode(keyBlock, key)}
+	if _, err := leaf.Certificate(); err != nil {
+		return nil, fmt.Errorf("open certificate: %s: %w", path, err)
+	}
+	return leaf, nil
+}
+
+// Save writes certificate and key to one file of mode 0600, in place of what was there, and returns once it is on disk. One
+// file, because two can't be replaced at once: a renewal that is cut off leaves the old pair or the new one, never halves.
+// Who wants two paths, as many programs do, gives this one twice.
+func (l *Leaf) Save(path string) error {
+	text := append(append([]byte{}, l.CertPEM...), l.KeyPEM...)
+	if err := writeFile(path, text, 0o600); err != nil {
+		return fmt.Errorf("save certificate: %w", err)
+	}
+	return nil
+}
+
+// Certificate returns the pair for use by TLS, with its Leaf parsed. The method is a [Source].
+func (l *Leaf) Certificate() (*tls.Certificate, error) {
+	pair, err := tls.X509KeyPair(l.CertPEM, l.KeyPEM)
+	if err != nil {
+		return nil, err
+	}
+	return &pair, nil
+}
