@@ -1,0 +1,206 @@
+package member
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"go.etcd.io/etcd/server/v3/storage/wal"
+
+	"crony"
+	"crony/internal/pki"
+)
+
+// dataDir is a member's directory in use:
+//
+//	DIR/owner           the identity of the server whose it is; locked as long as it is in use
+//	DIR/unfinished      there until a new member has opened for the first time
+//	DIR/member/wal      etcd's log; without it there is no member
+//	DIR/member/snap/db  etcd's database; etcd waits for its lock forever, so it is tried here first
+//
+// A new member that is cut off in its first moments has a log that lacks the beginning, and would wait for a leader forever.
+// As nothing was promised yet, an unfinished one is begun again from nothing.
+type dataDir struct {
+	path  string
+	owner *os.File
+}
+
+// finish says, once it is on disk, that the directory holds a member.
+func (d *dataDir) finish() error {
+	err := os.Remove(d.unfinished())
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err == nil {
+		err = syncDir(d.path)
+	}
+	if err != nil {
+		return fmt.Errorf("finish data directory: %w", err)
+	}
+	return nil
+}
+
+func (d *dataDir) unfinished() string { return filepath.Join(d.path, "unfinished") }
+
+func (d *dataDir) member() string { return filepath.Join(d.path, "member") }
+
+func (d *dataDir) release() error {
+	if err := d.owner.Close(); err != nil { // which unlocks it
+		return fmt.Errorf("unlock data directory: %w", err)
+	}
+	return nil
+}
+
+// claim locks the directory for a server. Without a member in it, it is made ready for one if create is set, else refused.
+func claim(path string, server pki.Identity, create bool) (*dataDir, error) {
+	if err := ensure(path, create); err != nil {
+		return nil, err
+	}
+	owner, err := os.OpenFile(filepath.Join(path, "owner"), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("open data directory: %w", err)
+	}
+	d := &dataDir{path: path, owner: owner}
+	if err := d.inspect(server, create); err != nil {
+		return nil, errors.Join(err, owner.Close())
+	}
+	return d, nil
+}
+
+// ensure makes a directory that may be used, or refuses it before anything is changed in it.
+func ensure(path string, create bool) error {
+	if create {
+		if err := os.MkdirAll(path, 0o700); err != nil {
+			return fmt.Errorf("make data directory: %w", err)
+		}
+	}
+	entries, err := os.ReadDir(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return noMember(path)
+	case err != nil:
+		return fmt.Errorf("open data directory: %w", err)
+	}
+	names := map[string]bool{}
+	for _, e := range entries {
+		names[e.Name()] = true
+	}
+	delete(names, "lost+found") // of a file system of its own
+	switch {
+	case names["owner"]:
+	case len(names) > 0:
+		return crony.Errorf(crony.Conflict, "%s is not a data directory of crony, and not empty", path).WithHint("give another directory")
+	case !create:
+		return noMember(path)
+	}
+	return private(path)
+}
+
+func private(path string) error {
+	info, err := os.Stat(path)
+	if err == nil && info.Mode().Perm() != 0o700 {
+		err = os.Chmod(path, 0o700)
+	}
+	if err != nil {
+		return fmt.Errorf("close data directory to others: %w", err)
+	}
+	return nil
+}
+
+// inspect locks the owner file, compares what it and the directory say with what is wanted, and begins a new member if it may.
+func (d *dataDir) inspect(server pki.Identity, create bool) error {
+	if err := lock(d.owner); err != nil {
+		return inUse(d.path, err)
+	}
+	text, err := io.ReadAll(d.owner)
+	if err != nil {
+		return fmt.Errorf("read whose data directory it is: %w", err)
+	}
+	whose := strings.TrimSuffix(string(text), "\n")
+	vacant := exists(d.unfinished()) || whose == "" && !exists(d.member())
+	switch {
+	case vacant && !create:
+		return noMember(d.path)
+	case vacant:
+		return d.begin(server)
+	case whose != server.String():
+		return crony.Errorf(crony.Conflict, "%s belongs to %q, not to %s", d.path, whose, server).WithHint("give another directory")
+	case !wal.Exist(filepath.Join(d.member(), "wal")):
+		return crony.Errorf(crony.NotFound, "%s has lost the data of %s", d.path, server).
+			WithHint("join the cluster anew with another directory, or restore a backup")
+	}
+	return tryDatabase(d.path, filepath.Join(d.member(), "snap", "db"))
+}
+
+// begin makes the directory ready for a new member.
+func (d *dataDir) begin(server pki.Identity) error {
+	if err := d.vacate(); err != nil {
+		return fmt.Errorf("make data directory: %w", err)
+	}
+	text := server.String() + "\n"
+	_, err := d.owner.WriteAt([]byte(text), 0)
+	err = errors.Join(err, d.owner.Truncate(int64(len(text))), d.owner.Sync())
+	if err != nil {
+		return fmt.Errorf("write whose data directory it is: %w", err)
+	}
+	return nil
+}
+
+// vacate marks the directory as unfinished, on disk, before it removes what is in it.
+func (d *dataDir) vacate() error {
+	f, err := os.OpenFile(d.unfinished(), os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(f.Close(), syncDir(d.path), syncDir(filepath.Dir(d.path))); err != nil {
+		return err
+	}
+	return os.RemoveAll(d.member())
+}
+
+// tryDatabase looks whether a program that doesn't know the owner file, such as one of etcd's own, has the database open.
+func tryDatabase(path, database string) error {
+	f, err := os.OpenFile(database, os.O_RDWR, 0)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil // etcd knows whether it can do without
+	case err != nil:
+		return fmt.Errorf("open data directory: %w", err)
+	}
+	if err := lock(f); err != nil {
+		return errors.Join(inUse(path, err), f.Close())
+	}
+	return f.Close()
+}
+
+func lock(f *os.File) error { return syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) }
+
+func inUse(path string, err error) error {
+	if !errors.Is(err, syscall.EWOULDBLOCK) {
+		return fmt.Errorf("lock data directory %s: %w", path, err)
+	}
+	return crony.Errorf(crony.Conflict, "another crony is using %s", path).WithHint("stop it first, or give this one its own directory")
+}
+
+func noMember(path string) error {
+	return crony.Errorf(crony.NotFound, "%s holds no data of a server", path).
+		WithHint("if the disk was lost, join the cluster anew or restore a backup; a new cluster is made only when asked for")
+}
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
+}
+
+func syncDir(path string) error {
+	d, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
