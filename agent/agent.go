@@ -1,0 +1,119 @@
+// Package agent is a host's part of the fleet: it holds the schedules of the jobs that are assigned to it, claims each
+// occurrence shortly before it is due, runs it as a process, and reports what happened until the servers have it on disk.
+//
+// The one thing to know: a run is in the agent's journal before anything of it happens, and leaves it only when a server has
+// acknowledged all of it. Output goes from the process straight into files, not through the agent. So a run survives the
+// agent: after a crash the next agent on the same directory finds it by the journal, reads on in its files, and reports it.
+//
+// The parts, each a file: the link to a server (link.go), the loop that knows what is due (loop.go over timetable.go), the
+// runner of processes (runner.go), the reporter (reporter.go) and the journal (journal.go). The agent never talks to the
+// state store, and runs nothing that it has not claimed.
+package agent
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"crony"
+)
+
+// Options is what an Agent is made of.
+type Options struct {
+	Dir     string            // its own directory, created if need be; one agent at a time
+	ID      string            // as in its certificate
+	Name    string            // for people; the hostname if empty
+	Labels  map[string]string // for placement
+	Weight  int               // its share of the jobs; 1 if 0
+	Version string            // of the program
+	Server  string            // host:port of a server's agent endpoint
+	TLS     *tls.Config       // with the agent's certificate
+	Drain   time.Duration     // how long runs may go on when the agent stops, before they are killed; 0: not at all
+	Log     *slog.Logger
+	Now     func() time.Time // the wall clock; time.Now if nil
+}
+
+// Agent runs jobs. New makes one; Run is its life.
+type Agent struct {
+	opts Options
+	log  *slog.Logger
+	self crony.Agent
+}
+
+// New returns an agent that does nothing yet.
+func New(opts Options) (*Agent, error) {
+	if opts.Dir == "" || opts.ID == "" || opts.Server == "" || opts.TLS == nil || opts.Log == nil {
+		return nil, errors.New("agent: Dir, ID, Server, TLS and Log are required")
+	}
+	if opts.Now == nil {
+		opts.Now = time.Now
+	}
+	hostname, err := os.Hostname()
+	if err != nil {
+		return nil, fmt.Errorf("ask for the host's name: %w", err)
+	}
+	if opts.Name == "" {
+		opts.Name = hostname
+	}
+	return &Agent{opts: opts, log: opts.Log.With("part", "agent"), self: crony.Agent{
+		Name: opts.Name, Hostname: hostname, Version: opts.Version, OS: runtime.GOOS, Arch: runtime.GOARCH,
+		Labels: opts.Labels, Weight: max(opts.Weight, 1)}}, nil
+}
+
+// flushWait is how long a stopping agent waits for a server to take its last reports. What is not taken then is in the
+// journal and is reported by the next agent.
+const flushWait = 5 * time.Second
+
+// Run is the agent's life, until ctx is done: it then starts nothing more, waits for its runs as long as Drain says, kills
+// what is left, and delivers its reports.
+func (a *Agent) Run(ctx context.Context) error {
+	if err := os.MkdirAll(filepath.Join(a.opts.Dir, outputDir), 0o700); err != nil {
+		return fmt.Errorf("make the agent's directory: %w", err)
+	}
+	journal, err := openJournal(filepath.Join(a.opts.Dir, "journal"), a.log)
+	if err != nil {
+		return fmt.Errorf("open the journal: %w", err)
+	}
+	defer journal.close() //nolint:errcheck // every entry is written when it is added
+
+	working, stop := context.WithCancel(context.WithoutCancel(ctx)) // outlives ctx until runs have ended
+	defer stop()
+	link := newLink(a.opts, a.self, journal.runs, a.log)
+	reporter := newReporter(a.opts.Dir, journal, link, a.opts.Now, a.log)
+	runner := newRunner(a.opts.ID, a.opts.Dir, journal, reporter, a.opts.Now, a.log)
+	loop := newLoop(link, runner, journal, a.opts.Now, a.log)
+
+	recovered, err := runner.recover()
+	if err != nil {
+		return fmt.Errorf("recover runs: %w", err)
+	}
+	services, working := errgroup.WithContext(working)
+	services.Go(func() error { return link.run(working, loop.inbox, reporter) })
+	services.Go(func() error { return reporter.run(working) })
+	services.Go(func() error {
+		defer stop()
+		err := loop.run(joined(ctx, working), recovered)
+		runner.drain(a.opts.Drain)
+		reporter.flush(flushWait)
+		return err
+	})
+	if err := services.Wait(); err != nil && !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return nil
+}
+
+// joined returns a context that is done when either of two is. It is released when b is, at the latest.
+func joined(a, b context.Context) context.Context {
+	both, cancel := context.WithCancelCause(b)
+	context.AfterFunc(a, func() { cancel(context.Cause(a)) })
+	return both
+}
