@@ -1,0 +1,44 @@
+package sdk
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"crony"
+)
+
+// ListAgents implements [crony.Agents].
+func (c *Client) ListAgents(ctx context.Context) ([]crony.AgentStatus, error) {
+	var answer struct {
+		Items []crony.AgentStatus `json:"items"`
+	}
+	if err := c.do(ctx, call{method: http.MethodGet, path: "/agents"}, &answer); err != nil {
+		return nil, err
+	}
+	return answer.Items, nil
+}
+
+// Server is the server that answers, and the figures of the whole cluster as it sees them.
+type Server struct {
+	ID           string    `json:"id"`
+	Version      string    `json:"version"`
+	Cluster      string    `json:"cluster"` // the cluster's id
+	Leader       string    `json:"leader"`  // the leading server's id; "" while there is none
+	StartedAt    time.Time `json:"started_at"`
+	Now          time.Time `json:"now"` // by the server's clock
+	Jobs         int       `json:"jobs"`
+	PausedJobs   int       `json:"paused_jobs"`
+	UnplacedJobs int       `json:"unplaced_jobs"` // jobs that no agent has
+	Agents       int       `json:"agents"`
+	Running      int       `json:"running"` // runs that go on
+}
+
+// Server returns the server that answers.
+func (c *Client) Server(ctx context.Context) (Server, error) {
+	var s Server
+	if err := c.do(ctx, call{method: http.MethodGet, path: "/server"}, &s); err != nil {
+		return Server{}, err
+	}
+	return s, nil
+}

@@ -1,0 +1,101 @@
+package sdk
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"net/http"
+	"net/url"
+
+	"crony"
+)
+
+// Run implements [crony.Runs].
+func (c *Client) Run(ctx context.Context, id crony.RunID) (crony.Run, error) {
+	path, err := item("run", "/runs/", string(id))
+	if err != nil {
+		return crony.Run{}, err
+	}
+	var run crony.Run
+	if err := c.do(ctx, call{method: http.MethodGet, path: path}, &run); err != nil {
+		return crony.Run{}, err
+	}
+	return run, nil
+}
+
+// ListRuns implements [crony.Runs].
+func (c *Client) ListRuns(ctx context.Context, q crony.RunQuery) (crony.RunPage, error) {
+	query := page(q.Limit, q.Cursor)
+	set(query, "job", q.Job)
+	set(query, "agent", q.Agent)
+	set(query, "state", string(q.State))
+	var runs crony.RunPage
+	if err := c.do(ctx, call{method: http.MethodGet, path: "/runs", query: query}, &runs); err != nil {
+		return crony.RunPage{}, err
+	}
+	return runs, nil
+}
+
+// Output implements [crony.Runs]. A stream that breaks off before the server has said that it is complete ends with an
+// error of code Unavailable; ctx ending ends it with an error that wraps the cause.
+func (c *Client) Output(ctx context.Context, id crony.RunID, follow bool) iter.Seq2[crony.Chunk, error] {
+	return func(yield func(crony.Chunk, error) bool) {
+		resp, err := c.openOutput(ctx, id, follow)
+		if err != nil {
+			yield(crony.Chunk{}, err)
+			return
+		}
+		defer resp.Body.Close()
+		events := newEventReader(resp.Body)
+		for {
+			chunk, err := c.nextChunk(ctx, events)
+			if errors.Is(err, io.EOF) {
+				return
+			}
+			if !yield(chunk, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+func (c *Client) openOutput(ctx context.Context, id crony.RunID, follow bool) (*http.Response, error) {
+	path, err := item("run", "/runs/", string(id))
+	if err != nil {
+		return nil, err
+	}
+	k := call{method: http.MethodGet, path: path + "/output", accept: "text/event-stream"}
+	if follow {
+		k.query = url.Values{"follow": {"true"}}
+	}
+	return c.send(ctx, k)
+}
+
+// nextChunk reads on to the next chunk; io.EOF after the last one, and only if the server said that it was.
+func (c *Client) nextChunk(ctx context.Context, events *eventReader) (crony.Chunk, error) {
+	for {
+		e, err := events.next()
+		if err != nil {
+			return crony.Chunk{}, c.broken(ctx, err)
+		}
+		switch e.name {
+		case "chunk":
+			var chunk crony.Chunk
+			if err := json.Unmarshal(e.data, &chunk); err != nil {
+				return crony.Chunk{}, c.stranger(fmt.Sprintf("a piece of output that is not readable: %v", err))
+			}
+			return chunk, nil
+		case "end":
+			return crony.Chunk{}, io.EOF
+		case "problem":
+			var p problem
+			if err := json.Unmarshal(e.data, &p); err != nil || p.Code == "" || p.Detail == "" {
+				return crony.Chunk{}, c.stranger("a problem that is not readable")
+			}
+			return crony.Chunk{}, p.err()
+		}
+	}
+}
