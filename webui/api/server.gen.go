@@ -55,30 +55,6 @@ func (e ProblemCode) Valid() bool {
 	}
 }
 
-// Defines values for SessionRole.
-const (
-	Admin    SessionRole = "admin"
-	Editor   SessionRole = "editor"
-	Operator SessionRole = "operator"
-	Viewer   SessionRole = "viewer"
-)
-
-// Valid indicates whether the value is a known member of the SessionRole enum.
-func (e SessionRole) Valid() bool {
-	switch e {
-	case Admin:
-		return true
-	case Editor:
-		return true
-	case Operator:
-		return true
-	case Viewer:
-		return true
-	default:
-		return false
-	}
-}
-
 // AgentPage defines model for AgentPage.
 type AgentPage struct {
 	Items []AgentStatus `json:"items"`
@@ -198,14 +174,7 @@ type Server struct {
 }
 
 // Session defines model for Session.
-type Session struct {
-	ExpiresAt *time.Time  `json:"expires_at,omitempty"`
-	Name      string      `json:"name"`
-	Role      SessionRole `json:"role"`
-}
-
-// SessionRole defines model for Session.Role.
-type SessionRole string
+type Session = crony.Session
 
 // Shell defines model for Shell.
 type Shell = crony.Shell
