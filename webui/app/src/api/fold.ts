@@ -1,0 +1,115 @@
+/**
+ * How what happens becomes what is shown: pure functions that fold events into the lists that were read before. A run's id
+ * is a ULID, so the order of ids is the order of time, and the newest come first.
+ */
+import type {JobStatus, Run, RunPage, RunState} from './client.ts'
+
+/** RunFilter is what the list of runs can be narrowed by; an absent key does not narrow. */
+export interface RunFilter {
+  job?: string
+  state?: RunState
+  agent?: string
+}
+
+/** Pages is the shape in which the query cache keeps a list that is read page by page. */
+export interface Pages<P> {
+  pages: P[]
+  pageParams: unknown[]
+}
+
+const active: ReadonlySet<RunState> = new Set(['claimed', 'running'])
+
+/** Says whether nothing more is expected of a run in this state. */
+export function ended(state: RunState): boolean {
+  return !active.has(state)
+}
+
+/** Says whether a run belongs into the list with this filter. */
+export function matches(run: Run, filter: RunFilter): boolean {
+  return (
+    (filter.job === undefined || run.job === filter.job) &&
+    (filter.state === undefined || run.state === filter.state) &&
+    (filter.agent === undefined || run.agent === filter.agent)
+  )
+}
+
+function progress(run: Run): number {
+  const state = run.state === 'claimed' ? 0 : run.state === 'running' ? 1 : 2
+  const attempts = run.attempts ?? []
+  return state * 1e6 + attempts.length * 2 + attempts.filter((a) => a.ended_at).length
+}
+
+/** The later of two sights of the same run: an answer and an event can overtake each other. The second wins a draw. */
+export function later(known: Run, told: Run): Run {
+  return progress(known) > progress(told) ? known : told
+}
+
+/**
+ * Folds runs into pages: a run that is there is replaced in its place, or leaves if it no longer matches; a new one is
+ * put in by its id. What is older than the last page read stays out while there are more pages, for they will bring it.
+ * The same pages are returned if nothing changes, so that nothing is drawn again.
+ */
+export function foldRuns(pages: RunPage[], filter: RunFilter, told: Iterable<Run>): RunPage[] {
+  let out = pages
+  for (const run of told) {
+    const known = out.some((page) => page.items.some((r) => r.id === run.id))
+    out = known ? patchRun(out, filter, run) : insertRun(out, filter, run)
+  }
+  return out
+}
+
+/** Like {@link foldRuns}, but puts no new runs in: for a page that is not the first. */
+export function patchRuns(pages: RunPage[], filter: RunFilter, told: Iterable<Run>): RunPage[] {
+  let out = pages
+  for (const run of told) out = patchRun(out, filter, run)
+  return out
+}
+
+function patchRun(pages: RunPage[], filter: RunFilter, told: Run): RunPage[] {
+  for (const [p, page] of pages.entries()) {
+    const i = page.items.findIndex((r) => r.id === told.id)
+    if (i < 0) continue
+    const now = later(page.items[i]!, told)
+    if (now === page.items[i]) return pages
+    return pages.with(p, {...page, items: matches(now, filter) ? page.items.with(i, now) : page.items.toSpliced(i, 1)})
+  }
+  return pages
+}
+
+function insertRun(pages: RunPage[], filter: RunFilter, told: Run): RunPage[] {
+  if (!matches(told, filter)) return pages
+  for (const [p, page] of pages.entries()) {
+    const i = page.items.findIndex((r) => r.id < told.id)
+    if (i >= 0) return pages.with(p, {...page, items: page.items.toSpliced(i, 0, told)})
+  }
+  const last = pages.at(-1)
+  if (!last || last.next) return pages
+  return pages.with(-1, {...last, items: [...last.items, told]})
+}
+
+/** Returns the job with its last run as told, or the same job if that changes nothing. */
+export function foldLastRun(job: JobStatus, told: Run): JobStatus {
+  if (told.job !== job.job.name || told.job_uid !== job.uid) return job
+  const known = job.last_run
+  if (known && known.id > told.id) return job
+  const now = known?.id === told.id ? later(known, told) : told
+  return now === known ? job : {...job, last_run: now}
+}
+
+/** Folds runs into a list of jobs; the same list is returned if nothing changes. */
+export function foldLastRuns(jobs: JobStatus[], told: Iterable<Run>): JobStatus[] {
+  let out = jobs
+  for (const run of told) {
+    const i = out.findIndex((j) => j.job.name === run.job)
+    if (i < 0) continue
+    const now = foldLastRun(out[i]!, run)
+    if (now !== out[i]) out = out.with(i, now)
+  }
+  return out
+}
+
+/** Says whether a job's last run has ended, and not as it should. A skipped run never started, on purpose: it says nothing. */
+export function failing(job: JobStatus): boolean {
+  const state = job.last_run?.state
+  return state !== undefined && ended(state) && state !== 'succeeded' && state !== 'skipped'
+}

@@ -1,0 +1,73 @@
+/** What a person can do to a job, each told of when it is done or refused. */
+import {notifications} from '@mantine/notifications'
+import {useMutation, useQueryClient} from '@tanstack/react-query'
+import {Link, useNavigate} from '@tanstack/react-router'
+import {useT} from '../i18n/index.ts'
+import {explain} from './Trouble.tsx'
+import {client, type Session, unwrap} from '../api/client.ts'
+
+/** What a role may do. The server decides; the page only does not offer what would be refused. */
+export function may(role: Session['role'] | undefined) {
+  return {run: role !== undefined && role !== 'viewer', edit: role === 'editor' || role === 'admin'}
+}
+
+function useTell() {
+  const t = useT()
+  const closeButtonProps = {'aria-label': t.common.close}
+  return {
+    done: (message: React.ReactNode) => notifications.show({message, color: 'green', autoClose: 6000, closeButtonProps}),
+    refused: (err: unknown) => {
+      const {detail, hint} = explain(t, err)
+      notifications.show({title: detail, message: hint, color: 'red', autoClose: 12_000, closeButtonProps})
+    },
+  }
+}
+
+/** Runs, pauses, resumes and deletes a job. */
+export function useJobActions(name: string) {
+  const t = useT()
+  const queries = useQueryClient()
+  const tell = useTell()
+  const params = {params: {path: {name}}}
+  const start = useMutation({
+    mutationFn: () => unwrap(client.POST('/jobs/{name}/runs', params)),
+    onError: tell.refused,
+    onSuccess: ({id}) => tell.done(
+      <>{t.job.started(name)}. <Link to="/runs/$id" params={{id}}>{t.job.openRun}</Link></>,
+    ),
+  })
+  const pause = useMutation({
+    mutationFn: (paused: boolean) => unwrap(client.POST(paused ? '/jobs/{name}/pause' : '/jobs/{name}/resume', params)),
+    onError: tell.refused,
+    onSuccess: async (job) => {
+      queries.setQueryData(['job', name], job)
+      tell.done(job.job.paused ? t.job.pausedNow(name) : t.job.resumedNow(name))
+      await Promise.all(['jobs', 'server'].map((key) => queries.invalidateQueries({queryKey: [key]})))
+    },
+  })
+  const remove = useMutation({
+    mutationFn: () => unwrap(client.DELETE('/jobs/{name}', params)),
+    onError: tell.refused,
+    onSuccess: async () => {
+      tell.done(t.job.deleted(name))
+      queries.removeQueries({queryKey: ['job', name]})
+      await Promise.all(['jobs', 'all-jobs', 'job-names', 'server'].map((key) => queries.invalidateQueries({queryKey: [key]})))
+    },
+  })
+  return {start, pause, remove}
+}
+
+/** Ends the session. While the server can't be told, nobody is signed out, and the page doesn't say so. */
+export function useSignOut() {
+  const queries = useQueryClient()
+  const navigate = useNavigate()
+  const tell = useTell()
+  return useMutation({
+    mutationFn: () => unwrap(client.DELETE('/session')),
+    onError: tell.refused,
+    onSuccess: async () => {
+      await navigate({to: '/login', replace: true})
+      queries.clear()
+    },
+  })
+}
