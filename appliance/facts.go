@@ -1,0 +1,143 @@
+package appliance
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"crony"
+	"crony/embedded/state"
+	"crony/internal/version"
+	"crony/webui"
+)
+
+// facts are the figures that a person sees first.
+func (s *Server) facts(context.Context) (webui.Facts, error) {
+	counts := s.Store.Counts()
+	return webui.Facts{
+		ID: s.ID, Version: version.Read().Version, Cluster: s.Cluster, Leader: s.Store.Leader(), StartedAt: s.started,
+		Jobs: counts.Jobs, PausedJobs: counts.Paused, UnplacedJobs: counts.Unplaced, Agents: counts.Agents,
+		Running: s.Runs.Running(),
+	}, nil
+}
+
+// ready says whether the server can serve, part by part. The reasons are for strangers too.
+func (s *Server) ready(context.Context) []webui.Check {
+	member := webui.Check{Name: "etcd", OK: true}
+	if err := s.member.Ready(); err != nil {
+		member.OK, member.Reason = false, err.Error()
+	}
+	leader := webui.Check{Name: "leader", OK: s.Store.Leader() != ""}
+	if !leader.OK {
+		leader.Reason = "no server leads yet: jobs run where they are, and new ones wait"
+	}
+	return []webui.Check{member, leader}
+}
+
+// fleet is the agents, with what the run log knows of them.
+type fleet struct{ *Server }
+
+// ListAgents implements crony.Agents.
+func (f fleet) ListAgents(ctx context.Context) ([]crony.AgentStatus, error) {
+	list, err := f.Store.ListAgents(ctx)
+	for i := range list {
+		list[i].Running = f.Runs.RunningOn(list[i].ID)
+	}
+	return list, err
+}
+
+// events joins the changes of the keyspace and of the run log.
+type events struct{ *Server }
+
+// Subscribe implements webui.Events. Neither source waits for the reader: the keyspace remembers the names that changed, and
+// the run log says when it had to leave something out.
+func (e events) Subscribe(ctx context.Context) <-chan webui.Event {
+	out := make(chan webui.Event, 16)
+	feed := e.Store.Changes("")
+	runs := e.Runs.Subscribe(ctx)
+	var sources sync.WaitGroup
+	sources.Go(func() {
+		for change := range runs {
+			event := webui.Event{Run: &change.Run}
+			if change.Reset {
+				event = webui.Event{Reset: true}
+			}
+			if !offer(ctx, out, event) {
+				return
+			}
+		}
+	})
+	sources.Go(func() {
+		defer feed.Close()
+		feed.Next(ctx) //nolint:errcheck // the first is always a reset: the reader has only just begun
+		for {
+			changes, err := feed.Next(ctx)
+			if err != nil || !offerAll(ctx, out, changes) {
+				return
+			}
+		}
+	})
+	go func() {
+		sources.Wait()
+		close(out)
+	}()
+	return out
+}
+
+func offerAll(ctx context.Context, out chan<- webui.Event, c state.Changes) bool {
+	if c.Reset {
+		return offer(ctx, out, webui.Event{Reset: true})
+	}
+	for _, name := range c.Jobs {
+		if !offer(ctx, out, webui.Event{Job: name}) {
+			return false
+		}
+	}
+	for _, id := range c.Agents {
+		if !offer(ctx, out, webui.Event{Agent: id}) {
+			return false
+		}
+	}
+	return true
+}
+
+func offer(ctx context.Context, out chan<- webui.Event, e webui.Event) bool {
+	select {
+	case out <- e:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// registerMetrics adds the server's own figures.
+func (s *Server) registerMetrics(r prometheus.Registerer) error {
+	gauge := func(name, help string, value func() float64) prometheus.Collector {
+		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, value)
+	}
+	info := version.Read()
+	collectors := []prometheus.Collector{
+		gauge("crony_jobs", "Jobs that are defined.", func() float64 { return float64(s.Store.Counts().Jobs) }),
+		gauge("crony_jobs_paused", "Jobs that are paused.", func() float64 { return float64(s.Store.Counts().Paused) }),
+		gauge("crony_jobs_unplaced", "Jobs that no agent has.", func() float64 { return float64(s.Store.Counts().Unplaced) }),
+		gauge("crony_agents", "Agents that are connected to any server.", func() float64 { return float64(s.Store.Counts().Agents) }),
+		gauge("crony_runs_running", "Runs that go on.", func() float64 { return float64(s.Runs.Running()) }),
+		gauge("crony_leading", "1 if this server leads.", func() float64 {
+			if s.Store.Leader() == s.ID {
+				return 1
+			}
+			return 0
+		}),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "crony_build_info", Help: "What this binary was built from; always 1.",
+			ConstLabels: prometheus.Labels{"version": info.Version, "revision": info.Revision, "goversion": info.Go}},
+			func() float64 { return 1 }),
+	}
+	for _, c := range collectors {
+		if err := r.Register(c); err != nil {
+			return fmt.Errorf("register the server's metrics: %w", err)
+		}
+	}
+	return nil
+}

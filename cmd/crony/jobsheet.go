@@ -1,0 +1,146 @@
+package main
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"crony"
+)
+
+// jobSheet prints a job for a person.
+func (c *cli) jobSheet(j *crony.JobStatus, agents agentNames) error {
+	now, s := c.now(), newSheet(c.stdout)
+	s.line("Name", j.Job.Name)
+	s.line("Title", j.Job.Title)
+	s.line("Group", j.Job.InGroup())
+	s.line("Labels", pairs(j.Job.Labels))
+	s.line("Owner", j.Job.Owner)
+	s.line("Note", j.Job.Note)
+	s.line("State", jobState(j))
+	s.line("Waiting", j.Waiting)
+	s.line("Schedule", schedules(&j.Job))
+	s.line("Next", instant(now, j.NextAt))
+	s.line("Work", workOf(&j.Job))
+	if j.Job.Timeout > 0 {
+		s.line("Timeout", j.Job.Timeout.String())
+	}
+	if a := j.Assignment; a != nil {
+		s.line("Agent", agents.name(a.Agent))
+		s.line("Placed", instant(now, a.Since)+", "+a.Reason)
+	}
+	if r := j.LastRun; r != nil {
+		s.line("Last run", fmt.Sprintf("%s %s", r.ID, lastRun(now, j)))
+	}
+	s.line("Generation", strconv.FormatInt(j.Generation, 10))
+	s.line("Created", instant(now, j.CreatedAt))
+	changed := instant(now, j.UpdatedAt)
+	if j.UpdatedBy != "" {
+		changed += " by " + j.UpdatedBy
+	}
+	s.line("Changed", changed)
+	return s.flush()
+}
+
+// jobState says in a word where a job stands.
+func jobState(j *crony.JobStatus) string {
+	switch {
+	case j.Job.Paused:
+		return "paused"
+	case j.Assignment == nil:
+		return "waiting"
+	default:
+		return "active"
+	}
+}
+
+// lastRun says how a job last went, and when.
+func lastRun(now time.Time, j *crony.JobStatus) string {
+	r := j.LastRun
+	switch {
+	case r == nil:
+		return ""
+	case !r.EndedAt.IsZero():
+		return fmt.Sprintf("%s %s", r.State, ago(now, r.EndedAt))
+	case !r.StartedAt.IsZero():
+		return fmt.Sprintf("%s, began %s", r.State, ago(now, r.StartedAt))
+	default:
+		return fmt.Sprintf("%s, due %s", r.State, ago(now, r.ScheduledAt))
+	}
+}
+
+// schedules says when a job comes due.
+func schedules(j *crony.Job) string {
+	entries := j.Entries()
+	texts := make([]string, len(entries))
+	for i, e := range entries {
+		texts[i] = entry(e)
+	}
+	return strings.Join(texts, "; ")
+}
+
+func entry(e crony.ScheduleEntry) string {
+	var words []string
+	switch {
+	case e.Cron != "":
+		words = append(words, e.Cron)
+	case e.Every > 0:
+		words = append(words, "every "+e.Every.String())
+	default:
+		for _, at := range e.At {
+			words = append(words, "at "+at.UTC().Format(time.RFC3339))
+		}
+	}
+	if e.Timezone != "" {
+		words = append(words, e.Timezone)
+	}
+	if e.Jitter > 0 {
+		words = append(words, "within "+e.Jitter.String())
+	}
+	if !e.StartsAt.IsZero() {
+		words = append(words, "from "+e.StartsAt.UTC().Format(time.RFC3339))
+	}
+	if !e.EndsAt.IsZero() {
+		words = append(words, "until "+e.EndsAt.UTC().Format(time.RFC3339))
+	}
+	return strings.Join(words, ", ")
+}
+
+// workOf says in one line what a job does.
+func workOf(j *crony.Job) string {
+	switch {
+	case j.HTTP != nil:
+		return strings.TrimSpace(j.HTTP.Method + " " + j.HTTP.URL)
+	case j.GRPC != nil:
+		return j.GRPC.Target + " " + j.GRPC.Method
+	case j.Shell == nil:
+		return ""
+	case len(j.Shell.Argv) > 0:
+		return short(strings.Join(j.Shell.Argv, " "), 100)
+	case j.Shell.Command != "":
+		return short(j.Shell.Command, 100)
+	}
+	first, _, _ := strings.Cut(strings.TrimSpace(j.Shell.Script), "\n")
+	return fmt.Sprintf("script of %d lines: %s", len(strings.Split(strings.TrimRight(j.Shell.Script, "\n"), "\n")), short(first, 80))
+}
+
+// pairs writes labels as people write them: a=1, b=2.
+func pairs(labels map[string]string) string {
+	texts := make([]string, 0, len(labels))
+	for _, key := range slices.Sorted(maps.Keys(labels)) {
+		texts = append(texts, key+"="+labels[key])
+	}
+	return strings.Join(texts, ", ")
+}
+
+// short cuts a text to at most n characters.
+func short(text string, n int) string {
+	runes := []rune(text)
+	if len(runes) <= n {
+		return text
+	}
+	return string(runes[:n-1]) + "…"
+}

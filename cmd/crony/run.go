@@ -1,0 +1,304 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"crony"
+	"crony/sdk"
+)
+
+func (c *cli) runCmd() *cobra.Command {
+	return noun("run", "Start runs, look at them and read their output", "",
+		c.runListCmd(), c.runShowCmd(), c.runLogsCmd(), c.runStartCmd())
+}
+
+// runList is what `run list` is told.
+type runList struct {
+	query      crony.RunQuery
+	state      string
+	limitGiven bool
+	withOutput bool
+}
+
+// tableLimit is the number of runs in a table unless another is given: what a person can look through.
+const tableLimit = 50
+
+func (c *cli) runListCmd() *cobra.Command {
+	var l runList
+	cmd := &cobra.Command{
+		Use:   "list",
+		Short: "List runs, the newest first",
+		Long: `List prints runs, the newest first. A table has at most ` + strconv.Itoa(tableLimit) + ` of them unless --limit is given. With -o json or yaml
+it is all that the servers know, as one list, which is written as it arrives: it can be long.`,
+		Args: cobra.NoArgs,
+	}
+	cmd.RunE = work(func(ctx context.Context, _ []string) error {
+		l.limitGiven = cmd.Flags().Changed("limit")
+		return c.runList(ctx, l)
+	})
+	flags := cmd.Flags()
+	flags.StringVar(&l.query.Job, "job", "", "only runs of the job with this `NAME`")
+	flags.StringVar(&l.query.Agent, "agent", "", "only runs on this `AGENT`: its id, or its name while it is connected")
+	flags.StringVar(&l.state, "state", "", "only runs in this `STATE`: "+strings.Join(crony.RunState("").Allowed(), ", "))
+	flags.IntVar(&l.query.Limit, "limit", 0, "at most `N` runs; 0 is all (default: "+strconv.Itoa(tableLimit)+" in a table, else all)")
+	flags.BoolVar(&l.withOutput, "with-output", false, "add to each run the text of its kept output, as \"output\" (not in a table)")
+	complete(cmd, "state", crony.RunState("").Allowed())
+	return cmd
+}
+
+func (c *cli) runList(ctx context.Context, l runList) error {
+	if err := l.check(c.format); err != nil {
+		return err
+	}
+	client, err := c.client()
+	if err != nil {
+		return err
+	}
+	if l.query.Agent, err = agentID(ctx, client, l.query.Agent); err != nil {
+		return err
+	}
+	if l.withOutput {
+		return list(c, nil, withOutput(ctx, client, runsOf(ctx, client, l.query)))
+	}
+	agents, err := c.agentNames(ctx, client)
+	if err != nil {
+		return err
+	}
+	columns := runColumns(c.now(), agents)
+	if c.format != asTable || l.limitGiven {
+		return list(c, columns, runsOf(ctx, client, l.query))
+	}
+	more := false
+	l.query.Limit = tableLimit + 1 // one more than is shown tells whether there are more
+	if err := list(c, columns, first(tableLimit, runsOf(ctx, client, l.query), &more)); err != nil {
+		return err
+	}
+	if more {
+		fmt.Fprintf(c.stderr, "crony: these are the newest %d; --limit 0 prints all\n", tableLimit)
+	}
+	return nil
+}
+
+func (l *runList) check(f format) error {
+	l.query.State = crony.RunState(l.state)
+	if l.state != "" {
+		if err := checkState(l.query.State); err != nil {
+			return err
+		}
+	}
+	if l.withOutput && f == asTable {
+		return crony.Errorf(crony.Invalid, "a table has no room for output").
+			WithHint("give -o json or -o yaml, or read one run's with `crony run logs`")
+	}
+	return checkLimit(l.query.Limit)
+}
+
+func checkState(state crony.RunState) error {
+	for _, s := range state.Allowed() {
+		if s == string(state) {
+			return nil
+		}
+	}
+	return crony.Errorf(crony.Invalid, "%q is no state of a run", string(state)).
+		WithHint("one of: %s", strings.Join(state.Allowed(), ", "))
+}
+
+func runColumns(now time.Time, agents agentNames) []column[crony.Run] {
+	return []column[crony.Run]{
+		{"ID", func(r crony.Run) string { return string(r.ID) }},
+		{"JOB", func(r crony.Run) string { return r.Job }},
+		{"STATE", func(r crony.Run) string { return string(r.State) }},
+		{"EXIT", func(r crony.Run) string { return exitText(&r) }},
+		{"DUE", func(r crony.Run) string { return ago(now, r.ScheduledAt) }},
+		{"TOOK", func(r crony.Run) string { return took(now, r.StartedAt, r.EndedAt) }},
+		{"AGENT", func(r crony.Run) string { return agents.name(r.Agent) }},
+	}
+}
+
+// runsOf yields all runs that q selects, page by page; its limit is of all pages together.
+func runsOf(ctx context.Context, runs crony.Runs, q crony.RunQuery) iter.Seq2[crony.Run, error] {
+	return pages(q.Limit, func(cursor string, size int) ([]crony.Run, string, error) {
+		q.Cursor, q.Limit = cursor, size
+		page, err := runs.ListRuns(ctx, q)
+		return page.Items, page.Next, err
+	})
+}
+
+// first yields n of the items, and notes whether there are more.
+func first[T any](n int, items iter.Seq2[T, error], more *bool) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		left := n
+		for item, err := range items {
+			if err == nil && left == 0 {
+				*more = true
+				return
+			}
+			left--
+			if !yield(item, err) {
+				return
+			}
+		}
+	}
+}
+
+// runWithOutput is a run and what is kept of its output: attempt by attempt, stdout and then stderr. Bytes that are not
+// UTF-8 are replaced, as JSON has no way to hold them.
+type runWithOutput struct {
+	crony.Run
+	Output string `json:"output"`
+}
+
+func withOutput(ctx context.Context, client crony.Runs, runs iter.Seq2[crony.Run, error]) iter.Seq2[runWithOutput, error] {
+	return func(yield func(runWithOutput, error) bool) {
+		for run, err := range runs {
+			var output string
+			if err == nil {
+				output, err = outputText(ctx, client, run.ID)
+			}
+			if !yield(runWithOutput{run, output}, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// outputText collects what is kept of a run's output now. A run that was dropped meanwhile has none.
+func outputText(ctx context.Context, client crony.Runs, id crony.RunID) (string, error) {
+	var b strings.Builder
+	for chunk, err := range client.Output(ctx, id, false) {
+		switch {
+		case crony.CodeOf(err) == crony.NotFound:
+			return b.String(), nil
+		case err != nil:
+			return "", err
+		}
+		b.Write(chunk.Data)
+	}
+	return b.String(), nil
+}
+
+// agentID returns the id of the connected agent with a name; what is no such name is taken for an id.
+func agentID(ctx context.Context, client *sdk.Client, name string) (string, error) {
+	if name == "" {
+		return "", nil
+	}
+	agents, err := client.ListAgents(ctx)
+	if err != nil {
+		return "", err
+	}
+	for i := range agents {
+		if agents[i].Name == name {
+			return agents[i].ID, nil
+		}
+	}
+	return name, nil
+}
+
+func (c *cli) runShowCmd() *cobra.Command {
+	return &cobra.Command{
+		Use:   "show ID",
+		Short: "Show one run",
+		Args:  cobra.ExactArgs(1),
+		RunE: work(func(ctx context.Context, args []string) error {
+			id, err := crony.ParseRunID(args[0])
+			if err != nil {
+				return err
+			}
+			client, err := c.client()
+			if err != nil {
+				return err
+			}
+			run, err := client.Run(ctx, id)
+			if err != nil {
+				return err
+			}
+			if c.format != asTable {
+				return c.document(run)
+			}
+			agents, err := c.agentNames(ctx, client)
+			if err != nil {
+				return err
+			}
+			return c.runSheet(&run, agents)
+		}),
+	}
+}
+
+// runSheet prints a run for a person.
+func (c *cli) runSheet(r *crony.Run, agents agentNames) error {
+	now, s := c.now(), newSheet(c.stdout)
+	s.line("ID", string(r.ID))
+	s.line("Job", fmt.Sprintf("%s, generation %d", r.Job, r.Generation))
+	s.line("Group", r.Group)
+	s.line("State", string(r.State))
+	s.line("Reason", r.Reason)
+	s.line("Agent", agents.name(r.Agent))
+	trigger := string(r.Trigger)
+	if r.By != "" {
+		trigger += " by " + r.By
+	}
+	s.line("Trigger", trigger)
+	s.line("Due", instant(now, r.ScheduledAt))
+	s.line("Started", instant(now, r.StartedAt))
+	s.line("Ended", instant(now, r.EndedAt))
+	s.line("Took", took(now, r.StartedAt, r.EndedAt))
+	if err := s.flush(); err != nil || len(r.Attempts) == 0 {
+		return err
+	}
+	fmt.Fprintln(c.stdout)
+	return list(c, []column[crony.Attempt]{
+		{"ATTEMPT", func(a crony.Attempt) string { return strconv.Itoa(a.Number) }},
+		{"EXIT", func(a crony.Attempt) string { return attemptExit(&a) }},
+		{"STARTED", func(a crony.Attempt) string { return a.StartedAt.UTC().Format("15:04:05.000") }},
+		{"TOOK", func(a crony.Attempt) string { return took(now, a.StartedAt, a.EndedAt) }},
+		{"PID", func(a crony.Attempt) string { return nonzero(int64(a.PID)) }},
+		{"CPU", func(a crony.Attempt) string { return fmt.Sprintf("%.2fs", a.CPUSeconds) }},
+		{"MAX RSS", func(a crony.Attempt) string { return bytesText(a.MaxRSS) }},
+		{"STDOUT", func(a crony.Attempt) string { return bytesText(a.StdoutBytes) }},
+		{"STDERR", func(a crony.Attempt) string { return bytesText(a.StderrBytes) }},
+	}, each(r.Attempts))
+}
+
+func exitText(r *crony.Run) string {
+	if len(r.Attempts) == 0 {
+		return ""
+	}
+	return attemptExit(&r.Attempts[len(r.Attempts)-1])
+}
+
+func attemptExit(a *crony.Attempt) string {
+	switch {
+	case a.Signal != "":
+		return a.Signal
+	case a.ExitCode != nil:
+		return strconv.Itoa(*a.ExitCode)
+	}
+	return ""
+}
+
+func nonzero(n int64) string {
+	if n == 0 {
+		return ""
+	}
+	return strconv.FormatInt(n, 10)
+}
+
+// bytesText writes a number of bytes in the unit that leaves it between 1 and 1024.
+func bytesText(n int64) string {
+	size, unit := float64(n), 0
+	units := []string{"B", "KiB", "MiB", "GiB", "TiB"}
+	for size >= 1024 && unit < len(units)-1 {
+		size, unit = size/1024, unit+1
+	}
+	if unit == 0 {
+		return fmt.Sprintf("%d%s", n, units[0])
+	}
+	return fmt.Sprintf("%.1f%s", size, units[unit])
+}

@@ -1,0 +1,186 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+
+	"crony"
+)
+
+// The exit codes of `run start --wait` for a run that has no exit code of its own.
+const (
+	exitKilled   = 122
+	exitNotBegun = 123
+	exitTimedOut = 124 // as of timeout(1)
+	exitUnknown  = 125
+	exitSignal   = 128 // and the signal's number, as in a shell
+)
+
+func (c *cli) runLogsCmd() *cobra.Command {
+	var follow, stdout, stderr bool
+	cmd := &cobra.Command{
+		Use:   "logs ID",
+		Short: "Print a run's output",
+		Long: `Logs prints what is kept of a run's output: what the run wrote to its stdout on stdout, and what it wrote to its stderr on
+stderr. Where output was not kept, a line on stderr says how much.
+
+Without -f the streams come one after the other, attempt by attempt; with it, in the order in which they arrive from then on.`,
+		Args: cobra.ExactArgs(1),
+		RunE: work(func(ctx context.Context, args []string) error {
+			return c.runLogs(ctx, args[0], follow, only(stdout, stderr))
+		}),
+	}
+	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on until the run has ended")
+	cmd.Flags().BoolVar(&stdout, "stdout", false, "only stdout")
+	cmd.Flags().BoolVar(&stderr, "stderr", false, "only stderr")
+	cmd.MarkFlagsMutuallyExclusive("stdout", "stderr")
+	return cmd
+}
+
+func only(stdout, stderr bool) crony.Stream {
+	switch {
+	case stdout:
+		return crony.Stdout
+	case stderr:
+		return crony.Stderr
+	}
+	return ""
+}
+
+func (c *cli) runLogs(ctx context.Context, arg string, follow bool, only crony.Stream) error {
+	if err := c.tableOnly("output"); err != nil {
+		return err
+	}
+	id, err := crony.ParseRunID(arg)
+	if err != nil {
+		return err
+	}
+	client, err := c.client()
+	if err != nil {
+		return err
+	}
+	run, err := client.Run(ctx, id) // first, so that what is missing of it then is missing for good
+	if err != nil {
+		return err
+	}
+	t := newTail(c, only)
+	if follow && !run.State.Ended() {
+		_, err := c.follow(ctx, client, id, t, false)
+		return err
+	}
+	if _, err := t.drain(client.Output(ctx, id, false)); err != nil {
+		return err
+	}
+	t.finish(&run)
+	return nil
+}
+
+func (c *cli) runStartCmd() *cobra.Command {
+	var wait bool
+	cmd := &cobra.Command{
+		Use:   "start JOB",
+		Short: "Run a job now",
+		Long: `Start orders a run of a job now and prints the run's id.
+
+With --wait it prints the id on stderr, then the run's output as "crony run logs -f" does, and exits as the run did:
+
+  0 to 255  the job's own exit code
+  122       it was killed
+  123       it never started: it was skipped, or could not be started
+  124       it ran into its timeout
+  125       nobody knows: the run is lost, or the servers could not be reached for a minute
+  128+N     signal N ended it
+
+Interrupting crony does not end the run.`,
+		Args: cobra.ExactArgs(1),
+		RunE: work(func(ctx context.Context, args []string) error {
+			if wait {
+				return c.runAndWait(ctx, args[0])
+			}
+			return c.runStart(ctx, args[0])
+		}),
+	}
+	cmd.Flags().BoolVar(&wait, "wait", false, "print the run's output and exit with its exit code")
+	return cmd
+}
+
+func (c *cli) runStart(ctx context.Context, job string) error {
+	client, err := c.client()
+	if err != nil {
+		return err
+	}
+	id, err := client.StartJob(ctx, job)
+	if err != nil {
+		return err
+	}
+	if c.format != asTable {
+		return c.document(map[string]crony.RunID{"id": id})
+	}
+	return c.write([]byte(id + "\n"))
+}
+
+func (c *cli) runAndWait(ctx context.Context, job string) error {
+	if err := c.tableOnly("a run's output"); err != nil {
+		return err
+	}
+	client, err := c.client()
+	if err != nil {
+		return err
+	}
+	id, err := client.StartJob(ctx, job)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(c.stderr, "crony: run %s\n", id)
+	run, err := c.follow(ctx, client, id, newTail(c, ""), true)
+	switch {
+	case err != nil && ctx.Err() != nil:
+		fmt.Fprintf(c.stderr, "crony: the run goes on; `crony run logs -f %s` prints its output\n", id)
+		return err
+	case crony.CodeOf(err) == crony.NotFound:
+		c.complain("the run has not begun: its agent has not taken the order", fmt.Sprintf("look with `crony job show %s`", job))
+		return jobExit(exitUnknown)
+	case err != nil:
+		c.explain(err)
+		return jobExit(exitUnknown)
+	}
+	return c.exitAs(&run)
+}
+
+// exitAs says how a run ended, unless it went well or has an exit code that says it, and returns it as an exit code.
+func (c *cli) exitAs(run *crony.Run) error {
+	code, exited := run.ExitCode()
+	if exited && (run.State == crony.Succeeded || run.State == crony.Failed) {
+		if code == 0 {
+			return nil
+		}
+		return jobExit(code)
+	}
+	words := fmt.Sprintf("the run ended %s", run.State)
+	if run.Reason != "" {
+		words += ": " + run.Reason
+	}
+	c.complain(words, "")
+	return jobExit(endCode(run))
+}
+
+// endCode returns the exit code for a run that has none of its own.
+func endCode(run *crony.Run) int {
+	switch run.State {
+	case crony.Killed:
+		return exitKilled
+	case crony.TimedOut:
+		return exitTimedOut
+	case crony.Skipped:
+		return exitNotBegun
+	case crony.Failed:
+		if n := len(run.Attempts); n > 0 && run.Attempts[n-1].Signal != "" {
+			return exitSignal + int(unix.SignalNum(run.Attempts[n-1].Signal))
+		}
+		return exitNotBegun
+	}
+	return exitUnknown
+}
