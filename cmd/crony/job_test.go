@@ -191,9 +191,7 @@ func TestJobShowGivesBackTheManifest(t *testing.T) {
       "on": "2027-01-01"
       zip: "0123"
     paused: true
-    schedules:
-      - cron: 30 2 * * *
-      - cron: '@hourly'
+    schedule: '@hourly'
     timeout: 1h30m
     shell:
       script: |

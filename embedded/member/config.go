@@ -119,8 +119,8 @@ func config(o Options, log *zap.Logger) (*embed.Config, error) {
 	}))
 }
 
-// tls has both sides verify that the other is a server, by the name that the authority gives to servers alone; an agent has a
-// certificate of the same authority. Addresses are not compared with certificates.
+// tls has both sides verify that the other is a server, by the name that the authority gives to servers alone; an agent has
+// a certificate of the same authority. Addresses are not compared with certificates.
 func (p *Peer) tls() transport.TLSInfo {
 	return transport.TLSInfo{
 		CertFile:            p.CertFile,

@@ -94,7 +94,8 @@ func ensure(path string, create bool) error {
 	switch {
 	case names["owner"]:
 	case len(names) > 0:
-		return crony.Errorf(crony.Conflict, "%s is not a data directory of crony, and not empty", path).WithHint("give another directory")
+		return crony.Errorf(crony.Conflict, "%s is not a data directory of crony, and not empty", path).
+			WithHint("give another directory")
 	case !create:
 		return noMember(path)
 	}
@@ -112,7 +113,8 @@ func private(path string) error {
 	return nil
 }
 
-// inspect locks the owner file, compares what it and the directory say with what is wanted, and begins a new member if it may.
+// inspect locks the owner file, compares what it and the directory say with what is wanted, and begins a new member if it
+// may.
 func (d *dataDir) inspect(server pki.Identity, create bool) error {
 	if err := lock(d.owner); err != nil {
 		return inUse(d.path, err)
@@ -129,7 +131,8 @@ func (d *dataDir) inspect(server pki.Identity, create bool) error {
 	case vacant:
 		return d.begin(server)
 	case whose != server.String():
-		return crony.Errorf(crony.Conflict, "%s belongs to %q, not to %s", d.path, whose, server).WithHint("give another directory")
+		return crony.Errorf(crony.Conflict, "%s belongs to %q, not to %s", d.path, whose, server).
+			WithHint("give another directory")
 	case !wal.Exist(filepath.Join(d.member(), "wal")):
 		return crony.Errorf(crony.NotFound, "%s has lost the data of %s", d.path, server).
 			WithHint("join the cluster anew with another directory, or restore a backup")
@@ -184,7 +187,8 @@ func inUse(path string, err error) error {
 	if !errors.Is(err, syscall.EWOULDBLOCK) {
 		return fmt.Errorf("lock data directory %s: %w", path, err)
 	}
-	return crony.Errorf(crony.Conflict, "another crony is using %s", path).WithHint("stop it first, or give this one its own directory")
+	return crony.Errorf(crony.Conflict, "another crony is using %s", path).
+		WithHint("stop it first, or give this one its own directory")
 }
 
 func noMember(path string) error {

@@ -14,8 +14,8 @@ import (
 	"crony/internal/zaplog"
 )
 
-// etcdLog takes what etcd logs, and with it the news that etcd can't go on: it logs that and expects the process to end there.
-// Nothing may run on. While the member opens, the goroutine ends and Open returns the error; from then on it panics.
+// etcdLog takes what etcd logs, and with it the news that etcd can't go on: it logs that and expects the process to end
+// there. Nothing may run on. While the member opens, the goroutine ends and Open returns the error; from then on it panics.
 type etcdLog struct {
 	zap   *zap.Logger
 	level zap.AtomicLevel

@@ -1,8 +1,8 @@
 // Package member is the etcd member inside a crony server: the replicated store that everything else is written to.
 //
 // The one thing to know: there is no client port. The process itself is the only client, by direct calls, so a member's
-// safety doesn't rest on etcd's users and roles, and a member that nobody can join ([Options].Peer is zero) listens on nothing
-// at all.
+// safety doesn't rest on etcd's users and roles, and a member that nobody can join ([Options].Peer is zero) listens on
+// nothing at all.
 //
 // A data directory belongs to one server of one cluster, and says so in its file "owner", whose lock also says that it is in
 // use. A member is made only when that is asked for; a wiped directory is refused, never filled with a new, empty cluster.
@@ -47,9 +47,10 @@ type Member struct {
 	close  func() error
 }
 
-// Open opens the member and returns when it can read and write; a cluster of one needs no other for that. Reading the log that
-// a long life has left takes its time, and ctx bounds only the wait after it. The error is a [crony.Error] where a person
-// can do something about it: Conflict if Dir is in use or another's, NotFound if it holds no member or has lost it, Invalid for bad options.
+// Open opens the member and returns when it can read and write; a cluster of one needs no other for that. Reading the log
+// that a long life has left takes its time, and ctx bounds only the wait after it. The error is a [crony.Error] where a
+// person can do something about it: Conflict if Dir is in use or another's, NotFound if it holds no member or has lost it,
+// Invalid for bad options.
 func Open(ctx context.Context, o Options) (*Member, error) {
 	if err := o.validate(); err != nil {
 		return nil, err
@@ -83,7 +84,8 @@ func (m *Member) Ready() error {
 	default:
 	}
 	if m.etcd.Server.Leader() == 0 {
-		return crony.Errorf(crony.Unavailable, "the store has no leader").WithHint("most of the servers must be up and see each other")
+		return crony.Errorf(crony.Unavailable, "the store has no leader").
+			WithHint("most of the servers must be up and see each other")
 	}
 	return nil
 }

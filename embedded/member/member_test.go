@@ -146,9 +146,7 @@ func TestKill(t *testing.T) {
 			t.Fatalf("the child says: %s", lines.Text())
 		}
 	}
-	if _, err := Open(t.Context(), options(dir)); crony.CodeOf(err) != crony.Conflict || !strings.Contains(err.Error(), "another crony") {
-		t.Errorf("opening it a second time: %v", err)
-	}
+	refused(t, options(dir), crony.Conflict, "another crony")
 	if err := child.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}

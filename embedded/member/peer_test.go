@@ -105,7 +105,11 @@ func TestMembersVerifyEachOther(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := &http.Server{ErrorLog: log.New(io.Discard, "", 0), Handler: http.NotFoundHandler(), ReadHeaderTimeout: time.Second}
+	server := &http.Server{
+		ErrorLog:          log.New(io.Discard, "", 0),
+		Handler:           http.NotFoundHandler(),
+		ReadHeaderTimeout: time.Second,
+	}
 	go func() { _ = server.Serve(l) }()
 	defer server.Close()
 	if err := fetch(rt, "https://"+l.Addr().String()); err == nil {

@@ -1,6 +1,6 @@
 // Package lifecycle starts and ends the parts of a process in order. A part is a resource, which is opened and closed, or a
-// service, which runs until it is told to stop. They are pushed on a [Stack] as they come up and go down in reverse, one at a
-// time, so that nothing outlives what it stands on.
+// service, which runs until it is told to stop. They are pushed on a [Stack] as they come up and go down in reverse, one at
+// a time, so that nothing outlives what it stands on.
 //
 // The one thing to know: the end of a service has two stages. First it is told to take no more work; when its time to finish
 // is over, it is told to drop what it still does. Each part has its own time, whatever the parts above it used up.
@@ -94,8 +94,8 @@ func (s *Stack) Wait(ctx context.Context) error {
 }
 
 // Close stops and closes every part, the last one first, and joins what went wrong, each error under its part's name. When
-// ctx is done, no part is given more time, but each is still told to stop. A part that doesn't return even then is left behind
-// and named. Close is to be called however far the start came; the stack is empty after it.
+// ctx is done, no part is given more time, but each is still told to stop. A part that doesn't return even then is left
+// behind and named. Close is to be called however far the start came; the stack is empty after it.
 func (s *Stack) Close(ctx context.Context) error {
 	var errs []error
 	for _, p := range slices.Backward(s.parts) {

@@ -35,7 +35,9 @@ const (
 // verify a server under this name, whatever its address.
 const ServerName = "server.crony.internal"
 
-var hostName = regexp.MustCompile(`^([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)*[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?$`)
+const label = `[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?`
+
+var hostName = regexp.MustCompile(`^` + label + `(\.` + label + `)*$`)
 
 // CA is a cluster's authority with its key. Who has it can be anybody in the cluster. It is safe for concurrent use.
 type CA struct {

@@ -61,8 +61,8 @@ func ParseIdentity(text string) (Identity, error) {
 	return id, nil
 }
 
-// IdentityOf reads the identity in a certificate, which must have exactly one URI. It does not ask who signed: that must have
-// been verified before.
+// IdentityOf reads the identity in a certificate, which must have exactly one URI. It does not ask who signed: that must
+// have been verified before.
 func IdentityOf(cert *x509.Certificate) (Identity, error) {
 	if len(cert.URIs) != 1 {
 		return Identity{}, fmt.Errorf("the certificate of %.200q has %d URIs, not one identity", cert.Subject, len(cert.URIs))

@@ -54,7 +54,9 @@ func TestIdentityOfWantsOneURI(t *testing.T) {
 // FuzzParseIdentity holds the parser to its promise: what it accepts is written again byte for byte, and survives the way
 // through a URL, as in a certificate.
 func FuzzParseIdentity(f *testing.F) {
-	for _, seed := range []string{"crony://c1/server/s1", "crony://c1/agent/a-1_B", "crony://c1/agent/a%31", "crony://c1/x/y", "crony://"} {
+	for _, seed := range []string{
+		"crony://c1/server/s1", "crony://c1/agent/a-1_B", "crony://c1/agent/a%31", "crony://c1/x/y", "crony://",
+	} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, text string) {

@@ -37,8 +37,8 @@ func shake(t *testing.T, server, client *tls.Config) (serverErr, clientErr error
 	return <-done, clientErr
 }
 
-// connect returns the two ends of a connection that waits 10 seconds at most. Not a net.Pipe: there, two ends that refuse each
-// other at the same moment would both wait for their alert to be read.
+// connect returns the two ends of a connection that waits 10 seconds at most. Not a net.Pipe: there, two ends that refuse
+// each other at the same moment would both wait for their alert to be read.
 func connect(t *testing.T) (accepted, dialled net.Conn) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -136,7 +136,9 @@ func TestServerRefuses(t *testing.T) {
 		"an unknown role":                   {open, forge(t, ca, uri("c1", "/root/a1")), "no role"},
 		"no identity":                       {open, forge(t, ca, func(c *x509.Certificate) { c.URIs = nil }), "0 URIs"},
 		"the authority's own identity":      {open, forge(t, ca, uri("c1", "")), "no identity"},
-		"two identities":                    {open, forge(t, ca, func(c *x509.Certificate) { c.URIs = append(c.URIs, c.URIs[0]) }), "2 URIs"},
+		"two identities": {open, forge(t, ca, func(c *x509.Certificate) {
+			c.URIs = append(c.URIs, c.URIs[0])
+		}), "2 URIs"},
 		"not made for clients": {open, forge(t, ca, func(c *x509.Certificate) {
 			c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
 		}), "incompatible key usage"},

@@ -1,8 +1,8 @@
 // Package zaplog lets a library that logs through zap write to the process's slog logger.
 //
 // The one thing to know: it is quiet. What is below the given level costs a comparison: it is dropped before an entry is
-// made. Levels keep their names; zap's levels above Error become [LevelFatal]. Fields become attributes with their types, and
-// a field "error" is called "err", as everywhere in the project.
+// made. Levels keep their names; zap's levels above Error become [LevelFatal]. Fields become attributes with their types,
+// and a field "error" is called "err", as everywhere in the project.
 //
 // It does not sample, and it doesn't end the process: what a fatal entry does is decided by the options of the zap.Logger.
 package zaplog

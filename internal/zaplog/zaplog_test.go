@@ -15,12 +15,13 @@ import (
 
 func loggers(level slog.Level, least zapcore.Level, ignore ...string) (*zap.Logger, *bytes.Buffer) {
 	var out bytes.Buffer
-	handler := slog.NewTextHandler(&out, &slog.HandlerOptions{Level: level, ReplaceAttr: func(groups []string, a slog.Attr) slog.Attr {
+	withoutTime := func(groups []string, a slog.Attr) slog.Attr {
 		if len(groups) == 0 && a.Key == slog.TimeKey {
 			return slog.Attr{}
 		}
 		return a
-	}})
+	}
+	handler := slog.NewTextHandler(&out, &slog.HandlerOptions{Level: level, ReplaceAttr: withoutTime})
 	return zap.New(New(slog.New(handler), least, ignore...)), &out
 }
 
