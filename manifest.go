@@ -61,12 +61,7 @@ type FeishuChannel struct {
 func DecodeManifest(data []byte) (Manifest, error) {
 	var m Manifest
 	lines, faults := strict.Decode(data, &m)
-	if len(faults) == 0 {
-		faults = m.Faults()
-		lines.Locate(faults)
-		slices.SortStableFunc(faults, func(a, b Fault) int { return a.Line - b.Line })
-	}
-	if err := invalid("the manifest", faults); err != nil {
+	if err := invalid("the manifest", withValues(lines, faults, m.Faults())); err != nil {
 		return Manifest{}, err
 	}
 	return m, nil
@@ -76,14 +71,30 @@ func DecodeManifest(data []byte) (Manifest, error) {
 func DecodeJob(data []byte) (Job, error) {
 	var j Job
 	lines, faults := strict.Decode(data, &j)
-	if len(faults) == 0 {
-		faults = j.Faults()
-		lines.Locate(faults)
-	}
-	if err := invalid("the job", faults); err != nil {
+	if err := invalid("the job", withValues(lines, faults, j.Faults())); err != nil {
 		return Job{}, err
 	}
 	return j, nil
+}
+
+// withValues joins the faults of a document's form with those of its values. A value that is wrong only because something
+// in it, or it itself, was not understood is left out.
+func withValues(lines strict.Lines, form, values []Fault) []Fault {
+	all := slices.Clone(form)
+	for _, v := range values {
+		if !slices.ContainsFunc(form, func(f Fault) bool { return within(f.Path, v.Path) || within(v.Path, f.Path) }) {
+			all = append(all, v)
+		}
+	}
+	lines.Locate(all)
+	slices.SortStableFunc(all, func(a, b Fault) int { return a.Line - b.Line })
+	return all
+}
+
+// within says whether a path is another or lies below it; everything lies below the document itself.
+func within(path, above string) bool {
+	rest, ok := strings.CutPrefix(path, above)
+	return ok && (rest == "" || above == "" || rest[0] == '.' || rest[0] == '[')
 }
 
 // Faults lists what is wrong with the manifest; none if it may be applied.

@@ -72,8 +72,12 @@ func TestManifestFaults(t *testing.T) {
 			"line 2: jobs[0].name: has 64 characters; at most 63"}},
 		{"twice", "jobs:\n  - name: a\n" + shell + "  - name: a\n" + shell, []string{
 			`line 4: jobs[1].name: jobs[0] has the name "a" too`}},
-		{"several faults at once", "jobs:\n  - name: A\n    retry: {attempts: 2}\n    timeout: soon\n", []string{
-			`line 4: jobs[0].timeout: "soon" is not a duration (write one like 90s, 1h30m or 30d)`}},
+		{"faults of form and of value at once",
+			"jobs:\n  - name: a b\n    schedule: '61 * * * *'\n    timeout: soon\n    shell:\n      comand: x\n", []string{
+				`line 2: jobs[0].name: "a b" cannot be a name`,
+				"line 3: jobs[0].schedule: ",
+				`line 4: jobs[0].timeout: "soon" is not a duration (write one like 90s, 1h30m or 30d)`,
+				`line 6: jobs[0].shell.comand: unknown key "comand" (did you mean "command"?)`}},
 		{"several wrong values", "jobs:\n  - name: A\n    retry: {attempts: 2}\n    shell: {}\n", []string{
 			`line 2: jobs[0].name: "A" cannot be a name (small letters, digits and . _ -, with a letter or digit first)`,
 			"line 3: jobs[0].retry: not supported yet: retry",

@@ -88,14 +88,19 @@ const (
 	TiB Size = 1 << 40
 )
 
-var sizeUnits = []struct {
+type sizeUnit struct {
 	name string
 	size Size
-}{{"TiB", TiB}, {"GiB", GiB}, {"MiB", MiB}, {"KiB", KiB}, {"B", 1}}
+}
+
+// sizeUnits lists the units, the largest first.
+func sizeUnits() []sizeUnit {
+	return []sizeUnit{{"TiB", TiB}, {"GiB", GiB}, {"MiB", MiB}, {"KiB", KiB}, {"B", 1}}
+}
 
 // ParseSize reads what [Size.String] writes: a whole number and one of B, KiB, MiB, GiB and TiB.
 func ParseSize(s string) (Size, error) {
-	for _, u := range sizeUnits {
+	for _, u := range sizeUnits() {
 		number, ok := strings.CutSuffix(s, u.name)
 		if !ok {
 			continue
@@ -111,7 +116,7 @@ func ParseSize(s string) (Size, error) {
 
 // String writes s in the largest unit that divides it.
 func (s Size) String() string {
-	for _, u := range sizeUnits {
+	for _, u := range sizeUnits() {
 		if s >= u.size && s%u.size == 0 {
 			return strconv.FormatInt(int64(s/u.size), 10) + u.name
 		}

@@ -92,7 +92,8 @@ func (s *Server) open(ctx context.Context) error {
 	}
 	s.ID, s.Cluster = who.ID, who.Cluster
 
-	if s.member, err = member.Open(ctx, member.Options{Dir: filepath.Join(s.opts.Dir, "etcd"), Server: who, Create: s.opts.Create, Log: s.log}); err != nil {
+	s.member, err = member.Open(ctx, member.Options{Dir: filepath.Join(s.opts.Dir, "etcd"), Server: who, Create: s.opts.Create, Log: s.log})
+	if err != nil {
 		return fmt.Errorf("open the etcd member: %w", err)
 	}
 	s.stack.Push("member", 0, func(context.Context) error { return s.member.Close() })
@@ -110,6 +111,8 @@ func (s *Server) open(ctx context.Context) error {
 }
 
 // serve starts the services.
+//
+//nolint:contextcheck // services live by the stack's contexts, not by the one of opening
 func (s *Server) serve() error {
 	metrics := prometheus.NewRegistry()
 	if err := s.registerMetrics(metrics); err != nil {

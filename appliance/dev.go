@@ -74,6 +74,7 @@ func Dev(ctx context.Context, opts DevOptions) (err error) {
 	if err != nil {
 		return err
 	}
+	//nolint:contextcheck // the agent lives by the stack's contexts
 	server.stack.Work("agent", devDrain+30*time.Second, func(taking, _ context.Context) error { return local.Run(taking) })
 	if err := server.Wait(ctx); err != nil {
 		return err

@@ -168,7 +168,7 @@ func TestAnswersThatAreNotCronys(t *testing.T) {
 	}{
 		{"a proxy's page", answer(502, "text/html", "<h1>Bad Gateway</h1>"), "502 Bad Gateway and a document of type text/html"},
 		{"a page for everything", answer(200, "text/html", "<h1>Hi</h1>"), "200 OK and a document of type text/html"},
-		{"a sign-in page elsewhere", http.RedirectHandler("https://login.example.com/", 302).ServeHTTP, "a redirect to"},
+		{"a sign-in page elsewhere", http.RedirectHandler("https://login.example.com/", http.StatusFound).ServeHTTP, "a redirect to"},
 		{"another service's JSON error", answer(404, "application/json", `{"error":"no"}`), "404 Not Found"},
 		{"another service's problem", answer(500, "application/problem+json", `{"title":"boom"}`), "a problem that is not crony's"},
 		{"JSON of another shape", answer(200, "application/json", `[1]`), "not readable"},

@@ -1,6 +1,7 @@
 package webui
 
 import (
+	"io/fs"
 	"net/http"
 	"regexp"
 	"strings"
@@ -11,7 +12,12 @@ import (
 )
 
 func TestAssets(t *testing.T) {
-	const forever = "public, max-age=31536000, immutable"
+	const (
+		forever = "public, max-age=31536000, immutable"
+		js      = "text/javascript; charset=utf-8"
+		html    = "text/html; charset=utf-8"
+		problem = "application/problem+json"
+	)
 	tests := map[string]struct {
 		path, accept string
 		status       int
@@ -20,25 +26,25 @@ func TestAssets(t *testing.T) {
 		encoding     string
 		cache        string
 	}{
-		"page":                  {"/", "", 200, "<meta", "text/html; charset=utf-8", "", "no-store"},
-		"page is never encoded": {"/", "br", 200, "<meta", "text/html; charset=utf-8", "", "no-store"},
-		"deep link":             {"/jobs/backup.daily", "", 200, "<meta", "text/html; charset=utf-8", "", "no-store"},
-		"by its own name":       {"/index.html", "", 404, "{", "application/problem+json", "", "no-store"},
-		"plain":                 {"/assets/a-1.js", "", 200, "plain", "text/javascript; charset=utf-8", "", forever},
-		"brotli":                {"/assets/a-1.js", "gzip, deflate, br;q=0.5", 200, "brotli", "text/javascript; charset=utf-8", "br", forever},
-		"gzip":                  {"/assets/a-1.js", "gzip", 200, "gzipped", "text/javascript; charset=utf-8", "gzip", forever},
-		"brotli refused":        {"/assets/a-1.js", "br;q=0, gzip;q=1.0", 200, "gzipped", "text/javascript; charset=utf-8", "gzip", forever},
-		"all refused":           {"/assets/a-1.js", "br; q=0,gzip;q=0.0", 200, "plain", "text/javascript; charset=utf-8", "", forever},
+		"page":                  {"/", "", 200, "<meta", html, "", "no-store"},
+		"page is never encoded": {"/", "br", 200, "<meta", html, "", "no-store"},
+		"deep link":             {"/jobs/backup.daily", "", 200, "<meta", html, "", "no-store"},
+		"by its own name":       {"/index.html", "", 404, "{", problem, "", "no-store"},
+		"plain":                 {"/assets/a-1.js", "", 200, "plain", js, "", forever},
+		"brotli":                {"/assets/a-1.js", "gzip, deflate, br;q=0.5", 200, "brotli", js, "br", forever},
+		"gzip":                  {"/assets/a-1.js", "gzip", 200, "gzipped", js, "gzip", forever},
+		"brotli refused":        {"/assets/a-1.js", "br;q=0, gzip;q=1.0", 200, "gzipped", js, "gzip", forever},
+		"all refused":           {"/assets/a-1.js", "br; q=0,gzip;q=0.0", 200, "plain", js, "", forever},
 		"only gzip made":        {"/assets/b-2.svg", "br, gzip", 200, "gzipped svg", "image/svg+xml", "gzip", forever},
-		"at the root":           {"/theme.js", "br", 200, "theme", "text/javascript; charset=utf-8", "", "public, max-age=300"},
-		"missing asset":         {"/assets/nope.js", "", 404, "{", "application/problem+json", "", "no-store"},
-		"missing icon":          {"/favicon.ico", "", 404, "{", "application/problem+json", "", "no-store"},
-		"folder":                {"/assets/folder", "", 404, "{", "application/problem+json", "", "no-store"},
-		"encoded sibling":       {"/assets/a-1.js.br", "", 404, "{", "application/problem+json", "", "no-store"},
-		"the stamp":             {"/.stamp", "", 404, "{", "application/problem+json", "", "no-store"},
-		"out of the app":        {"/../placeholder.html", "", 200, "<meta", "text/html; charset=utf-8", "", "no-store"},
-		"out, written out":      {"/assets/..%2f..%2fplaceholder.html", "", 404, "{", "application/problem+json", "", "no-store"},
-		"not the api":           {"/apiary", "", 200, "<meta", "text/html; charset=utf-8", "", "no-store"},
+		"at the root":           {"/theme.js", "br", 200, "theme", js, "", "public, max-age=300"},
+		"missing asset":         {"/assets/nope.js", "", 404, "{", problem, "", "no-store"},
+		"missing icon":          {"/favicon.ico", "", 404, "{", problem, "", "no-store"},
+		"folder":                {"/assets/folder", "", 404, "{", problem, "", "no-store"},
+		"encoded sibling":       {"/assets/a-1.js.br", "", 404, "{", problem, "", "no-store"},
+		"the stamp":             {"/.stamp", "", 404, "{", problem, "", "no-store"},
+		"out of the app":        {"/../placeholder.html", "", 200, "<meta", html, "", "no-store"},
+		"out, written out":      {"/assets/..%2f..%2fplaceholder.html", "", 404, "{", problem, "", "no-store"},
+		"not the api":           {"/apiary", "", 200, "<meta", html, "", "no-store"},
 	}
 	r := newRig(t)
 	for name, test := range tests {
@@ -118,6 +124,29 @@ func TestWithoutWebApp(t *testing.T) {
 	}
 	if _, err := newAssets(fstest.MapFS{}); err == nil {
 		t.Error("nothing to show, and no error")
+	}
+}
+
+// TestEmbeddedApp: all that the built page asks for is there, and what is large is there in a short form.
+func TestEmbeddedApp(t *testing.T) {
+	if !Built() {
+		t.Skip("this binary was built without its web app")
+	}
+	dir, err := fs.Sub(dist, "dist")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := newRigWith(t, dir)
+	page := r.do(t, call{method: "GET", path: "/"})
+	links := regexp.MustCompile(`(?:src|href)="(/[^"]+)"`).FindAllStringSubmatch(string(page.body), -1)
+	if len(links) < 2 || strings.Contains(string(page.body), noncePlaceholder) {
+		t.Errorf("page %s", page.body)
+	}
+	for _, link := range links {
+		got := r.do(t, call{method: "GET", path: link[1], header: http.Header{"Accept-Encoding": {"gzip, br"}}})
+		if got.StatusCode != 200 || strings.HasPrefix(link[1], "/assets/") && got.Header.Get("Content-Encoding") != "br" {
+			t.Errorf("%s: %d %v", link[1], got.StatusCode, got.Header)
+		}
 	}
 }
 

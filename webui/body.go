@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"crony"
 	"crony/internal/strict"
@@ -33,7 +34,7 @@ func (b bodies) CreateSession(c *fiber.Ctx) error {
 	}
 	from, _ := netip.AddrFromSlice(c.Context().RemoteIP())
 	if wait := b.rest.logins.take(from); wait > 0 {
-		c.Set(fiber.HeaderRetryAfter, strconv.Itoa(int(wait.Seconds()+0.5)))
+		c.Set(fiber.HeaderRetryAfter, strconv.Itoa(int((wait+time.Second-1)/time.Second)))
 		return withStatus(http.StatusTooManyRequests,
 			crony.Errorf(crony.Unavailable, "too many attempts to sign in have failed").WithHint("wait a minute"))
 	}

@@ -252,6 +252,6 @@ func (r *rig) listen(t *testing.T, wrap func(net.Listener) net.Listener) (addr s
 			panic("Serve does not return")
 		}
 	})
-	t.Cleanup(func() { stop() }) //nolint:errcheck // the tests that care ask themselves
+	t.Cleanup(func() { stop() })
 	return addr, stop
 }

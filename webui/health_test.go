@@ -18,7 +18,8 @@ func TestHealth(t *testing.T) {
 	}
 	r.checks = []Check{{Name: "quorum", Reason: "1 of 3 members answers"}, {Name: "disk", OK: true}}
 	got := r.do(t, call{method: "GET", path: "/readyz"})
-	want := `{"ready":false,"web_app":true,"checks":[{"name":"quorum","ok":false,"reason":"1 of 3 members answers"},{"name":"disk","ok":true}]}`
+	want := `{"ready":false,"web_app":true,"checks":[` +
+		`{"name":"quorum","ok":false,"reason":"1 of 3 members answers"},{"name":"disk","ok":true}]}`
 	if got.StatusCode != 503 || string(got.body) != want {
 		t.Errorf("%d %s", got.StatusCode, got.body)
 	}

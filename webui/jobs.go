@@ -102,7 +102,9 @@ func (r rest) StartJob(ctx context.Context, req api.StartJobRequestObject) (api.
 }
 
 // ApplyManifest defines all that a manifest holds, or nothing.
-func (r rest) ApplyManifest(ctx context.Context, req api.ApplyManifestRequestObject) (api.ApplyManifestResponseObject, error) {
+func (r rest) ApplyManifest(
+	ctx context.Context, req api.ApplyManifestRequestObject,
+) (api.ApplyManifestResponseObject, error) {
 	data, err := io.ReadAll(req.Body)
 	if err != nil {
 		return nil, fmt.Errorf("read body: %w", err)

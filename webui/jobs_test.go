@@ -34,10 +34,12 @@ func TestJobsLife(t *testing.T) {
 	}
 
 	get := r.do(t, call{method: "GET", path: path, as: "viewer"})
-	if get.Header.Get("ETag") != `"1"` || get.Header.Get("Cache-Control") != "no-store" || string(get.body) != string(put.body) {
+	if get.Header.Get("ETag") != `"1"` || get.Header.Get("Cache-Control") != "no-store" ||
+		string(get.body) != string(put.body) {
 		t.Errorf("get: %v %s", get.Header, get.body)
 	}
-	list := decode[crony.JobPage](t, r.do(t, call{method: "GET", path: "/api/v1/jobs?q=hel&group=default&limit=7&cursor=c", as: "viewer"}).body)
+	const query = "?q=hel&group=default&limit=7&cursor=c"
+	list := decode[crony.JobPage](t, r.do(t, call{method: "GET", path: "/api/v1/jobs" + query, as: "viewer"}).body)
 	if len(list.Items) != 1 || list.Items[0].LastRun == nil {
 		t.Errorf("list: %v", list)
 	}
@@ -162,7 +164,8 @@ func TestListsAreNeverNull(t *testing.T) {
 func TestAgentsAndServer(t *testing.T) {
 	r := newRig(t)
 	agents := r.do(t, call{method: "GET", path: "/api/v1/agents", as: "viewer"})
-	if got := decode[api.AgentPage](t, agents.body); len(got.Items) != 1 || got.Items[0].Name != "web-1" || got.Items[0].Jobs != 2 {
+	got := decode[api.AgentPage](t, agents.body)
+	if len(got.Items) != 1 || got.Items[0].Name != "web-1" || got.Items[0].Jobs != 2 {
 		t.Errorf("%s", agents.body)
 	}
 	server := decode[api.Server](t, r.do(t, call{method: "GET", path: "/api/v1/server", as: "viewer"}).body)

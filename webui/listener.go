@@ -35,7 +35,7 @@ func (l *listener) Accept() (net.Conn, error) {
 	stopped := l.stopped
 	l.mu.Unlock()
 	if stopped {
-		c.Close()
+		c.Close() //nolint:errcheck // nothing was sent on it
 	}
 	if secure, ok := nc.(*tls.Conn); ok {
 		return &tlsConn{conn: c, tls: secure}, nil
@@ -51,7 +51,7 @@ func (l *listener) Close() error {
 
 // stop closes the listener, and the connections on which nothing was ever asked: browsers open some in advance.
 func (l *listener) stop() {
-	l.Close()
+	l.Close() //nolint:errcheck // Close keeps the error for whoever serves
 	l.close(func(c *conn) bool { return !c.used.Load() })
 }
 
@@ -70,7 +70,7 @@ func (l *listener) close(which func(*conn) bool) {
 	l.mu.Unlock()
 	for _, c := range victims {
 		c.lingers.Store(false)
-		c.Close()
+		c.Close() //nolint:errcheck // it is given up
 	}
 }
 

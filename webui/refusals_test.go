@@ -12,6 +12,16 @@ import (
 const helloJSON = `{"name":"hello","schedule":"* * * * *","shell":{"command":"true"}}`
 
 func TestRefusals(t *testing.T) {
+	const (
+		jobs    = apiBase + "/jobs"
+		job     = jobs + "/hello"
+		apply   = apiBase + "/apply"
+		session = apiBase + "/session"
+	)
+	basic := http.Header{"Authorization": {"Basic YTpi"}}
+	gzipped := http.Header{"Content-Encoding": {"gzip"}}
+	both := http.Header{"If-Match": {`"1"`}, "If-None-Match": {"*"}}
+	crossOrigin := http.Header{"Origin": {"https://evil.test"}}
 	crossSite := http.Header{"Sec-Fetch-Site": {"cross-site"}}
 	form := http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}
 	tests := map[string]struct {
@@ -20,56 +30,143 @@ func TestRefusals(t *testing.T) {
 		code   api.ProblemCode
 		says   string // in the detail, the hint or a fault
 	}{
-		"no caller":          {call{method: "GET", path: "/api/v1/jobs"}, 401, api.Unauthorized, "not signed in"},
-		"unknown token":      {call{method: "GET", path: "/api/v1/jobs", as: "nobody"}, 401, api.Unauthorized, "not known"},
-		"unknown cookie":     {call{method: "GET", path: "/api/v1/jobs", cookie: "stale"}, 401, api.Unauthorized, "not known"},
-		"basic auth":         {call{method: "GET", path: "/api/v1/jobs", header: http.Header{"Authorization": {"Basic YTpi"}}}, 401, api.Unauthorized, "Bearer TOKEN"},
-		"token beats cookie": {call{method: "GET", path: "/api/v1/jobs", as: "nobody", cookie: "secret-admin"}, 401, api.Unauthorized, "not known"},
-		"hidden paths":       {call{method: "GET", path: "/api/v1/nope"}, 401, api.Unauthorized, "not signed in"},
-		"the contract":       {call{method: "GET", path: "/api/v1/openapi.yaml"}, 401, api.Unauthorized, "not signed in"},
-		"the metrics":        {call{method: "GET", path: "/metrics"}, 401, api.Unauthorized, "not signed in"},
+		"no caller": {
+			call{method: "GET", path: jobs},
+			401, api.Unauthorized, "not signed in"},
+		"unknown token": {
+			call{method: "GET", path: jobs, as: "nobody"},
+			401, api.Unauthorized, "not known"},
+		"unknown cookie": {
+			call{method: "GET", path: jobs, cookie: "stale"},
+			401, api.Unauthorized, "not known"},
+		"basic auth": {
+			call{method: "GET", path: jobs, header: basic},
+			401, api.Unauthorized, "Bearer TOKEN"},
+		"token beats cookie": {
+			call{method: "GET", path: jobs, as: "nobody", cookie: "secret-admin"},
+			401, api.Unauthorized, "not known"},
+		"hidden paths": {
+			call{method: "GET", path: apiBase + "/nope"},
+			401, api.Unauthorized, "not signed in"},
+		"the contract": {
+			call{method: "GET", path: apiBase + "/openapi.yaml"},
+			401, api.Unauthorized, "not signed in"},
+		"the metrics": {
+			call{method: "GET", path: "/metrics"},
+			401, api.Unauthorized, "not signed in"},
 
-		"viewer starts":    {call{method: "POST", path: "/api/v1/jobs/hello/runs", as: "viewer"}, 403, api.Forbidden, "operator"},
-		"viewer pauses":    {call{method: "POST", path: "/api/v1/jobs/hello/pause", as: "viewer"}, 403, api.Forbidden, "operator"},
-		"viewer resumes":   {call{method: "POST", path: "/api/v1/jobs/hello/resume", as: "viewer"}, 403, api.Forbidden, "operator"},
-		"operator defines": {call{method: "PUT", path: "/api/v1/jobs/hello", as: "operator", body: helloJSON}, 403, api.Forbidden, "editor"},
-		"operator deletes": {call{method: "DELETE", path: "/api/v1/jobs/hello", as: "operator"}, 403, api.Forbidden, "editor"},
-		"operator applies": {call{method: "POST", path: "/api/v1/apply", as: "operator", body: "{}"}, 403, api.Forbidden, "editor"},
+		"viewer starts": {
+			call{method: "POST", path: job + "/runs", as: "viewer"},
+			403, api.Forbidden, "operator"},
+		"viewer pauses": {
+			call{method: "POST", path: job + "/pause", as: "viewer"},
+			403, api.Forbidden, "operator"},
+		"viewer resumes": {
+			call{method: "POST", path: job + "/resume", as: "viewer"},
+			403, api.Forbidden, "operator"},
+		"operator defines": {
+			call{method: "PUT", path: job, as: "operator", body: helloJSON},
+			403, api.Forbidden, "editor"},
+		"operator deletes": {
+			call{method: "DELETE", path: job, as: "operator"},
+			403, api.Forbidden, "editor"},
+		"operator applies": {
+			call{method: "POST", path: apply, as: "operator", body: "{}"},
+			403, api.Forbidden, "editor"},
 
-		"another site":          {call{method: "POST", path: "/api/v1/jobs/hello/runs", cookie: "secret-admin", header: crossSite}, 403, api.Forbidden, "another site"},
-		"another origin":        {call{method: "DELETE", path: "/api/v1/jobs/hello", cookie: "secret-admin", header: http.Header{"Origin": {"https://evil.test"}}}, 403, api.Forbidden, "another site"},
-		"another site signs in": {call{method: "POST", path: "/api/v1/session", body: `{"token":"admin"}`, header: crossSite}, 403, api.Forbidden, "another site"},
+		"another site": {
+			call{method: "POST", path: job + "/runs", cookie: "secret-admin", header: crossSite},
+			403, api.Forbidden, "another site"},
+		"another origin": {
+			call{method: "DELETE", path: job, cookie: "secret-admin", header: crossOrigin},
+			403, api.Forbidden, "another site"},
+		"another site signs in": {
+			call{method: "POST", path: session, body: `{"token":"admin"}`, header: crossSite},
+			403, api.Forbidden, "another site"},
 
-		"unknown key":     {call{method: "PUT", path: "/api/v1/jobs/hello", as: "editor", body: `{"name":"hello","shell":{"comand":"true"}}`}, 422, api.Invalid, "shell.comand"},
-		"unknown key too": {call{method: "POST", path: "/api/v1/session", body: `{"tokn":"admin"}`}, 422, api.Invalid, `did you mean \"token\"?`},
-		"no token":        {call{method: "POST", path: "/api/v1/session", body: `{}`}, 422, api.Invalid, "there is no token"},
-		"unlike the path": {call{method: "PUT", path: "/api/v1/jobs/other", as: "editor", body: helloJSON}, 422, api.Invalid, "not the name in the path"},
-		"no job":          {call{method: "PUT", path: "/api/v1/jobs/hello", as: "editor", body: `{"name":"hello"}`}, 422, api.Invalid, "faults"},
-		"bad manifest":    {call{method: "POST", path: "/api/v1/apply", as: "editor", body: "{\"jobs\":\n[{\"name\":\"A B\"}]}"}, 422, api.Invalid, `"line":2`},
-		"a form":          {call{method: "PUT", path: "/api/v1/jobs/hello", as: "editor", body: "name=hello", header: form}, 415, api.Invalid, "application/json"},
-		"a form signs in": {call{method: "POST", path: "/api/v1/session", body: "token=admin", header: form}, 415, api.Invalid, "application/json"},
-		"a form applies":  {call{method: "POST", path: "/api/v1/apply", as: "editor", body: "jobs=", header: form}, 415, api.Invalid, "application/yaml"},
-		"compressed":      {call{method: "POST", path: "/api/v1/apply", as: "editor", body: "x", header: http.Header{"Content-Encoding": {"gzip"}}}, 415, api.Invalid, "uncompressed"},
+		"unknown key": {
+			call{method: "PUT", path: job, as: "editor", body: `{"name":"hello","shell":{"comand":"true"}}`},
+			422, api.Invalid, "shell.comand"},
+		"unknown key too": {
+			call{method: "POST", path: session, body: `{"tokn":"admin"}`},
+			422, api.Invalid, `did you mean \"token\"?`},
+		"no token": {
+			call{method: "POST", path: session, body: `{}`},
+			422, api.Invalid, "there is no token"},
+		"unlike the path": {
+			call{method: "PUT", path: apiBase + "/jobs/other", as: "editor", body: helloJSON},
+			422, api.Invalid, "not the name in the path"},
+		"no job": {
+			call{method: "PUT", path: job, as: "editor", body: `{"name":"hello"}`},
+			422, api.Invalid, "faults"},
+		"bad manifest": {
+			call{method: "POST", path: apply, as: "editor", body: "{\"jobs\":\n[{\"name\":\"A B\"}]}"},
+			422, api.Invalid, `"line":2`},
+		"a form": {
+			call{method: "PUT", path: job, as: "editor", body: "name=hello", header: form},
+			415, api.Invalid, "application/json"},
+		"a form signs in": {
+			call{method: "POST", path: session, body: "token=admin", header: form},
+			415, api.Invalid, "application/json"},
+		"a form applies": {
+			call{method: "POST", path: apply, as: "editor", body: "jobs=", header: form},
+			415, api.Invalid, "application/yaml"},
+		"compressed": {
+			call{method: "POST", path: apply, as: "editor", body: "x", header: gzipped},
+			415, api.Invalid, "uncompressed"},
 
-		"bad limit":     {call{method: "GET", path: "/api/v1/jobs?limit=many", as: "viewer"}, 400, api.Invalid, `\"limit\"`},
-		"limit 0":       {call{method: "GET", path: "/api/v1/jobs?limit=0", as: "viewer"}, 422, api.Invalid, "1 to 1000"},
-		"limit 9999":    {call{method: "GET", path: "/api/v1/runs?limit=9999", as: "viewer"}, 422, api.Invalid, "1 to 1000"},
-		"unknown state": {call{method: "GET", path: "/api/v1/runs?state=broken", as: "viewer"}, 422, api.Invalid, "succeeded"},
-		"bad run id":    {call{method: "GET", path: "/api/v1/runs/1", as: "viewer"}, 422, api.Invalid, "not a run's id"},
-		"no such run":   {call{method: "GET", path: "/api/v1/runs/" + string(crony.NewRunID(noon)), as: "viewer"}, 404, api.NotFound, "no run"},
-		"no output":     {call{method: "GET", path: "/api/v1/runs/" + string(crony.NewRunID(noon)) + "/output", as: "viewer"}, 404, api.NotFound, "no run"},
-		"no such job":   {call{method: "GET", path: "/api/v1/jobs/nope", as: "viewer"}, 404, api.NotFound, "no job"},
+		"bad limit": {
+			call{method: "GET", path: apiBase + "/jobs?limit=many", as: "viewer"},
+			400, api.Invalid, `\"limit\"`},
+		"limit 0": {
+			call{method: "GET", path: apiBase + "/jobs?limit=0", as: "viewer"},
+			422, api.Invalid, "1 to 1000"},
+		"limit 9999": {
+			call{method: "GET", path: apiBase + "/runs?limit=9999", as: "viewer"},
+			422, api.Invalid, "1 to 1000"},
+		"unknown state": {
+			call{method: "GET", path: apiBase + "/runs?state=broken", as: "viewer"},
+			422, api.Invalid, "succeeded"},
+		"bad run id": {
+			call{method: "GET", path: apiBase + "/runs/1", as: "viewer"},
+			422, api.Invalid, "not a run's id"},
+		"no such run": {
+			call{method: "GET", path: apiBase + "/runs/" + string(crony.NewRunID(noon)), as: "viewer"},
+			404, api.NotFound, "no run"},
+		"no output": {
+			call{method: "GET", path: apiBase + "/runs/" + string(crony.NewRunID(noon)) + "/output", as: "viewer"},
+			404, api.NotFound, "no run"},
+		"no such job": {
+			call{method: "GET", path: apiBase + "/jobs/nope", as: "viewer"},
+			404, api.NotFound, "no job"},
 
-		"unknown route":      {call{method: "GET", path: "/api/v1/nope", as: "admin"}, 404, api.NotFound, "nothing at this path"},
-		"unknown version":    {call{method: "GET", path: "/api/v9/jobs"}, 404, api.NotFound, "nothing at this path"},
-		"wrong method":       {call{method: "PATCH", path: "/api/v1/jobs/hello", as: "admin"}, 405, api.Invalid, "Allow"},
-		"wrong method there": {call{method: "POST", path: "/livez"}, 405, api.Invalid, "Allow"},
-		"changing the app":   {call{method: "POST", path: "/jobs/hello"}, 405, api.Invalid, "Allow"},
-		"token signs out":    {call{method: "DELETE", path: "/api/v1/session", as: "viewer"}, 422, api.Invalid, "revoke"},
-		"bad If-Match":       {call{method: "PUT", path: "/api/v1/jobs/hello", as: "editor", body: helloJSON, header: http.Header{"If-Match": {"1"}}}, 422, api.Invalid, "ETag"},
-		"two If-Matches":     {call{method: "PUT", path: "/api/v1/jobs/hello", as: "editor", body: helloJSON, header: http.Header{"If-Match": {`"1", "2"`}}}, 422, api.Invalid, "ETag"},
-		"both conditions": {call{method: "PUT", path: "/api/v1/jobs/hello", as: "editor", body: helloJSON,
-			header: http.Header{"If-Match": {`"1"`}, "If-None-Match": {"*"}}}, 422, api.Invalid, "exclude"},
+		"unknown route": {
+			call{method: "GET", path: apiBase + "/nope", as: "admin"},
+			404, api.NotFound, "nothing at this path"},
+		"unknown version": {
+			call{method: "GET", path: "/api/v9/jobs"},
+			404, api.NotFound, "nothing at this path"},
+		"wrong method": {
+			call{method: "PATCH", path: job, as: "admin"},
+			405, api.Invalid, "Allow"},
+		"wrong method there": {
+			call{method: "POST", path: "/livez"},
+			405, api.Invalid, "Allow"},
+		"changing the app": {
+			call{method: "POST", path: "/jobs/hello"},
+			405, api.Invalid, "Allow"},
+		"token signs out": {
+			call{method: "DELETE", path: session, as: "viewer"},
+			422, api.Invalid, "revoke"},
+		"bad If-Match": {
+			call{method: "PUT", path: job, as: "editor", body: helloJSON, header: http.Header{"If-Match": {"1"}}},
+			422, api.Invalid, "ETag"},
+		"two If-Matches": {
+			call{method: "PUT", path: job, as: "editor", body: helloJSON, header: http.Header{"If-Match": {`"1", "2"`}}},
+			422, api.Invalid, "ETag"},
+		"both conditions": {
+			call{method: "PUT", path: job, as: "editor", body: helloJSON, header: both},
+			422, api.Invalid, "exclude"},
 	}
 	r := newRig(t)
 	for name, test := range tests {
@@ -111,7 +208,8 @@ func TestOursIsNotToldToStrangers(t *testing.T) {
 	r := newRig(t)
 	r.jobs.err = errInner
 	got := r.do(t, call{method: "GET", path: "/api/v1/jobs", as: "viewer"})
-	if p := got.problem(t); p.Code != api.Internal || got.StatusCode != 500 || strings.Contains(string(got.body), errInner.Error()) {
+	told := strings.Contains(string(got.body), errInner.Error())
+	if p := got.problem(t); p.Code != api.Internal || got.StatusCode != 500 || told {
 		t.Errorf("%d %s", got.StatusCode, got.body)
 	}
 	if n := strings.Count(r.log.String(), errInner.Error()); n != 1 {
@@ -119,7 +217,8 @@ func TestOursIsNotToldToStrangers(t *testing.T) {
 	}
 	r.jobs.err = &crony.Error{Code: crony.Unavailable, Message: "not now", Err: errInner}
 	got = r.do(t, call{method: "GET", path: "/api/v1/jobs", as: "viewer"})
-	if p := got.problem(t); got.StatusCode != 503 || p.Detail != "not now" || strings.Contains(string(got.body), errInner.Error()) {
+	told = strings.Contains(string(got.body), errInner.Error())
+	if p := got.problem(t); got.StatusCode != 503 || p.Detail != "not now" || told {
 		t.Errorf("%d %s", got.StatusCode, got.body)
 	}
 }

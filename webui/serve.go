@@ -21,15 +21,15 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	go func() { served <- s.app.Listener(tracked) }()
 	select {
 	case err := <-served:
-		s.drain(tracked)
+		s.drain(tracked) //nolint:contextcheck // ctx may be done: stopping has time of its own
 		if err == nil {
 			err = net.ErrClosed
 		}
 		return fmt.Errorf("serve http: %w", err)
 	case <-ctx.Done():
 	}
-	s.drain(tracked)
-	<-served
+	s.drain(tracked) //nolint:contextcheck // ctx is done: stopping has time of its own
+	<-served         //nolint:errcheck // the end that was asked for
 	return nil
 }
 

@@ -61,11 +61,11 @@ func TestStoppingLetsRequestsFinish(t *testing.T) {
 	stopped := make(chan error, 1)
 	go func() { stopped <- stop() }()
 	for { // until nobody is let in any more
-		if conn, err := net.Dial("tcp", addr); err != nil {
+		conn, err := net.Dial("tcp", addr)
+		if err != nil {
 			break
-		} else {
-			conn.Close()
 		}
+		conn.Close()
 	}
 	close(release)
 	if got := <-status; got != "200 OK" {
@@ -162,7 +162,7 @@ func TestKeptValues(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		io.Copy(io.Discard, resp.Body) //nolint:errcheck // the body is not asked for
+		io.Copy(io.Discard, resp.Body)
 		resp.Body.Close()
 	}
 	var want []string

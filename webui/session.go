@@ -17,7 +17,9 @@ func (r rest) GetSession(ctx context.Context, _ api.GetSessionRequestObject) (ap
 }
 
 // CreateSession signs in.
-func (r rest) CreateSession(ctx context.Context, req api.CreateSessionRequestObject) (api.CreateSessionResponseObject, error) {
+func (r rest) CreateSession(
+	ctx context.Context, req api.CreateSessionRequestObject,
+) (api.CreateSessionResponseObject, error) {
 	if req.Body.Token == "" {
 		return nil, invalid(crony.Fault{Path: "token", Message: "there is no token"})
 	}

@@ -12,8 +12,12 @@ import (
 
 func TestSigningInAndOut(t *testing.T) {
 	r := newRig(t)
-	in := r.do(t, call{method: "POST", path: "/api/v1/session", body: `{"token":"operator"}`, header: http.Header{"Sec-Fetch-Site": {"same-origin"}}})
-	if got := decode[crony.Session](t, in.body); in.StatusCode != 200 || got.Role != crony.Operator || got.Name != "the-operator" {
+	const pause = "/api/v1/jobs/hello/pause"
+	sameOrigin := http.Header{"Origin": {"http://example.com"}}
+	sameSite, crossSite := http.Header{"Sec-Fetch-Site": {"same-origin"}}, http.Header{"Sec-Fetch-Site": {"cross-site"}}
+	in := r.do(t, call{method: "POST", path: "/api/v1/session", body: `{"token":"operator"}`, header: sameSite})
+	who := decode[crony.Session](t, in.body)
+	if in.StatusCode != 200 || who.Role != crony.Operator || who.Name != "the-operator" {
 		t.Fatalf("%d %s", in.StatusCode, in.body)
 	}
 	cookie := in.Cookies()[0]
@@ -29,10 +33,10 @@ func TestSigningInAndOut(t *testing.T) {
 		call call
 		want int
 	}{
-		"me":          {call{method: "GET", path: "/api/v1/session", cookie: cookie.Value}, 200},
-		"same origin": {call{method: "POST", path: "/api/v1/jobs/hello/pause", cookie: cookie.Value, header: http.Header{"Origin": {"http://example.com"}}}, 200},
-		"cross-site reading shows nothing to the other site": {call{method: "GET", path: "/api/v1/jobs", cookie: cookie.Value, header: http.Header{"Sec-Fetch-Site": {"cross-site"}}}, 200},
-		"a token from another site's tool":                   {call{method: "POST", path: "/api/v1/jobs/hello/pause", as: "operator", header: http.Header{"Sec-Fetch-Site": {"cross-site"}}}, 200},
+		"me":                               {call{method: "GET", path: "/api/v1/session", cookie: cookie.Value}, 200},
+		"same origin":                      {call{method: "POST", path: pause, cookie: cookie.Value, header: sameOrigin}, 200},
+		"cross-site reading":               {call{method: "GET", path: "/api/v1/jobs", cookie: cookie.Value, header: crossSite}, 200},
+		"a token from another site's tool": {call{method: "POST", path: pause, as: "operator", header: crossSite}, 200},
 	} {
 		if got := r.do(t, test.call); got.StatusCode != test.want {
 			t.Errorf("%s: %d %s", name, got.StatusCode, got.body)

@@ -15,8 +15,8 @@ import (
 )
 
 // streamed is the answer of an operation that sends events (https://html.spec.whatwg.org/multipage/server-sent-events.html).
-// The framework runs serve on a goroutine of its own after the handler has returned, when the request's *fiber.Ctx belongs
-// to another request already; so all that serve needs was taken out of it before.
+// The framework runs serve on a goroutine of its own after the handler has returned, when the request's *fiber.Ctx may be
+// another's already; so all that serve needs was taken out of it before.
 type streamed struct{ serve func(w *bufio.Writer) }
 
 // newStream prepares a stream in the name of ctx's caller; it outlives ctx, and ends when the server does.
@@ -60,8 +60,8 @@ var (
 func isGone(err error) bool { return errors.Is(err, errGone) }
 
 // pump hands what comes from in to f, which sends it, until in is closed or f returns an error, and shows signs of life in
-// between. They are also when a client that left is noticed, and a caller who was shut out. It returns nil if the stream came
-// to its end, errGone without a client, and the reason if it was broken off.
+// between. They are also when a client that left is noticed, and a caller who was shut out. It returns nil if the stream
+// came to its end, errGone without a client, and the reason if it was broken off.
 func pump[T any](ctx context.Context, w *bufio.Writer, every time.Duration, in <-chan T, f func(T) error) error {
 	beat := time.NewTicker(every)
 	defer beat.Stop()
@@ -107,7 +107,7 @@ func send(w *bufio.Writer, event string, data any) error {
 	if err != nil {
 		return fmt.Errorf("encode %s event: %w", event, err)
 	}
-	fmt.Fprintf(w, "event: %s\ndata: %s\n\n", event, text) //nolint:errcheck // Flush returns it
+	fmt.Fprintf(w, "event: %s\ndata: %s\n\n", event, text)
 	return flush(w)
 }
 
@@ -120,7 +120,7 @@ func sendLast(w *bufio.Writer, event string, data any) error {
 }
 
 func comment(w *bufio.Writer, text string) error {
-	fmt.Fprintf(w, ": %s\n\n", text) //nolint:errcheck // Flush returns it
+	fmt.Fprintf(w, ": %s\n\n", text)
 	return flush(w)
 }
 

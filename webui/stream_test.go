@@ -136,8 +136,10 @@ func TestOutputThatBreaksOff(t *testing.T) {
 		code api.ProblemCode
 		says string
 	}{
-		"for people": {fmt.Errorf("tail: %w", crony.Errorf(crony.Unavailable, "its agent is away")), api.Unavailable, "its agent is away"},
-		"ours":       {errInner, api.Internal, "something went wrong"},
+		"for people": {
+			fmt.Errorf("tail: %w", crony.Errorf(crony.Unavailable, "its agent is away")), api.Unavailable, "its agent is away",
+		},
+		"ours": {errInner, api.Internal, "something went wrong"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t)
@@ -145,7 +147,8 @@ func TestOutputThatBreaksOff(t *testing.T) {
 			addr, _ := r.listen(t, nil)
 			s := open(t, addr, "/api/v1/runs/"+string(r.runs.run.ID)+"/output", "viewer")
 			e := s.next()
-			if p := decode[api.Problem](t, []byte(e.data)); e.name != "problem" || p.Code != test.code || !strings.Contains(p.Detail, test.says) {
+			p := decode[api.Problem](t, []byte(e.data))
+			if e.name != "problem" || p.Code != test.code || !strings.Contains(p.Detail, test.says) {
 				t.Errorf("%v", e)
 			}
 			if got := s.next(); got != (event{}) {

@@ -16,8 +16,8 @@ func (c *cli) devCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "dev",
 		Short: "Run a server and an agent in one process, on this host alone",
-		Long: `Dev runs a whole crony in one process: a server with its store and its run log, and an agent that runs the jobs here, as the
-user who started it. It listens on loopback only. What it keeps, it keeps under --data-dir; started again, it goes on.
+		Long: `Dev runs a whole crony in one process: a server with its store and its run log, and an agent that runs the jobs here,
+as the user who started it. It listens on loopback only. What it keeps, it keeps under --data-dir; started again, it goes on.
 
 At each start it prints a link that signs in once, and writes DIR/client.yaml for the command line:
 

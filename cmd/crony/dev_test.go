@@ -51,19 +51,19 @@ func startDev(t *testing.T, dir, listen string, flags ...string) *devProcess {
 			d.url, d.link, _ = strings.Cut(strings.TrimSpace(link), "/login#")
 		}
 		if strings.HasPrefix(line, "command line") {
-			go io.Copy(io.Discard, stdout) //nolint:errcheck // ends with the process
+			go io.Copy(io.Discard, stdout)
 			return d
 		}
 	}
-	d.cmd.Wait() //nolint:errcheck // the log says why
+	d.cmd.Wait()
 	t.Fatalf("crony dev did not become ready:\n%s", d.out.String())
 	return nil
 }
 
 // kill ends it as a power cut of the process would; a second call does nothing.
 func (d *devProcess) kill() {
-	d.cmd.Process.Kill() //nolint:errcheck // it may have ended
-	d.cmd.Wait()         //nolint:errcheck // it was killed
+	d.cmd.Process.Kill()
+	d.cmd.Wait()
 }
 
 // interrupt ends it as Ctrl-C does, and returns its exit code.
@@ -74,7 +74,7 @@ func (d *devProcess) interrupt() int {
 	}
 	ended := make(chan struct{})
 	go func() {
-		d.cmd.Wait() //nolint:errcheck // the code is read below
+		d.cmd.Wait()
 		close(ended)
 	}()
 	select {

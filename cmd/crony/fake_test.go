@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -96,7 +97,7 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	})
 	mux.HandleFunc("POST /api/v1/apply", f.apply)
 	mux.HandleFunc("GET /api/v1/jobs", f.listJobs)
-	mux.HandleFunc("GET /api/v1/jobs/{name}", f.job(func(j *crony.JobStatus) {}))
+	mux.HandleFunc("GET /api/v1/jobs/{name}", f.job(func(*crony.JobStatus) {}))
 	mux.HandleFunc("POST /api/v1/jobs/{name}/pause", f.job(func(j *crony.JobStatus) { j.Job.Paused = true }))
 	mux.HandleFunc("POST /api/v1/jobs/{name}/resume", f.job(func(j *crony.JobStatus) { j.Job.Paused = false }))
 	mux.HandleFunc("DELETE /api/v1/jobs/{name}", f.deleteJob)
@@ -126,7 +127,8 @@ func (f *fake) apply(w http.ResponseWriter, r *http.Request) {
 	data, _ := io.ReadAll(r.Body)
 	m, err := crony.DecodeManifest(data)
 	if err != nil {
-		refuse(w, err.(*crony.Error))
+		e, _ := errors.AsType[*crony.Error](err)
+		refuse(w, e)
 		return
 	}
 	applied := []crony.Applied{}

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"iter"
@@ -109,8 +110,7 @@ func list[T any](c *cli, columns []column[T], items iter.Seq2[T, error]) error {
 		write = listTable[T]
 	}
 	if err := write(out, columns, items); err != nil {
-		out.Flush()
-		return err
+		return errors.Join(err, out.Flush())
 	}
 	if err := out.Flush(); err != nil {
 		return fmt.Errorf("write the answer: %w", err)
@@ -176,8 +176,7 @@ func listTable[T any](w io.Writer, columns []column[T], items iter.Seq2[T, error
 	rows := 0
 	for item, err := range items {
 		if err != nil {
-			table.flush()
-			return err
+			return errors.Join(err, table.flush())
 		}
 		for i := range columns {
 			table.cell(columns[i].cell(item))

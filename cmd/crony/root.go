@@ -82,7 +82,8 @@ func (c *cli) rootCmd() *cobra.Command {
 	flags := root.PersistentFlags()
 	c.format = asTable
 	flags.VarP(&c.format, "output", "o", "the form of what is printed: table, json or yaml")
-	flags.StringVar(&c.config, "config", "", "the client's configuration `FILE` (default: $CRONY_CONFIG, or ~/.config/crony/client.yaml)")
+	flags.StringVar(&c.config, "config", "",
+		"the client's configuration `FILE` (default: $CRONY_CONFIG, or ~/.config/crony/client.yaml)")
 	complete(root, "output", c.format.Allowed())
 	return root
 }

@@ -35,8 +35,8 @@ func (c *cli) runListCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "List runs, the newest first",
-		Long: `List prints runs, the newest first. A table has at most ` + strconv.Itoa(tableLimit) + ` of them unless --limit is given. With -o json or yaml
-it is all that the servers know, as one list, which is written as it arrives: it can be long.`,
+		Long: `List prints runs, the newest first. A table has at most ` + strconv.Itoa(tableLimit) + ` of them unless --limit is
+given. With -o json or yaml it is all that the servers know, as one list, which is written as it arrives: it can be long.`,
 		Args: cobra.NoArgs,
 	}
 	cmd.RunE = work(func(ctx context.Context, _ []string) error {
@@ -47,7 +47,8 @@ it is all that the servers know, as one list, which is written as it arrives: it
 	flags.StringVar(&l.query.Job, "job", "", "only runs of the job with this `NAME`")
 	flags.StringVar(&l.query.Agent, "agent", "", "only runs on this `AGENT`: its id, or its name while it is connected")
 	flags.StringVar(&l.state, "state", "", "only runs in this `STATE`: "+strings.Join(crony.RunState("").Allowed(), ", "))
-	flags.IntVar(&l.query.Limit, "limit", 0, "at most `N` runs; 0 is all (default: "+strconv.Itoa(tableLimit)+" in a table, else all)")
+	flags.IntVar(&l.query.Limit, "limit", 0,
+		"at most `N` runs; 0 is all (default: "+strconv.Itoa(tableLimit)+" in a table, else all)")
 	flags.BoolVar(&l.withOutput, "with-output", false, "add to each run the text of its kept output, as \"output\" (not in a table)")
 	complete(cmd, "state", crony.RunState("").Allowed())
 	return cmd

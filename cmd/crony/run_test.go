@@ -269,7 +269,7 @@ func TestRunStartWaitInterrupted(t *testing.T) {
 	ctx, interrupt := context.WithCancel(t.Context())
 	f := &fake{runs: []crony.Run{{ID: id, State: crony.Running}}}
 	f.started = func(string) (crony.RunID, *crony.Error) { return id, nil }
-	f.output = func(w http.ResponseWriter, _ crony.RunID) { interrupt() }
+	f.output = func(http.ResponseWriter, crony.RunID) { interrupt() }
 	s := start(t, f)
 	t.Setenv("CRONY_ADDRESS", s.address)
 	t.Setenv("CRONY_TOKEN", token)

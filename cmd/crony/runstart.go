@@ -24,8 +24,8 @@ func (c *cli) runLogsCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "logs ID",
 		Short: "Print a run's output",
-		Long: `Logs prints what is kept of a run's output: what the run wrote to its stdout on stdout, and what it wrote to its stderr on
-stderr. Where output was not kept, a line on stderr says how much.
+		Long: `Logs prints what is kept of a run's output: what the run wrote to its stdout on stdout, and what it wrote to its stderr
+on stderr. Where output was not kept, a line on stderr says how much.
 
 Without -f the streams come one after the other, attempt by attempt; with it, in the order in which they arrive from then on.`,
 		Args: cobra.ExactArgs(1),

@@ -15,7 +15,7 @@ func TestEtcdMeetsItsEnd(t *testing.T) {
 		"fatal": func(z *zap.Logger) { z.Fatal("save entries", zap.Int("n", 1), zap.Error(full)) },
 		"panic": func(z *zap.Logger) { z.Panic("save entries", zap.Error(full)) },
 	} {
-		l := newLog(slog.New(slog.NewTextHandler(io.Discard, nil)))
+		l := newLog(slog.New(slog.DiscardHandler))
 		ended := make(chan any)
 		meet := func() {
 			defer func() { ended <- recover() }()

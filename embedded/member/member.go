@@ -109,7 +109,7 @@ func (m *Member) shut() error {
 // start runs etcd until it is ready. An etcd that has met its end on the way has goroutines that wait forever and can't be
 // closed; the caller ends the process with the error.
 func start(ctx context.Context, o Options) (*Member, error) {
-	log := newLog(o.Log)
+	log := newLog(o.Log) //nolint:contextcheck // what etcd logs belongs to no request
 	config, err := config(o, log.zap)
 	if err != nil {
 		return nil, err

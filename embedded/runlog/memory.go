@@ -201,8 +201,9 @@ type listener struct {
 	stop   func() bool
 }
 
-// Subscribe returns the changes of runs from now on. A subscriber that falls behind is sent a reset instead of what it
-// missed, and changes go on after it; nobody waits for it. The channel is closed when ctx is done or the log is closed.
+// Subscribe returns the changes of runs from now on, one for all that a transaction did to a run. A subscriber that falls
+// behind is sent a reset instead of what it missed, and changes go on after it; nobody waits for it. The channel is closed
+// when ctx is done or the log is closed.
 func (l *Log) Subscribe(ctx context.Context) <-chan Change {
 	m, s := l.mem, &listener{ch: make(chan Change, listenerBuffer)}
 	m.mu.Lock()

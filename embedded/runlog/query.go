@@ -142,6 +142,7 @@ type page struct {
 	bucket string
 	prefix []byte   // of the keys that are walked
 	also   [][]byte // prefixes under which a run must be in the index too
+	key    []byte   // of one of them, to be looked up
 	limit  int
 	budget int
 	before runKey // every run from here on has been seen
@@ -197,7 +198,7 @@ func (p *page) choose(q crony.RunQuery) {
 func (p *page) collect(tx *bbolt.Tx) error {
 	p.budget -= dayCost
 	w := walk{tx.Bucket([]byte(p.bucket)).Cursor(), p.prefix}
-	index := tx.Bucket([]byte(bucketIndex))
+	index := tx.Bucket([]byte(bucketIndex)).Cursor()
 	for k, ok := w.before(p.before); ok; k, ok = w.next() {
 		if p.budget <= 0 {
 			p.full = true
@@ -224,9 +225,10 @@ func (p *page) collect(tx *bbolt.Tx) error {
 	return nil
 }
 
-func (p *page) matches(index *bbolt.Bucket, k runKey) bool {
+func (p *page) matches(index *bbolt.Cursor, k runKey) bool {
 	for _, prefix := range p.also {
-		if index.Get(append(prefix[:len(prefix):len(prefix)], k[:]...)) == nil {
+		p.key = append(append(p.key[:0], prefix...), k[:]...)
+		if found, _ := index.Seek(p.key); !bytes.Equal(found, p.key) {
 			return false
 		}
 	}

@@ -140,7 +140,8 @@ func (s *Stack) end(name string, err error) error {
 	case s.ended <- fmt.Errorf("run %s: %w", name, err):
 		return nil
 	default:
-		return fmt.Errorf("it had ended before: %v", err) // not %w: a stray context.Canceled would be taken for obedience
+		//nolint:errorlint // not %w: a stray context.Canceled would be taken for obedience
+		return fmt.Errorf("it had ended before: %v", err)
 	}
 }
 
