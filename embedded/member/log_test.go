@@ -2,7 +2,6 @@ package member
 
 import (
 	"errors"
-	"io"
 	"log/slog"
 	"testing"
 
