@@ -167,11 +167,15 @@ func (r reader) year(text string) error {
 
 // possible refuses a spec that never comes due, or of which a day field never does.
 func (s *spec) possible() error {
-	const start = -1 // of 1970, in Unix time and as a wall time: before the first year that can be named
+	const start = -1 // just before 1970, as a wall time and in Unix time: no year before it can be named
+	both := domField()
+	if s.anyDom {
+		both = dowField()
+	}
 	for _, f := range []struct {
 		field field
 		spec  spec
-	}{{domField(), s.byDate()}, {dowField(), s.byWeekday()}, {domField(), *s}} {
+	}{{both, *s}, {domField(), s.byDate()}, {dowField(), s.byWeekday()}} {
 		if _, ok := f.spec.match(start); !ok {
 			return f.field.refusal("look at the days, the month and the year together", "the day that it names never comes")
 		}
