@@ -14,6 +14,9 @@ var hashItem = regexp.MustCompile(`(?i)^H(?:\(([0-9]{1,2})-([0-9]{1,2})\))?(?:/(
 
 // hashed reads an H: it stands for one value, or the phase of a step, that depends on the job's name and the field alone.
 func (r reader) hashed(f field, item string) (uint64, bool, error) {
+	if item[0] != 'H' && item[0] != 'h' {
+		return 0, false, nil
+	}
 	part := hashItem.FindStringSubmatch(item)
 	if part == nil {
 		return 0, false, nil

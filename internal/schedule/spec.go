@@ -31,7 +31,7 @@ const (
 	cycle = 400
 
 	// maxGaps is after how many wall times in a row that did not exist, or lay past their stretch, a search gives up.
-	maxGaps = 256
+	maxGaps = 128
 )
 
 // Next returns the first instant after t.
