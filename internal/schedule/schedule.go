@@ -1,7 +1,3 @@
-// Package schedule says when a job is due: it parses a schedule's text and computes the instants that it names. All of it is
-// pure: no clock, no zone but the one that is given.
-//
-// The one thing to know: [Schedule.Next] is the only question that the rest of the project asks of a schedule.
 package schedule
 
 import (
@@ -14,117 +10,153 @@ import (
 
 // Schedule names instants. It never changes and is safe for concurrent use.
 type Schedule struct {
-	text  string
-	every time.Duration // of an interval; 0 for a cron expression
-	cron  cron.Schedule
+	text string
+	zone *time.Location
+	when cron.Schedule // *spec, interval, instants or reboot
 }
 
-// Error says what is wrong with a schedule's text.
-type Error struct {
-	Message string
-	Hint    string // what to do; "" if there is nothing to say
+var _ cron.Schedule = (*Schedule)(nil)
+
+// Options say how a schedule's text is to be understood.
+type Options struct {
+	Location *time.Location // of wall times, if the text names no zone itself; UTC if nil
+	Hash     string         // what H is a hash of: the job's name; if empty, a text with H is refused
+
+	// LoadLocation finds the zone that a text names. It is a place to share zones among many schedules;
+	// [time.LoadLocation] if nil.
+	LoadLocation func(name string) (*time.Location, error)
 }
 
-// Error returns the message and the hint.
-func (e *Error) Error() string {
-	if e.Hint == "" {
-		return e.Message
-	}
-	return e.Message + " (" + e.Hint + ")"
-}
+// maxText bounds a text, in bytes, and so the work of reading it.
+const maxText = 8 << 10
 
-// horizon is how far ahead a schedule must name an instant to be worth having.
-const horizon = 5 * 366 * 24 * time.Hour
-
-// Parse reads a cron expression of 5 fields as in crontab(5), one of 6 with leading seconds, a shorthand from @yearly to
-// @hourly, or "@every DURATION". Wall times are those of loc. The error is an [*Error].
-func Parse(text string, loc *time.Location) (*Schedule, error) {
+// Parse reads a schedule's text; its grammar is in the package's comment. The error is an [*Error].
+func Parse(text string, o Options) (*Schedule, error) {
 	text = strings.TrimSpace(text)
-	if rest, ok := strings.CutPrefix(text, "@every"); ok {
-		d, err := time.ParseDuration(strings.TrimSpace(rest))
-		if err != nil {
-			return nil, &Error{fmt.Sprintf("%q is not an interval", text), "write one like @every 90s"}
-		}
-		return Every(d)
-	}
-	if err := refuse(text); err != nil {
-		return nil, err
-	}
-	s, err := parse(text)
-	if err != nil {
-		return nil, &Error{Message: fmt.Sprintf("%q is not a schedule: %v", text, err)}
-	}
-	s.(*cron.SpecSchedule).Location = loc
-	from := time.Date(2024, 1, 1, 0, 0, 0, 0, loc)
-	if next := s.Next(from); next.IsZero() || next.After(from.Add(horizon)) {
-		return nil, &Error{fmt.Sprintf("%q never comes", text), "look at its day and month"}
-	}
-	return &Schedule{text: text, cron: s}, nil
-}
-
-// Every returns the schedule of the instants that are a whole number of d after the Unix epoch.
-func Every(d time.Duration) (*Schedule, error) {
-	if d < time.Second {
-		return nil, &Error{fmt.Sprintf("an interval of %s is too short", d), "at least 1s"}
-	}
-	return &Schedule{text: "@every " + d.String(), every: d}, nil
-}
-
-// refuse stops what the parser would misread or panic at.
-func refuse(text string) error {
-	fields := strings.Fields(text)
 	switch {
 	case text == "":
-		return &Error{"the schedule is empty", "write one like */5 * * * *"}
-	case strings.HasPrefix(text, "TZ=") || strings.HasPrefix(text, "CRON_TZ="):
-		return &Error{"a time zone inside the schedule is not supported yet", ""}
-	case strings.HasPrefix(text, "@"):
-		return nil
-	case len(fields) == 7:
-		return &Error{"a schedule of 7 fields is not supported yet", ""}
-	case len(fields) != 5 && len(fields) != 6:
-		return &Error{fmt.Sprintf("%q has %d fields", text, len(fields)), "5 as in crontab(5), or 6 with leading seconds"}
+		return nil, &Error{Message: "the schedule is empty", Hint: "write one like */5 * * * *"}
+	case len(text) > maxText:
+		return nil, &Error{Message: fmt.Sprintf("the schedule has %d bytes", len(text)), Hint: fmt.Sprintf("at most %d", maxText)}
 	}
-	ranges := []int{60, 60, 24, 31, 12, 7}[6-len(fields):]
-	for i, field := range fields {
-		for part := range strings.SplitSeq(field, ",") {
-			if part == "" || strings.HasPrefix(part, "-") || strings.Contains(part, "*-") {
-				return &Error{fmt.Sprintf("field %d, %q, can't be read", i+1, field), ""}
-			}
-			if _, step, ok := strings.Cut(part, "/"); ok {
-				var n int
-				if _, err := fmt.Sscanf(step, "%d", &n); err == nil && n >= ranges[i] && n > 1 {
-					return &Error{fmt.Sprintf("field %d, %q, steps over its whole range", i+1, field),
-						fmt.Sprintf("a step below %d", ranges[i])}
-				}
-			}
-		}
+	rest, zone, err := o.zone(text)
+	if err != nil {
+		return nil, err
 	}
-	return nil
+	when, err := parse(rest, zone, o.Hash)
+	if err != nil {
+		return nil, err
+	}
+	return &Schedule{text: text, zone: zone, when: when}, nil
 }
 
-// parse guards the parser, which panics on some input.
-func parse(text string) (s cron.Schedule, err error) {
-	defer func() {
-		if r := recover(); r != nil {
-			err = fmt.Errorf("%v", r)
-		}
-	}()
-	options := cron.SecondOptional | cron.Minute | cron.Hour | cron.Dom | cron.Month | cron.Dow | cron.Descriptor
-	return cron.NewParser(options).Parse(text)
+// parse reads what follows the zone.
+func parse(text string, zone *time.Location, hash string) (cron.Schedule, error) {
+	if !strings.HasPrefix(text, "@") {
+		return parseSpec(text, zone, hash)
+	}
+	name, rest := text, ""
+	if i := strings.IndexFunc(text, isSpace); i >= 0 {
+		name, rest = text[:i], strings.TrimSpace(text[i:])
+	}
+	switch name {
+	case "@every":
+		return parseInterval(rest)
+	case "@at":
+		return parseInstants(rest, zone)
+	}
+	if rest != "" {
+		return nil, &Error{Message: fmt.Sprintf("%q takes nothing after it", name), Hint: "only @every and @at do"}
+	}
+	switch name {
+	case "@reboot":
+		return reboot{}, nil
+	case "@yearly", "@annually":
+		return parseSpec("0 0 1 1 *", zone, hash)
+	case "@monthly":
+		return parseSpec("0 0 1 * *", zone, hash)
+	case "@weekly":
+		return parseSpec("0 0 * * 0", zone, hash)
+	case "@daily", "@midnight":
+		return parseSpec("0 0 * * *", zone, hash)
+	case "@hourly":
+		return parseSpec("0 * * * *", zone, hash)
+	}
+	return nil, &Error{Message: fmt.Sprintf("%q is not known", name),
+		Hint: "@yearly, @monthly, @weekly, @daily, @hourly, @every 90s, @at 2026-12-24T18:00 or @reboot"}
 }
+
+// zone takes the zone off the front of a text.
+func (o Options) zone(text string) (rest string, zone *time.Location, err error) {
+	zone = o.Location
+	if zone == nil {
+		zone = time.UTC
+	}
+	name, ok := strings.CutPrefix(text, "CRON_TZ=")
+	if !ok {
+		name, ok = strings.CutPrefix(text, "TZ=")
+	}
+	if !ok {
+		return text, zone, nil
+	}
+	end := strings.IndexFunc(name, isSpace)
+	if end < 0 {
+		return "", nil, &Error{Field: "time zone", Message: fmt.Sprintf("nothing follows %q", text),
+			Hint: "write the schedule after it: CRON_TZ=Europe/Berlin 30 2 * * *"}
+	}
+	name, rest = name[:end], strings.TrimSpace(name[end:])
+	load := o.LoadLocation
+	if load == nil {
+		load = time.LoadLocation
+	}
+	if name == "" || name == "Local" {
+		return "", nil, &Error{Field: "time zone", Message: fmt.Sprintf("%q is not the name of a zone", name),
+			Hint: "an IANA name such as Europe/Berlin"}
+	}
+	if zone, err = load(name); err != nil {
+		return "", nil, &Error{Field: "time zone", Message: fmt.Sprintf("%q is not known", name),
+			Hint: "an IANA name such as Europe/Berlin"}
+	}
+	return rest, zone, nil
+}
+
+func isSpace(r rune) bool { return r == ' ' || r == '\t' || r == '\n' || r == '\r' }
+
+// The first and the last second that RFC 3339 can write, in Unix time: no schedule names an instant outside of them.
+const (
+	earliest = -62135596800
+	latest   = 253402300799
+)
 
 // Next returns the first instant after t, in UTC; the zero time if there is none.
 func (s *Schedule) Next(t time.Time) time.Time {
-	if s.every > 0 {
-		return time.Unix(0, t.UnixNano()/int64(s.every)*int64(s.every)+int64(s.every)).UTC()
+	switch u := t.Unix(); {
+	case u >= latest:
+		return time.Time{}
+	case u < earliest:
+		t = time.Unix(earliest, 0)
 	}
-	next := s.cron.Next(t)
-	if next.IsZero() {
-		return next
+	next := s.when.Next(t)
+	if next.Unix() > latest {
+		return time.Time{}
 	}
-	return next.UTC()
+	return next
 }
 
-// String returns the text that the schedule was parsed from.
+// Reboot reports whether the job is due when its agent starts, and never by time.
+func (s *Schedule) Reboot() bool {
+	_, ok := s.when.(reboot)
+	return ok
+}
+
+// Location returns the zone of the schedule's wall times.
+func (s *Schedule) Location() *time.Location { return s.zone }
+
+// String returns a text that Parse reads as this schedule, under the same options: the one that it was read from, if any.
 func (s *Schedule) String() string { return s.text }
+
+// reboot is due when an agent starts.
+type reboot struct{}
+
+// Next returns the zero time.
+func (reboot) Next(time.Time) time.Time { return time.Time{} }
