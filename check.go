@@ -6,7 +6,6 @@ import (
 	"path"
 	"regexp"
 	"strings"
-	"time"
 
 	"crony/internal/schedule"
 )
@@ -74,17 +73,17 @@ func (c *checker) schedules(at string, j *Job) {
 		return
 	}
 	if j.Schedule != "" {
-		c.entry(at, "schedule", ScheduleEntry{Cron: j.Schedule})
+		c.entry(at, "schedule", j.Name, ScheduleEntry{Cron: j.Schedule})
 	}
 	for i, e := range j.Schedules {
-		c.entry(at, fmt.Sprintf("schedules[%d]", i), e)
+		c.entry(at, fmt.Sprintf("schedules[%d]", i), j.Name, e)
 	}
 	if len(j.Entries()) > 1 {
 		c.later(at+"schedules", true)
 	}
 }
 
-func (c *checker) entry(at, key string, e ScheduleEntry) {
+func (c *checker) entry(at, key, job string, e ScheduleEntry) {
 	p := at + key
 	if key != "schedule" {
 		c.later(p+".at", len(e.At) > 0)
@@ -106,28 +105,40 @@ func (c *checker) entry(at, key string, e ScheduleEntry) {
 	if len(e.At) > 0 {
 		return
 	}
-	if _, err := e.Parse(); err != nil {
+	s, err := e.Parse(job)
+	if err == nil && s.Reboot() {
+		c.fault(p, "", "not supported yet: @reboot")
+	}
+	if err != nil {
 		var bad *schedule.Error
 		errors.As(err, &bad)
 		if key != "schedule" {
 			p += map[bool]string{true: ".cron", false: ".every"}[e.Cron != ""]
 		}
-		c.fault(p, bad.Hint, "%s", bad.Message)
+		c.fault(p, bad.Hint, "%s", sentence(bad))
 	}
 }
 
-// Parse makes the schedule that the entry names.
-func (e *ScheduleEntry) Parse() (*schedule.Schedule, error) {
+// sentence is a schedule's error without its hint, which stands on its own in a fault.
+func sentence(e *schedule.Error) string {
+	if e.Field == "" {
+		return e.Message
+	}
+	return e.Field + ": " + e.Message
+}
+
+// Parse makes the schedule that the entry names; job is the name of its job.
+func (e *ScheduleEntry) Parse(job string) (*schedule.Schedule, error) {
 	if e.Every != 0 {
 		return schedule.Every(e.Every.Std())
 	}
-	return schedule.Parse(e.Cron, time.UTC)
+	return schedule.Parse(e.Cron, schedule.Options{Hash: job})
 }
 
 // Plan returns the job's schedule, nil if it has none: such a job runs only when told to. The job must have no faults.
 func (j *Job) Plan() *schedule.Schedule {
 	for _, e := range j.Entries() {
-		if s, err := e.Parse(); err == nil {
+		if s, err := e.Parse(j.Name); err == nil {
 			return s
 		}
 	}

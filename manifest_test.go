@@ -63,6 +63,8 @@ func TestManifestFaults(t *testing.T) {
 	}{
 		{"minute out of range", "jobs:\n  - name: a\n    schedule: \"61 * * * *\"\n" + shell, []string{
 			"line 3: jobs[0].schedule: "}},
+		{"at the agent's start", "jobs:\n  - name: a\n    schedule: '@reboot'\n" + shell, []string{
+			"line 3: jobs[0].schedule: not supported yet: @reboot"}},
 		{"misspelt key", "jobs:\n  - name: a\n    shell:\n      comand: x\n", []string{
 			`line 4: jobs[0].shell.comand: unknown key "comand" (did you mean "command"?)`}},
 		{"name with a space", "jobs:\n  - name: a b\n" + shell, []string{
