@@ -131,7 +131,7 @@ func roleFor(method, route string) crony.Role {
 		return crony.Viewer
 	}
 	switch strings.TrimPrefix(route, apiBase) {
-	case "/session":
+	case "/session", "/schedules/explain":
 		return crony.Viewer
 	case "/jobs/:name/pause", "/jobs/:name/resume", "/jobs/:name/runs":
 		return crony.Operator

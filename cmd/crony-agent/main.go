@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	_ "time/tzdata" // a host need not have the zones, and all hosts should have the same
 
 	"github.com/spf13/cobra"
 

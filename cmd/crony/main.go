@@ -15,6 +15,7 @@ import (
 	"os/signal"
 	"syscall"
 	"time"
+	_ "time/tzdata" // a host need not have the zones, and all hosts should have the same
 )
 
 func main() {

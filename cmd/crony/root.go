@@ -76,6 +76,7 @@ func (c *cli) rootCmd() *cobra.Command {
 		c.jobCmd(),
 		c.runCmd(),
 		c.agentCmd(),
+		c.scheduleCmd(),
 		c.versionCmd(ui()),
 	)
 	root.SilenceErrors, root.SilenceUsage = true, true

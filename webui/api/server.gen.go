@@ -145,8 +145,17 @@ type RunPage = crony.RunPage
 // RunState defines model for RunState.
 type RunState = crony.RunState
 
+// ScheduleAnswer defines model for ScheduleAnswer.
+type ScheduleAnswer = crony.ScheduleAnswer
+
 // ScheduleEntry defines model for ScheduleEntry.
 type ScheduleEntry = crony.ScheduleEntry
+
+// ScheduleFire defines model for ScheduleFire.
+type ScheduleFire = crony.ScheduleFire
+
+// ScheduleQuestion defines model for ScheduleQuestion.
+type ScheduleQuestion = crony.ScheduleQuestion
 
 // Server defines model for Server.
 type Server struct {
@@ -252,6 +261,9 @@ type GetRunOutputParams struct {
 // PutJobJSONRequestBody defines body for PutJob for application/json ContentType.
 type PutJobJSONRequestBody = Job
 
+// ExplainScheduleJSONRequestBody defines body for ExplainSchedule for application/json ContentType.
+type ExplainScheduleJSONRequestBody = ScheduleQuestion
+
 // CreateSessionJSONRequestBody defines body for CreateSession for application/json ContentType.
 type CreateSessionJSONRequestBody = SignIn
 
@@ -296,6 +308,9 @@ type ServerInterface interface {
 	// GetRunOutput What is kept of a run's output
 	// (GET /runs/{id}/output)
 	GetRunOutput(c *fiber.Ctx, id RunID, params GetRunOutputParams) error
+	// ExplainSchedule What a schedule means, and when it comes due next
+	// (POST /schedules/explain)
+	ExplainSchedule(c *fiber.Ctx) error
 	// GetServer The server that answers, and the figures of the overview
 	// (GET /server)
 	GetServer(c *fiber.Ctx) error
@@ -802,6 +817,24 @@ func (siw *ServerInterfaceWrapper) GetRunOutput(c *fiber.Ctx) error {
 	return handler(c)
 }
 
+// ExplainSchedule operation middleware
+func (siw *ServerInterfaceWrapper) ExplainSchedule(c *fiber.Ctx) error {
+
+	handler := func(c *fiber.Ctx) error {
+		return siw.Handler.ExplainSchedule(c)
+	}
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		m := siw.HandlerMiddlewares[i]
+		next := handler
+		handler = func(c *fiber.Ctx) error {
+			return m(c, next)
+		}
+	}
+
+	return handler(c)
+}
+
 // GetServer operation middleware
 func (siw *ServerInterfaceWrapper) GetServer(c *fiber.Ctx) error {
 
@@ -920,6 +953,8 @@ func RegisterHandlersWithOptions(router fiber.Router, si ServerInterface, option
 	router.Post(options.BaseURL+"/jobs/:name/resume", wrapper.ResumeJob)
 
 	router.Post(options.BaseURL+"/jobs/:name/runs", wrapper.StartJob)
+
+	router.Post(options.BaseURL+"/schedules/explain", wrapper.ExplainSchedule)
 
 	router.Get(options.BaseURL+"/runs", wrapper.ListRuns)
 
@@ -1391,6 +1426,35 @@ func (response GetRunOutputdefaultApplicationProblemPlusJSONResponse) VisitGetRu
 	return ctx.JSON(&response.Body)
 }
 
+type ExplainScheduleRequestObject struct {
+	Body *ExplainScheduleJSONRequestBody
+}
+
+type ExplainScheduleResponseObject interface {
+	VisitExplainScheduleResponse(ctx *fiber.Ctx) error
+}
+
+type ExplainSchedule200JSONResponse ScheduleAnswer
+
+func (response ExplainSchedule200JSONResponse) VisitExplainScheduleResponse(ctx *fiber.Ctx) error {
+	ctx.Response().Header.Set("Content-Type", "application/json")
+	ctx.Status(200)
+
+	return ctx.JSON(&response)
+}
+
+type ExplainScheduledefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ExplainScheduledefaultApplicationProblemPlusJSONResponse) VisitExplainScheduleResponse(ctx *fiber.Ctx) error {
+	ctx.Response().Header.Set("Content-Type", "application/problem+json")
+	ctx.Status(response.StatusCode)
+
+	return ctx.JSON(&response.Body)
+}
+
 type GetServerRequestObject struct {
 }
 
@@ -1544,6 +1608,9 @@ type StrictServerInterface interface {
 	// GetRunOutput What is kept of a run's output
 	// (GET /runs/{id}/output)
 	GetRunOutput(ctx context.Context, request GetRunOutputRequestObject) (GetRunOutputResponseObject, error)
+	// ExplainSchedule What a schedule means, and when it comes due next
+	// (POST /schedules/explain)
+	ExplainSchedule(ctx context.Context, request ExplainScheduleRequestObject) (ExplainScheduleResponseObject, error)
 	// GetServer The server that answers, and the figures of the overview
 	// (GET /server)
 	GetServer(ctx context.Context, request GetServerRequestObject) (GetServerResponseObject, error)
@@ -1933,6 +2000,45 @@ func (sh *strictHandler) GetRunOutput(ctx *fiber.Ctx, id RunID, params GetRunOut
 		return err
 	} else if validResponse, ok := response.(GetRunOutputResponseObject); ok {
 		if err := validResponse.VisitGetRunOutputResponse(ctx); err != nil {
+			return err
+		}
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ExplainSchedule operation middleware
+func (sh *strictHandler) ExplainSchedule(ctx *fiber.Ctx) error {
+	var request ExplainScheduleRequestObject
+
+	var body ExplainScheduleJSONRequestBody
+	var err error
+	// The validation middleware stores the value a kin-openapi validator
+	// validated in the Fiber context. Bind that value, matching member
+	// names exactly, so the handler receives what was validated instead
+	// of a second, case-insensitive decode.
+	if v := ctx.Locals(validatedBodyLocalsKey); v == nil || runtime.BindJSONValue(v, &body) != nil {
+		err = ctx.BodyParser(&body)
+	}
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, err.Error())
+	}
+	request.Body = &body
+
+	handler := func(ctx *fiber.Ctx, request interface{}) (interface{}, error) {
+		return sh.ssi.ExplainSchedule(ctx.UserContext(), request.(ExplainScheduleRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ExplainSchedule")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ExplainScheduleResponseObject); ok {
+		if err := validResponse.VisitExplainScheduleResponse(ctx); err != nil {
 			return err
 		}
 	} else if response != nil {
