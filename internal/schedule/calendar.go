@@ -59,7 +59,10 @@ type Calendar struct {
 
 // NewCalendar returns the calendar. The error is an [*Error].
 func NewCalendar(o CalendarOptions) (*Calendar, error) {
-	c := &Calendar{name: o.Name, zone: o.Location, off: merge(o.DaysOff), on: merge(o.ExtraWorkingDays), blackouts: slices.Clone(o.Blackouts)}
+	c := &Calendar{
+		name: o.Name, zone: o.Location,
+		off: merge(o.DaysOff), on: merge(o.ExtraWorkingDays), blackouts: slices.Clone(o.Blackouts),
+	}
 	if c.zone == nil {
 		c.zone = time.UTC
 	}
@@ -74,7 +77,8 @@ func NewCalendar(o CalendarOptions) (*Calendar, error) {
 	}
 	for _, w := range c.blackouts {
 		if !w.From.Before(w.To) {
-			return nil, &Error{Message: fmt.Sprintf("a blackout ends at %s, before it begins", w.To.Format(time.RFC3339)), Hint: "from is before to"}
+			return nil, &Error{Message: fmt.Sprintf("a blackout ends at %s, before it begins", w.To.Format(time.RFC3339)),
+				Hint: "from is before to"}
 		}
 	}
 	slices.SortFunc(c.blackouts, func(a, b Window) int { return a.From.Compare(b.From) })

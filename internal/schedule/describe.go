@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// Describe says in words when the schedule is due, in its zone: in Chinese if lang is zh or begins with zh-, else in English.
-// The words are made from what was understood, not from the text, so they say what will happen.
+// Describe says in words when the schedule is due, by the wall times of its zone: in Chinese if lang is zh or begins with
+// zh-, else in English. The words are made from what was understood, not from the text, so they say what will happen.
 func (s *Schedule) Describe(lang string) string {
 	var l language = english{}
 	if isChinese(lang) {
@@ -78,7 +78,8 @@ const fewTimes = 4
 func (s *spec) phrases() phrases {
 	p := phrases{
 		second: valuesOf(s.second, 0, 59), minute: valuesOf(s.minute, 0, 59), hour: valuesOf(uint64(s.hour), 0, 23),
-		dom: valuesOf(uint64(s.dom), 1, 31), month: valuesOf(uint64(s.month), 1, 12), dow: valuesOf(uint64(s.dow)|uint64(s.dow)<<7, 1, 7), // Sunday ends the week
+		dom: valuesOf(uint64(s.dom), 1, 31), month: valuesOf(uint64(s.month), 1, 12),
+		dow:    valuesOf(uint64(s.dow)|uint64(s.dow)<<7, 1, 7), // Sunday ends the week
 		either: !s.anyDom && !s.anyDow,
 	}
 	n := bits.OnesCount64(s.second) * bits.OnesCount64(s.minute) * bits.OnesCount32(s.hour)

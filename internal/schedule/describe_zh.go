@@ -32,7 +32,8 @@ func (chinese) instants(list instants, zone *time.Location) string {
 	if len(list) == 1 {
 		return "仅一次：" + list[0].In(zone).Format(layout)
 	}
-	return fmt.Sprintf("共 %d 次：%s 至 %s", len(list), list[0].In(zone).Format(layout), list[len(list)-1].In(zone).Format(layout))
+	first, last := list[0].In(zone), list[len(list)-1].In(zone)
+	return fmt.Sprintf("共 %d 次：%s 至 %s", len(list), first.Format(layout), last.Format(layout))
 }
 
 func (c chinese) spec(p phrases) string {

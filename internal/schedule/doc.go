@@ -10,12 +10,12 @@
 //
 // A field is a list, by commas, of
 //
-//   - ?  5  5-10  */15  5-50/15  5/15    ? in the day fields only, where it says what * says; 5/15 is 5-59/15
-//     jan-dec  sun-sat                      names; 0 and 7 are both Sunday
-//     L  L-3  LW  L-3W  15W                 day of month: the last, the third before it, the weekday (Mon-Fri) nearest to a day,
-//     in the same month; a month without that day has none
-//     5L  fri#2                             day of week: the last Friday, the second Friday of the month
-//     H  H(0-29)  H/15  H(5-50)/15          a value, or a phase, that is a hash of the job's name; in day of month 1 to 28
+//	5  5-10  *  */15  5-50/15  5/15   5/15 is 5-59/15; in the day fields ? may stand for *
+//	jan-dec  sun-sat                  names; 0 and 7 are both Sunday
+//	L  L-3  LW  L-3W  15W             day of month: the last, the third before it; W is the weekday (Mon-Fri) nearest to
+//	                                  the day, in the same month; a month without the day has none
+//	5L  fri#2                         day of week: the last Friday, the second Friday of the month
+//	H  H(0-29)  H/15  H(5-50)/15      a value, or a phase, that is a hash of the job's name; in day of month 1 to 28
 //
 // Instead of fields: @yearly (or @annually), @monthly, @weekly, @daily (or @midnight), @hourly; "@every 90s"; "@at
 // 2026-12-24T18:00, 2027-12-24T18:00:00+01:00"; @reboot. A leading "CRON_TZ=Europe/Berlin " names the zone of wall times.

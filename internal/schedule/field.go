@@ -21,27 +21,45 @@ type field struct {
 
 // The fields, in the order of the text.
 func secondField() field {
-	return field{"second", cron.Second, func(s *cron.SpecSchedule) uint64 { return s.Second }, 0, 59, "0 to 59, such as 0, */10 or 5-20"}
+	return field{
+		name: "second", option: cron.Second, bits: func(s *cron.SpecSchedule) uint64 { return s.Second },
+		min: 0, max: 59, hint: "0 to 59, such as 0, */10 or 5-20",
+	}
 }
 
 func minuteField() field {
-	return field{"minute", cron.Minute, func(s *cron.SpecSchedule) uint64 { return s.Minute }, 0, 59, "0 to 59, such as 30, */15 or 0-29/10"}
+	return field{
+		name: "minute", option: cron.Minute, bits: func(s *cron.SpecSchedule) uint64 { return s.Minute },
+		min: 0, max: 59, hint: "0 to 59, such as 30, */15 or 0-29/10",
+	}
 }
 
 func hourField() field {
-	return field{"hour", cron.Hour, func(s *cron.SpecSchedule) uint64 { return s.Hour }, 0, 23, "0 to 23, such as 2, */6 or 9-17"}
+	return field{
+		name: "hour", option: cron.Hour, bits: func(s *cron.SpecSchedule) uint64 { return s.Hour },
+		min: 0, max: 23, hint: "0 to 23, such as 2, */6 or 9-17",
+	}
 }
 
 func domField() field {
-	return field{"day of month", cron.Dom, func(s *cron.SpecSchedule) uint64 { return s.Dom }, 1, 28, "1 to 31, such as 1,15 or L, LW, L-3, 15W"}
+	return field{
+		name: "day of month", option: cron.Dom, bits: func(s *cron.SpecSchedule) uint64 { return s.Dom },
+		min: 1, max: 28, hint: "1 to 31, such as 1,15 or L, LW, L-3, 15W",
+	}
 }
 
 func monthField() field {
-	return field{"month", cron.Month, func(s *cron.SpecSchedule) uint64 { return s.Month }, 1, 12, "1 to 12 or jan to dec, such as 3,9 or */3"}
+	return field{
+		name: "month", option: cron.Month, bits: func(s *cron.SpecSchedule) uint64 { return s.Month },
+		min: 1, max: 12, hint: "1 to 12 or jan to dec, such as 3,9 or */3",
+	}
 }
 
 func dowField() field {
-	return field{"day of week", cron.Dow, func(s *cron.SpecSchedule) uint64 { return s.Dow }, 0, 6, "0 to 7 or sun to sat, such as 1-5, 5L or fri#2"}
+	return field{
+		name: "day of week", option: cron.Dow, bits: func(s *cron.SpecSchedule) uint64 { return s.Dow },
+		min: 0, max: 6, hint: "0 to 7 or sun to sat, such as 1-5, 5L or fri#2",
+	}
 }
 
 // item is what the parser is given to read: * or ? or a value, then perhaps a range's end, then perhaps a step.

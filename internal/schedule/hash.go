@@ -3,6 +3,7 @@ package schedule
 import (
 	"crypto/sha256"
 	"encoding/binary"
+	"fmt"
 	"regexp"
 	"strconv"
 
@@ -40,7 +41,7 @@ func (r reader) hashed(f field, item string) (uint64, bool, error) {
 	if part[3] != "" {
 		step, _ = strconv.Atoi(part[3])
 		if step < 1 || step > span {
-			return 0, false, f.refusal("a step is 1 or more, and no more than the values that there are", "%q steps over its whole range", item)
+			return 0, false, f.refusal(fmt.Sprintf("a step of 1 to %d", span), "%q steps over its whole range", item)
 		}
 		span = step
 	}

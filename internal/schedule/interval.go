@@ -39,7 +39,8 @@ func newInterval(d time.Duration) (interval, error) {
 func parseInterval(text string) (interval, error) {
 	d, err := time.ParseDuration(text)
 	if err != nil {
-		return interval{}, &Error{Message: fmt.Sprintf("%q is not an interval", text), Hint: "write one like @every 90s or @every 24h"}
+		return interval{}, &Error{Message: fmt.Sprintf("%q is not an interval", shorten(text)),
+			Hint: "write one like @every 90s or @every 24h"}
 	}
 	return newInterval(d)
 }

@@ -50,8 +50,8 @@ func (s *Set) target(t time.Time) (time.Time, bool) {
 }
 
 // arrival returns the first instant after t that others are moved to, as far as those are not after t themselves: from what
-// comes later nothing arrives before it. So there is one day on which it can be: the first that works after the days off that
-// t lies in, or that of t itself if days off end with it.
+// comes later nothing arrives before it. So there is one day on which it can be: the first that works after the days off
+// that t lies in, or that of t itself if days off end with it.
 func (s *Set) arrival(t time.Time) (due, bool) {
 	if len(s.move) == 0 {
 		return due{}, false

@@ -23,7 +23,8 @@ type clock struct {
 func watch(zone *time.Location, from, to, step int64) *clock {
 	c := &clock{step: step}
 	first := from - 2*24*3600
-	shown := make(map[int64]bool, (to-first)/step)
+	const widest = 2 * 24 * 3600 // that a clock is ever off, either way
+	shown := make([]bool, (to-first+2*widest)/step)
 	for u := first; u < to; u += step {
 		_, offset := time.Unix(u, 0).In(zone).Zone()
 		wall := u + int64(offset)
@@ -32,8 +33,9 @@ func watch(zone *time.Location, from, to, step int64) *clock {
 			gap = [2]int64{c.wall[last] + step, wall}
 		}
 		c.at, c.wall, c.gap = append(c.at, u), append(c.wall, wall), append(c.gap, gap)
-		c.seen = append(c.seen, shown[wall])
-		shown[wall] = true
+		place := (wall - first + widest) / step
+		c.seen = append(c.seen, shown[place])
+		shown[place] = true
 	}
 	keep, _ := slices.BinarySearch(c.at, from)
 	c.at, c.wall, c.gap, c.seen = c.at[keep:], c.wall[keep:], c.gap[keep:], c.seen[keep:]

@@ -101,7 +101,8 @@ func (r reader) domItem(item string) (uint64, bool, error) {
 func (r reader) dowItem(item string) (uint64, bool, error) {
 	f := dowField()
 	if strings.EqualFold(item, "L") {
-		return 0, false, f.refusal("write 6 for Saturday, 5L for the last Friday, or L in the day of month", "L can mean two things here")
+		return 0, false, f.refusal("write 6 for Saturday, 5L for the last Friday, or L in the day of month",
+			"L can mean two things here")
 	}
 	part := dowItem.FindStringSubmatch(item)
 	if part == nil {
@@ -124,45 +125,54 @@ func (r reader) dowItem(item string) (uint64, bool, error) {
 
 // year reads the last field, which the parser does not know.
 func (r reader) year(text string) error {
-	f := field{name: "year", hint: fmt.Sprintf("%d to %d, such as 2027 or 2027-2030", firstYear, finalYear)}
 	if text == "*" {
 		r.spec.everyYear = true
 		return nil
 	}
+	f := field{name: "year", hint: fmt.Sprintf("%d to %d, such as 2027 or 2027-2030", firstYear, finalYear)}
 	_, err := f.read(text, func(text string) (uint64, bool, error) {
-		part := item.FindStringSubmatch(text)
-		if part == nil || part[1] == "?" || part[1] == "*" && part[2] != "" {
-			return 0, false, f.refusal(f.hint, "%q can't be read", text)
+		low, high, step, err := f.years(text)
+		if err != nil {
+			return 0, false, err
 		}
-		low, high, step := firstYear, finalYear, 1
-		for i, n := range []*int{&low, &high, &step} {
-			if part[i+1] == "" || part[i+1] == "*" {
-				continue
-			}
-			var err error
-			if *n, err = strconv.Atoi(part[i+1]); err != nil {
-				return 0, false, f.refusal(f.hint, "%q is not one of its values", part[i+1])
-			}
-		}
-		if part[2] == "" && part[3] == "" {
-			high = low
-		}
-		switch {
-		case low < firstYear || low > finalYear || high < firstYear || high > finalYear:
-			return 0, false, f.refusal(f.hint, "%q is outside of its values", text)
-		case low > high:
-			return 0, false, f.refusal("a range goes up", "%q goes down", text)
-		case step < 1:
-			return 0, false, f.refusal("a step is 1 or more", "%q steps by nothing", text)
-		case step > 1 && step > high-low:
-			return 0, false, f.refusal(fmt.Sprintf("it names %d alone: write that, or a smaller step", low), "%q steps over its whole range", text)
-		}
-		for y := low; y <= high; y += step {
-			r.spec.years[(y-firstYear)/64] |= 1 << ((y - firstYear) % 64)
+		for i := low - firstYear; i <= high-firstYear; i += step {
+			r.spec.years[i/64] |= 1 << (i % 64)
 		}
 		return 0, true, nil
 	})
 	return err
+}
+
+// years reads one item of years.
+func (f field) years(text string) (low, high, step int, err error) {
+	part := item.FindStringSubmatch(text)
+	if part == nil || part[1] == "?" || part[1] == "*" && part[2] != "" {
+		return 0, 0, 0, f.refusal(f.hint, "%q can't be read", text)
+	}
+	low, high, step = firstYear, finalYear, 1
+	for i, n := range []*int{&low, &high, &step} {
+		if part[i+1] == "" || part[i+1] == "*" {
+			continue
+		}
+		if *n, err = strconv.Atoi(part[i+1]); err != nil {
+			return 0, 0, 0, f.refusal(f.hint, "%q is not one of its values", part[i+1])
+		}
+	}
+	if part[2] == "" && part[3] == "" {
+		high = low
+	}
+	switch {
+	case low < firstYear || low > finalYear || high < firstYear || high > finalYear:
+		return 0, 0, 0, f.refusal(f.hint, "%q is outside of its values", text)
+	case low > high:
+		return 0, 0, 0, f.refusal("a range goes up", "%q goes down", text)
+	case step < 1:
+		return 0, 0, 0, f.refusal("a step is 1 or more", "%q steps by nothing", text)
+	case step > 1 && step > high-low:
+		return 0, 0, 0, f.refusal(fmt.Sprintf("it names %d alone: write that, or a smaller step", low),
+			"%q steps over its whole range", text)
+	}
+	return low, high, step, nil
 }
 
 // possible refuses a spec that never comes due, or of which a day field never does.

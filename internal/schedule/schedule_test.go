@@ -108,7 +108,7 @@ func TestNext(t *testing.T) {
 func none(list []string) string { return strings.Join(list, " ") }
 
 func TestNextAtTheEndsOfTime(t *testing.T) {
-	for _, text := range []string{"* * * * *", "30 2 29 2 *", "@every 90s", "@at 2027-01-01T00:00", "*/15 1 * * *"} {
+	for _, text := range []string{"* * * * *", "30 2 29 2 *", "@every 90s", "@at 2027-01-01T00:00", "*/15 1 * * *", "0 0 0 1 1 ? 2027"} {
 		s := parse(t, text, schedule.Options{Location: location(t, "Europe/Dublin")})
 		if next := s.Next(time.Time{}); next.IsZero() || next.Year() > 2027 {
 			t.Errorf("%s: the first instant is %s", text, next)

@@ -224,6 +224,81 @@ func TestSetStartsNothingInABlackout(t *testing.T) {
 	}
 }
 
+func TestSetStartsNothingLateInABlackout(t *testing.T) {
+	c := calendar(t, schedule.CalendarOptions{Name: "c", Blackouts: []schedule.Window{
+		{From: instant(t, "2027-01-01T00:00:00.001Z"), To: instant(t, "2027-01-01T00:40:00Z")}}})
+	s := newSet(t, schedule.SetOptions{Job: "job", Calendars: []schedule.Use{{Calendar: c, On: schedule.OnDayOffSkip}},
+		Entries: []schedule.Entry{{Schedule: parse(t, "@hourly", schedule.Options{}), Jitter: 40 * time.Minute}}})
+	o, _ := s.Next(instant(t, "2026-12-31T23:30:00Z"))
+	if o.Skip != schedule.SkipBlackout || !o.Start.Equal(o.At) {
+		t.Errorf("the occurrence is %+v", o)
+	}
+}
+
+func TestSetMovesPartsOfSeconds(t *testing.T) {
+	c := calendar(t, schedule.CalendarOptions{WorkingDays: workdays})
+	at, err := schedule.At(instant(t, "2027-01-02T09:00:00.5Z"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := newSet(t, schedule.SetOptions{Entries: []schedule.Entry{{Schedule: at}}, Calendars: []schedule.Use{{Calendar: c, On: schedule.OnDayOffMove}}})
+	want := instant(t, "2027-01-04T09:00:00.5Z")
+	for _, after := range []string{"2027-01-03T00:00:00Z", "2027-01-04T09:00:00Z", "2027-01-04T09:00:00.499Z"} {
+		if o, ok := s.Next(instant(t, after)); !ok || !o.At.Equal(want) || !o.Runs() {
+			t.Errorf("after %s comes %+v", after, o)
+		}
+	}
+	if o, ok := s.Next(want); ok {
+		t.Errorf("then comes %+v", o)
+	}
+}
+
+func TestSetMovesPartsOfSecondsIntoAGap(t *testing.T) {
+	berlin := location(t, "Europe/Berlin")
+	c := calendar(t, schedule.CalendarOptions{Location: berlin, DaysOff: days(t, "2026-03-28")})
+	at, err := schedule.At(instant(t, "2026-03-28T02:30:00.5+01:00"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := newSet(t, schedule.SetOptions{Entries: []schedule.Entry{{Schedule: at}}, Calendars: []schedule.Use{{Calendar: c, On: schedule.OnDayOffMove}}})
+	if o, _ := s.Next(instant(t, "2026-03-29T00:00:00Z")); !o.At.Equal(instant(t, "2026-03-29T01:00:00Z")) {
+		t.Errorf("it arrives at %s", o.At)
+	}
+}
+
+func TestSetArrivalHasTheLeastJitter(t *testing.T) {
+	c := calendar(t, schedule.CalendarOptions{WorkingDays: workdays})
+	for exact := range 3 {
+		entries := []schedule.Entry{
+			{Schedule: parse(t, "0 9 * * 1", schedule.Options{}), Jitter: time.Hour},
+			{Schedule: parse(t, "0 9 * * 6", schedule.Options{}), Jitter: time.Hour},
+			{Schedule: parse(t, "0 9 * * 0", schedule.Options{}), Jitter: time.Hour},
+		}
+		entries[exact].Jitter = 0
+		s := newSet(t, schedule.SetOptions{Job: "a", Entries: entries, Calendars: []schedule.Use{{Calendar: c, On: schedule.OnDayOffMove}}})
+		o, _ := s.Next(instant(t, "2027-01-04T00:00:00Z"))
+		if !o.At.Equal(instant(t, "2027-01-04T09:00:00Z")) || o.From.IsZero() || !o.Start.Equal(o.At) {
+			t.Errorf("without jitter in entry %d: %+v", exact, o)
+		}
+	}
+}
+
+// Midnight comes again a minute after it in Newfoundland of 2006, so the last hour of a day off does too.
+func TestSetMovesFromAnHourThatComesAgain(t *testing.T) {
+	zone := location(t, "America/St_Johns")
+	c := calendar(t, schedule.CalendarOptions{Location: zone, DaysOff: days(t, "2006-10-28")})
+	at, err := schedule.At(instant(t, "2006-10-29T02:45:00Z")) // 23:15 on the 28th, for the second time
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := newSet(t, schedule.SetOptions{Entries: []schedule.Entry{{Schedule: at}}, Calendars: []schedule.Use{{Calendar: c, On: schedule.OnDayOffMove}}})
+	want := instant(t, "2006-10-30T02:45:00Z")
+	left, _ := s.Next(instant(t, "2006-10-29T00:00:00Z"))
+	if arrived, ok := s.Next(left.At); !left.To.Equal(want) || !ok || !arrived.At.Equal(want) {
+		t.Errorf("%+v, then %+v", left, arrived)
+	}
+}
+
 func TestNewSetRefuses(t *testing.T) {
 	daily := parse(t, "@daily", schedule.Options{})
 	utc, berlin := calendar(t, schedule.CalendarOptions{}), calendar(t, schedule.CalendarOptions{Location: location(t, "Europe/Berlin")})

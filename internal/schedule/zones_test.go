@@ -96,7 +96,7 @@ func TestNextAgainstOracleAtEveryShift(t *testing.T) {
 				if testing.Short() && seed(name, near)%8 != 0 {
 					continue
 				}
-				atShift(t, zone, near, 60, 6)
+				atShift(t, zone, near, 60, 5)
 			}
 		})
 	}
