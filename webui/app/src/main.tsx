@@ -2,7 +2,6 @@ import '@mantine/core/styles.css'
 import '@mantine/notifications/styles.css'
 import './ui/base.css'
 import {MantineProvider} from '@mantine/core'
-import {Notifications} from '@mantine/notifications'
 import {MutationCache, QueryCache, QueryClient, QueryClientProvider} from '@tanstack/react-query'
 import {RouterProvider} from '@tanstack/react-router'
 import {setNonce} from 'get-nonce'
@@ -71,7 +70,6 @@ const router = makeRouter({
 createRoot(document.getElementById('root')!).render(
   <MantineProvider theme={theme} cssVariablesResolver={variables} defaultColorScheme="auto" getStyleNonce={() => nonce}>
     <QueryClientProvider client={queries}>
-      <Notifications position="bottom-right" limit={4} />
       <RouterProvider router={router} />
     </QueryClientProvider>
   </MantineProvider>,

@@ -1,5 +1,14 @@
+import {Notifications} from '@mantine/notifications'
 import type {QueryClient} from '@tanstack/react-query'
-import {createRootRouteWithContext, createRoute, createRouter, Link, Outlet, redirect, useRouter} from '@tanstack/react-router'
+import {
+  createRootRouteWithContext,
+  createRoute,
+  createRouter,
+  Link,
+  Outlet,
+  redirect,
+  useRouter,
+} from '@tanstack/react-router'
 import {type RunState, runStates, unauthorized} from './api/client.ts'
 import type {RunFilter} from './api/fold.ts'
 import type {Live} from './api/live.ts'
@@ -31,7 +40,11 @@ export function ownPath(v: unknown): string | undefined {
   return path && /^\/(?![/\\])/.test(path) && !path.startsWith('/login') ? path : undefined
 }
 
-const root = createRootRouteWithContext<Context>()({component: Outlet, notFoundComponent: NotFound, errorComponent: Broken})
+const root = createRootRouteWithContext<Context>()({
+  component: Root,
+  notFoundComponent: NotFound,
+  errorComponent: Broken,
+})
 
 const login = createRoute({
   getParentRoute: () => root,
@@ -66,7 +79,9 @@ const jobs = createRoute({
   getParentRoute: () => app,
   path: '/jobs',
   validateSearch: (s: Record<string, unknown>): JobFilter => ({
-    q: text(s.q), group: text(s.group), show: s.show === 'paused' || s.show === 'unplaced' ? s.show : undefined,
+    q: text(s.q),
+    group: text(s.group),
+    show: s.show === 'paused' || s.show === 'unplaced' ? s.show : undefined,
   }),
   component: JobsPage,
 })
@@ -77,7 +92,9 @@ const runs = createRoute({
   getParentRoute: () => app,
   path: '/runs',
   validateSearch: (s: Record<string, unknown>): RunFilter => ({
-    job: text(s.job), agent: text(s.agent), state: runStates.includes(s.state as RunState) ? (s.state as RunState) : undefined,
+    job: text(s.job),
+    agent: text(s.agent),
+    state: runStates.includes(s.state as RunState) ? (s.state as RunState) : undefined,
   }),
   component: RunsPage,
 })
@@ -110,6 +127,16 @@ declare module '@tanstack/react-router' {
   }
 }
 
+/** What is told stands inside the router, since it may hold links. */
+function Root() {
+  return (
+    <>
+      <Outlet />
+      <Notifications position="bottom-right" limit={4} />
+    </>
+  )
+}
+
 function NotFound() {
   const t = useT()
   return (
@@ -125,5 +152,9 @@ function NotFound() {
 function Broken({error}: {error: unknown}) {
   const t = useT()
   const router = useRouter()
-  return <div className="page"><Trouble title={t.problem.title} error={error} retry={() => void router.invalidate()} /></div>
+  return (
+    <div className="page">
+      <Trouble title={t.problem.title} error={error} retry={() => void router.invalidate()} />
+    </div>
+  )
 }

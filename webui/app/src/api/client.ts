@@ -18,7 +18,14 @@ type ProblemBody = Schemas['Problem']
 
 /** The states a run can be in, in the order in which a filter offers them. */
 export const runStates = [
-  'claimed', 'running', 'succeeded', 'failed', 'timed_out', 'killed', 'lost', 'skipped',
+  'claimed',
+  'running',
+  'succeeded',
+  'failed',
+  'timed_out',
+  'killed',
+  'lost',
+  'skipped',
 ] as const satisfies readonly RunState[]
 
 /** Problem is an answer of the server that a person may read. */

@@ -108,7 +108,7 @@ export function foldLastRuns(jobs: JobStatus[], told: Iterable<Run>): JobStatus[
   return out
 }
 
-/** Says whether a job's last run has ended, and not as it should. A skipped run never started, on purpose: it says nothing. */
+/** Says whether a job's last run ended, and not as it should. A skipped run says nothing: it never started, on purpose. */
 export function failing(job: JobStatus): boolean {
   const state = job.last_run?.state
   return state !== undefined && ended(state) && state !== 'succeeded' && state !== 'skipped'

@@ -35,7 +35,7 @@ function emptyBatch(): Batch {
 }
 
 const firstWait = 500
-const longestWait = 8000
+const longestWait = 4000
 
 /** Recent keeps what was told a moment ago, for answers that an event overtook on their way. */
 export class Recent {

@@ -20,9 +20,13 @@ export function AgentsPage() {
         <h1>{t.agents.title}</h1>
         {agents.length > 0 && <span className="tag">{count(lang, agents.length)}</span>}
       </div>
-      {query.isError && !query.data ? <Trouble error={query.error} retry={() => query.refetch()} /> : (
+      {query.isError && !query.data ? (
+        <Trouble error={query.error} retry={() => query.refetch()} />
+      ) : (
         <section className="panel" aria-label={t.agents.title}>
-          {query.isPending ? <Loading /> : agents.length === 0 ? (
+          {query.isPending ? (
+            <Loading />
+          ) : agents.length === 0 ? (
             <Empty title={t.agents.emptyTitle}>
               <p>{t.agents.empty}</p>
             </Empty>
@@ -37,9 +41,15 @@ export function AgentsPage() {
                     <th scope="col">{t.agents.host}</th>
                     <th scope="col">{t.agents.system}</th>
                     <th scope="col">{t.agents.labels}</th>
-                    <th scope="col" className="num">{t.agents.weight}</th>
-                    <th scope="col" className="num">{t.agents.jobs}</th>
-                    <th scope="col" className="num">{t.agents.running}</th>
+                    <th scope="col" className="num">
+                      {t.agents.weight}
+                    </th>
+                    <th scope="col" className="num">
+                      {t.agents.jobs}
+                    </th>
+                    <th scope="col" className="num">
+                      {t.agents.running}
+                    </th>
                     <th scope="col">{t.agents.since}</th>
                     <th scope="col">{t.agents.server}</th>
                     <th scope="col">{t.agents.version}</th>
@@ -48,15 +58,30 @@ export function AgentsPage() {
                 <tbody>
                   {agents.map((a) => (
                     <tr key={a.id}>
-                      <td><span className="state ok"><IconCircleCheckFilled size={16} aria-hidden />{t.agents.connected}</span></td>
-                      <td title={a.id}><Link to="/runs" search={{agent: a.id}}>{a.name}</Link></td>
+                      <td>
+                        <span className="state ok">
+                          <IconCircleCheckFilled size={16} aria-hidden />
+                          {t.agents.connected}
+                        </span>
+                      </td>
+                      <td title={a.id}>
+                        <Link to="/runs" search={{agent: a.id}}>
+                          {a.name}
+                        </Link>
+                      </td>
                       <td>{a.hostname}</td>
-                      <td>{a.os}/{a.arch}</td>
-                      <td><Labels labels={a.labels} /></td>
+                      <td>
+                        {a.os}/{a.arch}
+                      </td>
+                      <td>
+                        <Labels labels={a.labels} />
+                      </td>
                       <td className="num">{count(lang, a.weight)}</td>
                       <td className="num">{count(lang, a.jobs)}</td>
                       <td className="num">{count(lang, a.running)}</td>
-                      <td><Ago at={a.since} /></td>
+                      <td>
+                        <Ago at={a.since} />
+                      </td>
                       <td className="mono">{a.server}</td>
                       <td>{a.version}</td>
                     </tr>
@@ -77,7 +102,11 @@ export function Labels({labels}: {labels: Record<string, string> | undefined}) {
   if (all.length === 0) return <span className="dim">{t.common.none}</span>
   return (
     <span style={{display: 'inline-flex', flexWrap: 'wrap', gap: 4}}>
-      {all.map(([k, v]) => <span key={k} className="tag">{v === '' ? k : `${k}=${v}`}</span>)}
+      {all.map(([k, v]) => (
+        <span key={k} className="tag">
+          {v === '' ? k : `${k}=${v}`}
+        </span>
+      ))}
     </span>
   )
 }

@@ -10,11 +10,28 @@ type Fact = [name: string, value: ReactNode]
 
 const list = (v: string[] | undefined) => (v && v.length > 0 ? v.join(', ') : undefined)
 const pairs = (v: Record<string, string> | undefined, sep: string) =>
-  v && Object.keys(v).length > 0 ? Object.entries(v).map(([k, x]) => <div key={k} className="mono">{k}{sep}{x}</div>) : undefined
+  v && Object.keys(v).length > 0
+    ? Object.entries(v).map(([k, x]) => (
+        <div key={k} className="mono">
+          {k}
+          {sep}
+          {x}
+        </div>
+      ))
+    : undefined
 const given = (facts: Fact[]) => facts.filter(([, v]) => v !== undefined && v !== '' && v !== null)
 
 function Facts({facts}: {facts: Fact[]}) {
-  return <dl className="facts">{given(facts).map(([k, v]) => <Fragment key={k}><dt>{k}</dt><dd>{v}</dd></Fragment>)}</dl>
+  return (
+    <dl className="facts">
+      {given(facts).map(([k, v]) => (
+        <Fragment key={k}>
+          <dt>{k}</dt>
+          <dd>{v}</dd>
+        </Fragment>
+      ))}
+    </dl>
+  )
 }
 
 function Part({title, facts, children}: {title: string; facts: Fact[]; children?: ReactNode}) {
@@ -24,7 +41,11 @@ function Part({title, facts, children}: {title: string; facts: Fact[]; children?
     <div className={classes.part}>
       <h3>{title}</h3>
       {children}
-      {any && <div style={children ? {marginTop: 10} : undefined}><Facts facts={facts} /></div>}
+      {any && (
+        <div style={children ? {marginTop: 10} : undefined}>
+          <Facts facts={facts} />
+        </div>
+      )}
     </div>
   )
 }
@@ -36,8 +57,13 @@ export function Definition({job}: {job: Job}) {
     <>
       <What job={job} />
       <Part title={t.job.when} facts={whenFacts(t, job)}>
-        {all.length === 0 ? <p className="dim" style={{margin: 0, fontSize: '0.8125rem'}}>{t.job.nothing}</p>
-          : all.map((e, i) => <Entry key={i} entry={e} />)}
+        {all.length === 0 ? (
+          <p className="dim" style={{margin: 0, fontSize: '0.8125rem'}}>
+            {t.job.nothing}
+          </p>
+        ) : (
+          all.map((e, i) => <Entry key={i} entry={e} />)
+        )}
       </Part>
       <Part title={t.job.where} facts={whereFacts(t, job)} />
       <Part title={t.job.rules} facts={ruleFacts(t, job)} />
@@ -48,10 +74,19 @@ export function Definition({job}: {job: Job}) {
 function Entry({entry}: {entry: ScheduleEntry}) {
   const t = useT()
   const more = [
-    entry.timezone, entry.jitter && `${t.job.jitter} ${entry.jitter}`,
-    entry.starts_at && `${t.job.from} ${entry.starts_at}`, entry.ends_at && `${t.job.until} ${entry.ends_at}`,
-  ].filter(Boolean).join(' · ')
-  return <div className={classes.entry}><code>{entryText(entry)}</code>{more && <div>{more}</div>}</div>
+    entry.timezone,
+    entry.jitter && `${t.job.jitter} ${entry.jitter}`,
+    entry.starts_at && `${t.job.from} ${entry.starts_at}`,
+    entry.ends_at && `${t.job.until} ${entry.ends_at}`,
+  ]
+    .filter(Boolean)
+    .join(' · ')
+  return (
+    <div className={classes.entry}>
+      <code>{entryText(entry)}</code>
+      {more && <div>{more}</div>}
+    </div>
+  )
 }
 
 function What({job}: {job: Job}) {
@@ -63,8 +98,10 @@ function What({job}: {job: Job}) {
       <Part
         title={t.job.http}
         facts={[
-          [t.job.headers, pairs(http.headers, ': ')], [t.job.body, http.body && <Code text={http.body} label={t.job.body} />],
-          [t.job.expect, expect], [t.job.tls, pairs(http.tls as Record<string, string> | undefined, ': ')],
+          [t.job.headers, pairs(http.headers, ': ')],
+          [t.job.body, http.body && <Code text={http.body} label={t.job.body} />],
+          [t.job.expect, expect],
+          [t.job.tls, pairs(http.tls as Record<string, string> | undefined, ': ')],
           [t.job.async, http.async ? t.common.yes : undefined],
         ]}
       >
@@ -95,12 +132,24 @@ function What({job}: {job: Job}) {
     <Part
       title={title}
       facts={[
-        [t.job.interpreter, shell.interpreter], [t.job.user, shell.user], [t.job.cwd, shell.cwd], [t.job.env, pairs(shell.env, '=')],
-        [t.job.secrets, pairs(shell.secrets, ' ← ')], [t.job.stdin, shell.stdin], [t.job.umask, shell.umask],
-        [t.job.limits, list([
-          limits?.memory && `${t.job.memory} ${limits.memory}`, limits?.cpu && `${limits.cpu} ${t.job.cores}`,
-          limits?.pids && `${limits.pids} ${t.job.pids}`, limits?.output && `${t.job.output} ${limits.output}`,
-        ].filter((v) => typeof v === 'string'))],
+        [t.job.interpreter, shell.interpreter],
+        [t.job.user, shell.user],
+        [t.job.cwd, shell.cwd],
+        [t.job.env, pairs(shell.env, '=')],
+        [t.job.secrets, pairs(shell.secrets, ' ← ')],
+        [t.job.stdin, shell.stdin],
+        [t.job.umask, shell.umask],
+        [
+          t.job.limits,
+          list(
+            [
+              limits?.memory && `${t.job.memory} ${limits.memory}`,
+              limits?.cpu && `${limits.cpu} ${t.job.cores}`,
+              limits?.pids && `${limits.pids} ${t.job.pids}`,
+              limits?.output && `${t.job.output} ${limits.output}`,
+            ].filter((v) => typeof v === 'string'),
+          ),
+        ],
         [t.job.scripts, list(job.scripts)],
       ]}
     >
@@ -113,34 +162,58 @@ function whenFacts(t: Messages, job: Job): Fact[] {
   const {misfire} = job
   return [
     [t.job.calendars, list(job.calendars?.map((c) => `${c.name}: ${t.job.calendar[c.on]}`))],
-    [t.job.misfire, misfire && list([
-      misfire.policy ? t.job.misfires[misfire.policy] : '', misfire.deadline ? t.job.misfireIn(misfire.deadline) : '',
-      misfire.limit ? t.job.misfireMost(misfire.limit) : '',
-    ].filter((v) => v !== ''))],
+    [
+      t.job.misfire,
+      misfire &&
+        list(
+          [
+            misfire.policy ? t.job.misfires[misfire.policy] : '',
+            misfire.deadline ? t.job.misfireIn(misfire.deadline) : '',
+            misfire.limit ? t.job.misfireMost(misfire.limit) : '',
+          ].filter((v) => v !== ''),
+        ),
+    ],
   ]
 }
 
 function whereFacts(t: Messages, job: Job): Fact[] {
   const {placement: p} = job
   return [
-    [t.job.mode, p?.mode && t.job.modes[p.mode]], [t.job.pinned, p?.agent], [t.job.selector, p?.selector],
-    [t.job.exclude, list(p?.exclude)], [t.job.strategy, p?.strategy && t.job.strategies[p.strategy]],
+    [t.job.mode, p?.mode && t.job.modes[p.mode]],
+    [t.job.pinned, p?.agent],
+    [t.job.selector, p?.selector],
+    [t.job.exclude, list(p?.exclude)],
+    [t.job.strategy, p?.strategy && t.job.strategies[p.strategy]],
     [t.job.failover, p?.failover === undefined ? undefined : p.failover ? t.common.yes : t.common.no],
-    [t.job.disconnect, job.on_disconnect && t.job.disconnects[job.on_disconnect]], [t.job.lost, job.on_lost && t.job.losts[job.on_lost]],
+    [t.job.disconnect, job.on_disconnect && t.job.disconnects[job.on_disconnect]],
+    [t.job.lost, job.on_lost && t.job.losts[job.on_lost]],
   ]
 }
 
 function ruleFacts(t: Messages, job: Job): Fact[] {
   const {retry, notify, retention} = job
   return [
-    [t.job.overlap, job.overlap && t.job.overlaps[job.overlap]], [t.job.parallel, job.max_parallel],
-    [t.job.timeout, job.timeout], [t.job.grace, job.kill_grace],
-    [t.job.retry, retry?.attempts && list([
-      String(retry.attempts), retry.interval ? t.job.backoff(retry.backoff ?? 'fixed', retry.interval) : '',
-      retry.max_interval ? `≤ ${retry.max_interval}` : '',
-    ].filter((v) => v !== ''))],
+    [t.job.overlap, job.overlap && t.job.overlaps[job.overlap]],
+    [t.job.parallel, job.max_parallel],
+    [t.job.timeout, job.timeout],
+    [t.job.grace, job.kill_grace],
+    [
+      t.job.retry,
+      retry?.attempts &&
+        list(
+          [
+            String(retry.attempts),
+            retry.interval ? t.job.backoff(retry.backoff ?? 'fixed', retry.interval) : '',
+            retry.max_interval ? `≤ ${retry.max_interval}` : '',
+          ].filter((v) => v !== ''),
+        ),
+    ],
     [t.job.retryOn, list(retry?.on?.map((s) => t.state[s]))],
     [t.job.notify, notify && `${list(notify.on) ?? ''} → ${list(notify.channels) ?? ''}`],
-    [t.job.retention, retention && list([retention.age ?? '', retention.runs ? t.job.keep(retention.runs) : ''].filter((v) => v !== ''))],
+    [
+      t.job.retention,
+      retention &&
+        list([retention.age ?? '', retention.runs ? t.job.keep(retention.runs) : ''].filter((v) => v !== '')),
+    ],
   ]
 }

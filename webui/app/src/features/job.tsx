@@ -1,7 +1,13 @@
 import {Button, Group, Modal, Tabs} from '@mantine/core'
 import {useDisclosure} from '@mantine/hooks'
 import {
-  IconAlertTriangleFilled, IconPlayerPause, IconPlayerPauseFilled, IconBolt, IconPlayerPlay, IconCalendarTime, IconTrash,
+  IconAlertTriangleFilled,
+  IconPlayerPause,
+  IconPlayerPauseFilled,
+  IconBolt,
+  IconPlayerPlay,
+  IconCalendarTime,
+  IconTrash,
 } from '../ui/icons.ts'
 import {useInfiniteQuery, useQuery} from '@tanstack/react-query'
 import {getRouteApi, Link, useNavigate} from '@tanstack/react-router'
@@ -28,9 +34,19 @@ export function JobPage() {
   const {name} = route.useParams()
   const query = useQuery(jobQuery(name))
   useTitle(name)
-  if (query.isPending) return <div className="page"><Loading /></div>
+  if (query.isPending)
+    return (
+      <div className="page">
+        <Loading />
+      </div>
+    )
   if (query.error instanceof Problem && query.error.status === 404) return <Gone name={name} />
-  if (!query.data) return <div className="page"><Trouble error={query.error} retry={() => query.refetch()} /></div>
+  if (!query.data)
+    return (
+      <div className="page">
+        <Trouble error={query.error} retry={() => query.refetch()} />
+      </div>
+    )
   const status = query.data
   return (
     <div className="page">
@@ -41,7 +57,9 @@ export function JobPage() {
         <Actions status={status} />
       </div>
       <div className={classes.columns}>
-        <div><Runs name={name} /></div>
+        <div>
+          <Runs name={name} />
+        </div>
         <div>
           <Status status={status} />
           <section className="panel" aria-label={t.job.definition}>
@@ -50,7 +68,9 @@ export function JobPage() {
                 <Tabs.Tab value="definition">{t.job.definition}</Tabs.Tab>
                 <Tabs.Tab value="manifest">{t.job.manifest}</Tabs.Tab>
               </Tabs.List>
-              <Tabs.Panel value="definition" className="body"><Definition job={status.job} /></Tabs.Panel>
+              <Tabs.Panel value="definition" className="body">
+                <Definition job={status.job} />
+              </Tabs.Panel>
               <Tabs.Panel value="manifest" className="body">
                 <Code text={yaml({jobs: [status.job]})} label={t.job.manifest} />
               </Tabs.Panel>
@@ -75,13 +95,26 @@ function Runs({name}: {name: string}) {
             <h2>{t.overview.strip}</h2>
             <span className={`dim ${classes.small}`}>{t.overview.stripHelp(Math.min(newest.length, 90))}</span>
           </header>
-          <div className="body"><Strip runs={newest} most={90} /></div>
+          <div className="body">
+            <Strip runs={newest} most={90} />
+          </div>
         </section>
       )}
       <RunsTable
-        key={name} filter={filter} columns={['delay', 'trigger', 'agent']} title={t.job.runs}
-        empty={<Empty title={t.jobs.noRun}><p>{t.runs.empty}</p></Empty>}
-        extra={<Link to="/runs" search={filter} className={classes.small}>{t.overview.allRuns}</Link>}
+        key={name}
+        filter={filter}
+        columns={['delay', 'trigger', 'agent']}
+        title={t.job.runs}
+        empty={
+          <Empty title={t.jobs.noRun}>
+            <p>{t.runs.empty}</p>
+          </Empty>
+        }
+        extra={
+          <Link to="/runs" search={filter} className={classes.small}>
+            {t.overview.allRuns}
+          </Link>
+        }
       />
     </>
   )
@@ -99,11 +132,19 @@ function Actions({status}: {status: JobStatus}) {
     <Group gap="xs">
       {allowed.run && (
         <>
-          <Button size="xs" leftSection={<IconBolt size={14} />} loading={start.isPending} onClick={() => start.mutate()}>
+          <Button
+            size="xs"
+            leftSection={<IconBolt size={14} />}
+            loading={start.isPending}
+            onClick={() => start.mutate()}
+          >
             {t.jobs.run}
           </Button>
           <Button
-            size="xs" variant="default" loading={pause.isPending} onClick={() => pause.mutate(!paused)}
+            size="xs"
+            variant="default"
+            loading={pause.isPending}
+            onClick={() => pause.mutate(!paused)}
             leftSection={paused ? <IconPlayerPlay size={14} /> : <IconPlayerPause size={14} />}
           >
             {paused ? t.jobs.resume : t.jobs.pause}
@@ -111,16 +152,25 @@ function Actions({status}: {status: JobStatus}) {
         </>
       )}
       {allowed.edit && (
-        <Button size="xs" variant="default" leftSection={<IconTrash size={14} />} onClick={open}>{t.job.delete}</Button>
+        <Button size="xs" variant="default" leftSection={<IconTrash size={14} />} onClick={open}>
+          {t.job.delete}
+        </Button>
       )}
       <Modal
-        opened={asking} onClose={close} title={t.job.deleteTitle(name)} closeButtonProps={{'aria-label': t.common.close}}
+        opened={asking}
+        onClose={close}
+        title={t.job.deleteTitle(name)}
+        closeButtonProps={{'aria-label': t.common.close}}
       >
         <p className={classes.ask}>{t.job.deleteText}</p>
         <Group justify="flex-end" gap="xs">
-          <Button size="xs" variant="default" onClick={close} data-autofocus>{t.common.cancel}</Button>
+          <Button size="xs" variant="default" onClick={close} data-autofocus>
+            {t.common.cancel}
+          </Button>
           <Button
-            size="xs" className={classes.danger} loading={remove.isPending}
+            size="xs"
+            className={classes.danger}
+            loading={remove.isPending}
             onClick={() => remove.mutate(undefined, {onSuccess: () => navigate({to: '/jobs'}), onError: close})}
           >
             {t.job.deleteDo}
@@ -139,42 +189,103 @@ function Status({status}: {status: JobStatus}) {
     <section className="panel" aria-label={t.job.status}>
       <header>
         <h2>{t.job.status}</h2>
-        {job.paused
-          ? <span className="state off"><IconPlayerPauseFilled size={14} aria-hidden />{t.job.paused}</span>
-          : <span className="state ok"><IconCalendarTime size={16} aria-hidden />{t.job.active}</span>}
+        {job.paused ? (
+          <span className="state off">
+            <IconPlayerPauseFilled size={14} aria-hidden />
+            {t.job.paused}
+          </span>
+        ) : (
+          <span className="state ok">
+            <IconCalendarTime size={16} aria-hidden />
+            {t.job.active}
+          </span>
+        )}
       </header>
       <dl className="facts body">
         <dt>{t.job.next}</dt>
-        <dd>{status.next_at && !job.paused ? <><Until at={status.next_at} /> <span className="dim">· <At at={status.next_at} /></span></> : t.common.none}</dd>
+        <dd>
+          {status.next_at && !job.paused ? (
+            <>
+              <Until at={status.next_at} />{' '}
+              <span className="dim">
+                · <At at={status.next_at} />
+              </span>
+            </>
+          ) : (
+            t.common.none
+          )}
+        </dd>
         <dt>{t.job.last}</dt>
         <dd>
           {last ? (
             <>
-              <Link to="/runs/$id" params={{id: last.id}}><State state={last.state} /></Link>{' '}
-              <span className="dim">· <Ago at={last.scheduled_at} /></span>
+              <Link to="/runs/$id" params={{id: last.id}}>
+                <State state={last.state} />
+              </Link>{' '}
+              <span className="dim">
+                · <Ago at={last.scheduled_at} />
+              </span>
             </>
-          ) : t.jobs.noRun}
+          ) : (
+            t.jobs.noRun
+          )}
         </dd>
         <dt>{t.job.agent}</dt>
         <dd>
-          {assignment
-            ? <Link to="/runs" search={{job: job.name, agent: assignment.agent}}>{names.get(assignment.agent) ?? assignment.agent}</Link>
-            : <span className="state warn"><IconAlertTriangleFilled size={14} aria-hidden />{t.jobs.waiting}</span>}
+          {assignment ? (
+            <Link to="/runs" search={{job: job.name, agent: assignment.agent}}>
+              {names.get(assignment.agent) ?? assignment.agent}
+            </Link>
+          ) : (
+            <span className="state warn">
+              <IconAlertTriangleFilled size={14} aria-hidden />
+              {t.jobs.waiting}
+            </span>
+          )}
         </dd>
-        <dt>{t.job.why}</dt>
+        <dt>{assignment ? t.job.why : t.job.whyWaiting}</dt>
         <dd>
-          {assignment
-            ? <>{assignment.reason} <span className="dim">· <At at={assignment.since} /></span></>
-            : (status.waiting ?? t.common.none)}
+          {assignment ? (
+            <>
+              {assignment.reason}{' '}
+              <span className="dim">
+                · <At at={assignment.since} />
+              </span>
+            </>
+          ) : (
+            (status.waiting ?? t.common.none)
+          )}
         </dd>
         <dt>{t.job.group}</dt>
-        <dd><Link to="/jobs" search={{group: job.group || 'default'}}>{job.group || 'default'}</Link></dd>
-        {job.owner && <><dt>{t.job.owner}</dt><dd>{job.owner}</dd></>}
-        {job.labels && <><dt>{t.job.labels}</dt><dd><Labels labels={job.labels} /></dd></>}
-        {job.note && <><dt>{t.job.note}</dt><dd>{job.note}</dd></>}
+        <dd>
+          <Link to="/jobs" search={{group: job.group || 'default'}}>
+            {job.group || 'default'}
+          </Link>
+        </dd>
+        {job.owner && (
+          <>
+            <dt>{t.job.owner}</dt>
+            <dd>{job.owner}</dd>
+          </>
+        )}
+        {job.labels && (
+          <>
+            <dt>{t.job.labels}</dt>
+            <dd>
+              <Labels labels={job.labels} />
+            </dd>
+          </>
+        )}
+        {job.note && (
+          <>
+            <dt>{t.job.note}</dt>
+            <dd>{job.note}</dd>
+          </>
+        )}
         <dt>{t.job.changed}</dt>
         <dd>
-          <At at={status.updated_at} />{status.updated_by && ` ${t.job.by(status.updated_by)}`}{' '}
+          <At at={status.updated_at} />
+          {status.updated_by && ` ${t.job.by(status.updated_by)}`}{' '}
           <span className="dim">· {t.run.gen(status.generation)}</span>
         </dd>
       </dl>
@@ -186,13 +297,17 @@ function Gone({name}: {name: string}) {
   const t = useT()
   return (
     <div className="page">
-      <div className="head"><h1>{name}</h1></div>
+      <div className="head">
+        <h1>{name}</h1>
+      </div>
       <section className="panel">
         <Empty title={t.job.gone}>
           <p>{t.job.goneHint}</p>
           <Group justify="center" gap="lg">
             <Link to="/jobs">{t.runs.toJobs}</Link>
-            <Link to="/runs" search={{job: name}}>{t.job.goneRuns}</Link>
+            <Link to="/runs" search={{job: name}}>
+              {t.job.goneRuns}
+            </Link>
           </Group>
         </Empty>
       </section>

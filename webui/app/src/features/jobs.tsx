@@ -1,6 +1,13 @@
 import {ActionIcon, Button, Select, TextInput} from '@mantine/core'
 import {useDebouncedCallback} from '@mantine/hooks'
-import {IconAlertTriangleFilled, IconPlayerPauseFilled, IconBolt, IconPlayerPause, IconPlayerPlay, IconSearch} from '../ui/icons.ts'
+import {
+  IconAlertTriangleFilled,
+  IconPlayerPauseFilled,
+  IconBolt,
+  IconPlayerPause,
+  IconPlayerPlay,
+  IconSearch,
+} from '../ui/icons.ts'
 import {useInfiniteQuery, useQuery} from '@tanstack/react-query'
 import {getRouteApi, Link, useNavigate} from '@tanstack/react-router'
 import {memo, useEffect, useMemo, useRef, useState} from 'react'
@@ -32,7 +39,8 @@ export function JobsPage() {
   const names = useAgentNames()
   const {data: session} = useQuery(sessionQuery)
   const jobs = useMemo(
-    () => query.data?.pages.flatMap((p) => p.items).filter((j) => shows(filter, j)) ?? [], [query.data, filter],
+    () => query.data?.pages.flatMap((p) => p.items).filter((j) => shows(filter, j)) ?? [],
+    [query.data, filter],
   )
   useTitle(t.jobs.title)
   // The server has no such filter: all pages are looked through, so that what is shown is all there is.
@@ -45,12 +53,22 @@ export function JobsPage() {
     <div className="page">
       <div className="head">
         <h1>{t.jobs.title}</h1>
-        {query.data && <span className="tag" role="status">{t.jobs.shown(jobs.length, hasNextPage)}</span>}
+        {query.data && (
+          <span className="tag" role="status">
+            {t.jobs.shown(jobs.length, hasNextPage)}
+          </span>
+        )}
       </div>
       <Filters filter={filter} />
-      {query.isError && !query.data ? <Trouble error={query.error} retry={() => query.refetch()} /> : (
+      {query.isError && !query.data ? (
+        <Trouble error={query.error} retry={() => query.refetch()} />
+      ) : (
         <section className="panel" aria-label={t.jobs.title}>
-          {query.isPending ? <Loading /> : jobs.length === 0 && !searching ? <NoJobs filter={filter} /> : (
+          {query.isPending ? (
+            <Loading />
+          ) : jobs.length === 0 && !searching ? (
+            <NoJobs filter={filter} />
+          ) : (
             <div className="scroll">
               <table className="list">
                 <caption hidden>{t.jobs.title}</caption>
@@ -62,13 +80,17 @@ export function JobsPage() {
                     <th scope="col">{t.jobs.next}</th>
                     <th scope="col">{t.jobs.last}</th>
                     <th scope="col">{t.jobs.agent}</th>
-                    <th scope="col" className="num">{t.jobs.actions}</th>
+                    <th scope="col" className="num">
+                      {t.jobs.actions}
+                    </th>
                   </tr>
                 </thead>
                 <tbody>
                   {jobs.map((j) => (
                     <Row
-                      key={j.uid} status={j} agent={names.get(j.assignment?.agent ?? '') ?? j.assignment?.agent}
+                      key={j.uid}
+                      status={j}
+                      agent={names.get(j.assignment?.agent ?? '') ?? j.assignment?.agent}
                       mayRun={may(session?.role).run}
                     />
                   ))}
@@ -76,7 +98,11 @@ export function JobsPage() {
               </table>
             </div>
           )}
-          {searching && <p className={`dim ${classes.searching}`} role="status">{t.jobs.searching}</p>}
+          {searching && (
+            <p className={`dim ${classes.searching}`} role="status">
+              {t.jobs.searching}
+            </p>
+          )}
           {hasNextPage && !searching && <LoadMore onClick={() => fetchNextPage()} busy={isFetchingNextPage} />}
         </section>
       )}
@@ -109,48 +135,93 @@ function Filters({filter}: {filter: JobFilter}) {
   return (
     <div className="filters" role="search" aria-label={t.jobs.title}>
       <TextInput
-        size="xs" w={260} data-filter type="search" aria-label={t.jobs.filter} placeholder={t.jobs.filter}
-        leftSection={<IconSearch size={14} aria-hidden />} value={typed}
+        size="xs"
+        w={260}
+        data-filter
+        type="search"
+        aria-label={t.jobs.filter}
+        placeholder={t.jobs.filter}
+        leftSection={<IconSearch size={14} aria-hidden />}
+        value={typed}
         onChange={(e) => {
           setTyped(e.currentTarget.value)
           search(e.currentTarget.value)
         }}
       />
       <Select
-        size="xs" w={170} clearable searchable aria-label={t.jobs.group} placeholder={t.jobs.groupAny} data={groups}
-        value={filter.group ?? null} onChange={(v) => narrow({group: v ?? undefined})}
+        size="xs"
+        w={170}
+        clearable
+        searchable
+        aria-label={t.jobs.group}
+        placeholder={t.jobs.groupAny}
+        data={groups}
+        value={filter.group ?? null}
+        onChange={(v) => narrow({group: v ?? undefined})}
         clearButtonProps={{'aria-label': t.common.clearFilters}}
       />
       <Select
-        size="xs" w={170} allowDeselect={false} aria-label={t.jobs.show} value={filter.show ?? 'all'}
+        size="xs"
+        w={170}
+        allowDeselect={false}
+        aria-label={t.jobs.show}
+        value={filter.show ?? 'all'}
         data={[
-          {value: 'all', label: t.jobs.showAll}, {value: 'paused', label: t.jobs.showPaused},
+          {value: 'all', label: t.jobs.showAll},
+          {value: 'paused', label: t.jobs.showPaused},
           {value: 'unplaced', label: t.jobs.showUnplaced},
         ]}
         onChange={(v) => narrow({show: v === 'paused' || v === 'unplaced' ? v : undefined})}
       />
       {(filter.q || filter.group || filter.show) && (
-        <Button size="xs" variant="subtle" onClick={() => navigate({search: {}})}>{t.common.clearFilters}</Button>
+        <Button size="xs" variant="subtle" onClick={() => navigate({search: {}})}>
+          {t.common.clearFilters}
+        </Button>
       )}
     </div>
   )
 }
 
-const Row = memo(function Row({status, agent, mayRun}: {status: JobStatus; agent: string | undefined; mayRun: boolean}) {
+const Row = memo(function Row({
+  status,
+  agent,
+  mayRun,
+}: {
+  status: JobStatus
+  agent: string | undefined
+  mayRun: boolean
+}) {
   const t = useT()
   const {job, last_run: last} = status
   return (
     <tr>
       <td>
         <JobLink name={job.name} />
-        {job.title && <div className={`sub clip ${classes.title}`} title={job.title}>{job.title}</div>}
+        {job.title && (
+          <div className={`sub clip ${classes.title}`} title={job.title}>
+            {job.title}
+          </div>
+        )}
       </td>
-      <td><Link to="/jobs" search={{group: job.group || 'default'}} className="dim">{job.group || 'default'}</Link></td>
-      <td><Schedule status={status} /></td>
       <td>
-        {job.paused
-          ? <span className="state off"><IconPlayerPauseFilled size={14} aria-hidden />{t.jobs.paused}</span>
-          : status.next_at ? <Until at={status.next_at} /> : <span className="dim">{t.common.none}</span>}
+        <Link to="/jobs" search={{group: job.group || 'default'}} className="dim">
+          {job.group || 'default'}
+        </Link>
+      </td>
+      <td>
+        <Schedule status={status} />
+      </td>
+      <td>
+        {job.paused ? (
+          <span className="state off">
+            <IconPlayerPauseFilled size={14} aria-hidden />
+            {t.jobs.paused}
+          </span>
+        ) : status.next_at ? (
+          <Until at={status.next_at} />
+        ) : (
+          <span className="dim">{t.common.none}</span>
+        )}
       </td>
       <td>
         {last ? (
@@ -158,18 +229,23 @@ const Row = memo(function Row({status, agent, mayRun}: {status: JobStatus; agent
             <Link to="/runs/$id" params={{id: last.id}} aria-label={t.runs.open(job.name, t.state[last.state])}>
               <State state={last.state} />
             </Link>
-            <span className={`dim ${classes.when}`}><Ago at={last.scheduled_at} /></span>
+            <span className={`dim ${classes.when}`}>
+              <Ago at={last.scheduled_at} />
+            </span>
           </>
-        ) : <span className="dim">{t.jobs.noRun}</span>}
+        ) : (
+          <span className="dim">{t.jobs.noRun}</span>
+        )}
       </td>
       <td>
-        {status.assignment
-          ? <span title={status.assignment.reason}>{agent}</span>
-          : (
-            <span className="state warn" title={status.waiting}>
-              <IconAlertTriangleFilled size={14} aria-hidden />{t.jobs.waiting}
-            </span>
-          )}
+        {status.assignment ? (
+          <span title={status.assignment.reason}>{agent}</span>
+        ) : (
+          <span className="state warn" title={status.waiting}>
+            <IconAlertTriangleFilled size={14} aria-hidden />
+            {t.jobs.waiting}
+          </span>
+        )}
       </td>
       <td className="num">{mayRun && <Actions name={job.name} paused={job.paused === true} />}</td>
     </tr>
@@ -183,9 +259,13 @@ function Schedule({status}: {status: JobStatus}) {
   if (!first) return <span className="dim">{t.jobs.byHandOnly}</span>
   return (
     <>
-      <span className={`mono clip ${classes.schedule}`} title={all.map(entryText).join('\n')}>{entryText(first)}</span>
+      <span className={`mono clip ${classes.schedule}`} title={all.map(entryText).join('\n')}>
+        {entryText(first)}
+      </span>
       {(first.timezone || all.length > 1) && (
-        <div className="sub">{[first.timezone, all.length > 1 ? t.jobs.more(all.length - 1) : ''].filter(Boolean).join(' · ')}</div>
+        <div className="sub">
+          {[first.timezone, all.length > 1 ? t.jobs.more(all.length - 1) : ''].filter(Boolean).join(' · ')}
+        </div>
       )}
     </>
   )
@@ -197,14 +277,24 @@ function Actions({name, paused}: {name: string; paused: boolean}) {
   return (
     <span className={classes.actions}>
       <ActionIcon
-        variant="subtle" color="gray" size="md" loading={start.isPending} onClick={() => start.mutate()}
-        aria-label={t.jobs.runOf(name)} title={t.jobs.run}
+        variant="subtle"
+        color="gray"
+        size="md"
+        loading={start.isPending}
+        onClick={() => start.mutate()}
+        aria-label={t.jobs.runOf(name)}
+        title={t.jobs.run}
       >
         <IconBolt size={16} stroke={1.7} />
       </ActionIcon>
       <ActionIcon
-        variant="subtle" color="gray" size="md" loading={pause.isPending} onClick={() => pause.mutate(!paused)}
-        aria-label={paused ? t.jobs.resumeOf(name) : t.jobs.pauseOf(name)} title={paused ? t.jobs.resume : t.jobs.pause}
+        variant="subtle"
+        color="gray"
+        size="md"
+        loading={pause.isPending}
+        onClick={() => pause.mutate(!paused)}
+        aria-label={paused ? t.jobs.resumeOf(name) : t.jobs.pauseOf(name)}
+        title={paused ? t.jobs.resume : t.jobs.pause}
       >
         {paused ? <IconPlayerPlay size={16} stroke={1.7} /> : <IconPlayerPause size={16} stroke={1.7} />}
       </ActionIcon>
@@ -221,7 +311,12 @@ const example = `jobs:
 
 function NoJobs({filter}: {filter: JobFilter}) {
   const t = useT()
-  if (filter.q || filter.group) return <Empty title={t.jobs.noMatchTitle}><p>{t.jobs.noMatch}</p></Empty>
+  if (filter.q || filter.group)
+    return (
+      <Empty title={t.jobs.noMatchTitle}>
+        <p>{t.jobs.noMatch}</p>
+      </Empty>
+    )
   if (filter.show === 'paused') return <Empty title={t.jobs.noPaused} />
   if (filter.show === 'unplaced') return <Empty title={t.jobs.noUnplaced} />
   return (

@@ -38,18 +38,21 @@ export function LoginPage({linkToken}: {linkToken: () => string}) {
   const input = useRef<HTMLInputElement>(null)
   useTitle(t.login.submit)
 
-  const signIn = useCallback(async (token: string, byLink: boolean) => {
-    setBusy(true)
-    setRefusal(undefined)
-    try {
-      const session = await unwrap(client.POST('/session', {body: {token}}))
-      queries.setQueryData(sessionQuery.queryKey, session)
-      router.history.replace(next ?? '/')
-    } catch (error) {
-      setRefusal({error, byLink})
-      setBusy(false)
-    }
-  }, [next, queries, router])
+  const signIn = useCallback(
+    async (token: string, byLink: boolean) => {
+      setBusy(true)
+      setRefusal(undefined)
+      try {
+        const session = await unwrap(client.POST('/session', {body: {token}}))
+        queries.setQueryData(sessionQuery.queryKey, session)
+        router.history.replace(next ?? '/')
+      } catch (error) {
+        setRefusal({error, byLink})
+        setBusy(false)
+      }
+    },
+    [next, queries, router],
+  )
 
   useEffect(() => {
     const follow = () => {
@@ -75,22 +78,40 @@ export function LoginPage({linkToken}: {linkToken: () => string}) {
         <h1>{t.login.title}</h1>
         {refusal && <Refused {...refusal} />}
         {!refusal && !busy && next && <p className="dim">{t.login.ended}</p>}
-        {busy ? <p role="status" className={classes.busy}><Loader size="xs" aria-hidden />{t.login.working}</p> : (
+        {busy ? (
+          <p role="status" className={classes.busy}>
+            <Loader size="xs" aria-hidden />
+            {t.login.working}
+          </p>
+        ) : (
           <form onSubmit={submit}>
             <PasswordInput
-              ref={input} label={t.login.token} description={t.login.help} autoComplete="off" required withAsterisk={false} data-autofocus
+              ref={input}
+              label={t.login.token}
+              description={t.login.help}
+              autoComplete="off"
+              required
+              withAsterisk={false}
+              data-autofocus
               visibilityToggleButtonProps={{'aria-label': t.login.show}}
             />
-            <Button type="submit" fullWidth mt="md">{t.login.submit}</Button>
+            <Button type="submit" fullWidth mt="md">
+              {t.login.submit}
+            </Button>
           </form>
         )}
         <div className={classes.help}>
           <strong>{t.login.linkHelp}</strong>
-          <span><Code>crony dev</Code> {t.login.linkDev}</span>
+          <span>
+            <Code>crony dev</Code> {t.login.linkDev}
+          </span>
         </div>
       </div>
       <SegmentedControl
-        size="xs" aria-label={t.nav.language} value={lang} onChange={(v) => setLanguage(v as Lang)}
+        size="xs"
+        aria-label={t.nav.language}
+        value={lang}
+        onChange={(v) => setLanguage(v as Lang)}
         data={Object.entries(languages).map(([value, label]) => ({value, label: <span lang={value}>{label}</span>}))}
       />
     </main>

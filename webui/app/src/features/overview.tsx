@@ -25,10 +25,14 @@ export function OverviewPage() {
   const newest = runs.data?.pages[0]?.items ?? []
   return (
     <div className="page">
-      <div className="head"><h1>{t.overview.title}</h1></div>
-      {server.isError && !server.data
-        ? <Trouble error={server.error} retry={() => server.refetch()} />
-        : <Tiles server={server.data} />}
+      <div className="head">
+        <h1>{t.overview.title}</h1>
+      </div>
+      {server.isError && !server.data ? (
+        <Trouble error={server.error} retry={() => server.refetch()} />
+      ) : (
+        <Tiles server={server.data} />
+      )}
       <div className={classes.columns}>
         <div>
           {newest.length > 0 && (
@@ -37,12 +41,22 @@ export function OverviewPage() {
                 <h2>{t.overview.strip}</h2>
                 <span className={`dim ${classes.small}`}>{t.overview.stripHelp(Math.min(newest.length, 90))}</span>
               </header>
-              <div className="body"><Strip runs={newest} most={90} /></div>
+              <div className="body">
+                <Strip runs={newest} most={90} />
+              </div>
             </section>
           )}
           <RunsTable
-            filter={allRuns} columns={['job', 'agent']} rows={12} title={t.overview.newest} empty={<NoRuns />}
-            extra={<Link to="/runs" className={classes.small}>{t.overview.allRuns}</Link>}
+            filter={allRuns}
+            columns={['job', 'agent']}
+            rows={12}
+            title={t.overview.newest}
+            empty={<NoRuns />}
+            extra={
+              <Link to="/runs" className={classes.small}>
+                {t.overview.allRuns}
+              </Link>
+            }
           />
         </div>
         <div>
@@ -79,7 +93,8 @@ function Failing() {
   const lang = useLang()
   const query = useQuery(allJobsQuery)
   const jobs = useMemo(
-    () => query.data?.items.filter(failing).sort((a, b) => (a.last_run!.id < b.last_run!.id ? 1 : -1)) ?? [], [query.data],
+    () => query.data?.items.filter(failing).sort((a, b) => (a.last_run!.id < b.last_run!.id ? 1 : -1)) ?? [],
+    [query.data],
   )
   const ran = query.data?.items.some((j) => j.last_run) ?? false
   return (
@@ -88,11 +103,24 @@ function Failing() {
         <h2>{t.overview.failing}</h2>
         {jobs.length > 0 && <span className="tag">{count(lang, jobs.length)}</span>}
       </header>
-      {query.isPending ? <Loading />
-        : query.isError && !query.data ? <div className="body"><Trouble error={query.error} retry={() => query.refetch()} /></div>
-        : jobs.length === 0 ? <Empty title={ran ? t.overview.noFailing : t.overview.noFailingYet} />
-        : <ul className={classes.failing}>{jobs.slice(0, 12).map((j) => <FailingJob key={j.uid} job={j} />)}</ul>}
-      {query.data?.next && <p className={`dim ${classes.note}`}>{t.overview.firstOnly(count(lang, query.data.items.length))}</p>}
+      {query.isPending ? (
+        <Loading />
+      ) : query.isError && !query.data ? (
+        <div className="body">
+          <Trouble error={query.error} retry={() => query.refetch()} />
+        </div>
+      ) : jobs.length === 0 ? (
+        <Empty title={ran ? t.overview.noFailing : t.overview.noFailingYet} />
+      ) : (
+        <ul className={classes.failing}>
+          {jobs.slice(0, 12).map((j) => (
+            <FailingJob key={j.uid} job={j} />
+          ))}
+        </ul>
+      )}
+      {query.data?.next && (
+        <p className={`dim ${classes.note}`}>{t.overview.firstOnly(count(lang, query.data.items.length))}</p>
+      )}
     </section>
   )
 }
@@ -103,11 +131,17 @@ function FailingJob({job}: {job: JobStatus}) {
     <li>
       <div>
         <JobLink name={job.job.name} />
-        <span className="dim"><Ago at={run.ended_at ?? run.scheduled_at} /></span>
+        <span className="dim">
+          <Ago at={run.ended_at ?? run.scheduled_at} />
+        </span>
       </div>
       <div>
-        <Link to="/runs/$id" params={{id: run.id}}><State state={run.state} size={14} /></Link>
-        <span className="dim clip" title={run.reason}>{run.reason}</span>
+        <Link to="/runs/$id" params={{id: run.id}}>
+          <State state={run.state} size={14} />
+        </Link>
+        <span className="dim clip" title={run.reason}>
+          {run.reason}
+        </span>
       </div>
     </li>
   )
@@ -117,14 +151,28 @@ function ThisServer({server}: {server: Server}) {
   const t = useT()
   return (
     <section className="panel" aria-label={t.overview.server}>
-      <header><h2>{t.overview.server}</h2></header>
+      <header>
+        <h2>{t.overview.server}</h2>
+      </header>
       <dl className="facts body">
-        <dt>{t.overview.version}</dt><dd>{server.version}</dd>
-        <dt>{t.overview.up}</dt><dd><SoFar since={server.started_at} /></dd>
+        <dt>{t.overview.version}</dt>
+        <dd>{server.version}</dd>
+        <dt>{t.overview.up}</dt>
+        <dd>
+          <SoFar since={server.started_at} />
+        </dd>
         <dt>{t.overview.leader}</dt>
-        <dd>{server.leader === '' ? t.overview.noLeader : server.leader === server.id ? t.overview.thisOne : server.leader}</dd>
-        <dt>{t.overview.id}</dt><dd className="mono">{server.id}</dd>
-        <dt>{t.overview.cluster}</dt><dd className="mono">{server.cluster}</dd>
+        <dd>
+          {server.leader === ''
+            ? t.overview.noLeader
+            : server.leader === server.id
+              ? t.overview.thisOne
+              : server.leader}
+        </dd>
+        <dt>{t.overview.id}</dt>
+        <dd className="mono">{server.id}</dd>
+        <dt>{t.overview.cluster}</dt>
+        <dd className="mono">{server.cluster}</dd>
       </dl>
     </section>
   )

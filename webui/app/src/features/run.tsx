@@ -23,13 +23,28 @@ export function RunPage() {
   const query = useQuery(runQuery(id))
   const run = query.data
   useTitle(run ? t.run.title(run.job) : id)
-  if (query.isPending) return <div className="page"><Loading /></div>
-  if (!run) return <div className="page"><Missing id={id} error={query.error} retry={() => query.refetch()} /></div>
+  if (query.isPending)
+    return (
+      <div className="page">
+        <Loading />
+      </div>
+    )
+  if (!run)
+    return (
+      <div className="page">
+        <Missing id={id} error={query.error} retry={() => query.refetch()} />
+      </div>
+    )
   return (
     <div className="page">
       <div className="head">
-        <h1>{t.run.title('')}<JobLink name={run.job} /></h1>
-        <span className={classes.state}><State state={run.state} size={18} /></span>
+        <h1>
+          {t.run.title('')}
+          <JobLink name={run.job} />
+        </h1>
+        <span className={classes.state}>
+          <State state={run.state} size={18} />
+        </span>
         {run.reason && <span className="dim">{run.reason}</span>}
       </div>
       <Facts run={run} />
@@ -44,11 +59,15 @@ function Missing({id, error, retry}: {id: string; error: unknown; retry: () => v
   if (mayCome(id, error)) {
     return (
       <section className="panel" role="status">
-        <Empty title={t.run.coming}><p>{t.run.comingText}</p><Loader size="sm" color="gray" aria-hidden /></Empty>
+        <Empty title={t.run.coming}>
+          <p>{t.run.comingText}</p>
+          <Loader size="sm" color="gray" aria-hidden />
+        </Empty>
       </section>
     )
   }
-  if (!(error instanceof Problem && (error.status === 404 || error.status === 422))) return <Trouble error={error} retry={retry} />
+  if (!(error instanceof Problem && (error.status === 404 || error.status === 422)))
+    return <Trouble error={error} retry={retry} />
   return (
     <section className="panel">
       <Empty title={t.run.gone}>
@@ -66,21 +85,60 @@ function Facts({run}: {run: Run}) {
   return (
     <section className={`panel ${classes.facts}`} aria-label={t.common.details}>
       <dl>
-        <div><dt>{byHand ? t.run.asked : t.run.due}</dt><dd><At at={run.scheduled_at} /> <i>· <Ago at={run.scheduled_at} /></i></dd></div>
-        <div><dt>{t.run.started}</dt><dd>{run.started_at ? <At at={run.started_at} /> : t.run.notStarted}</dd></div>
+        <div>
+          <dt>{byHand ? t.run.asked : t.run.due}</dt>
+          <dd>
+            <At at={run.scheduled_at} />{' '}
+            <i>
+              · <Ago at={run.scheduled_at} />
+            </i>
+          </dd>
+        </div>
+        <div>
+          <dt>{t.run.started}</dt>
+          <dd>{run.started_at ? <At at={run.started_at} /> : t.run.notStarted}</dd>
+        </div>
         <div>
           <dt>{t.run.endedAt}</dt>
           <dd>{run.ended_at ? <At at={run.ended_at} /> : ended(run.state) ? t.common.none : t.run.goesOn}</dd>
         </div>
-        <div><dt>{t.run.duration}</dt><dd><Took run={run} /></dd></div>
-        <div><dt>{t.run.delay}</dt><dd><Delay run={run} /></dd></div>
-        <div><dt>{t.run.trigger}</dt><dd>{t.trigger[run.trigger]}{run.by && <i> {t.runs.by(run.by)}</i>}</dd></div>
+        <div>
+          <dt>{t.run.duration}</dt>
+          <dd>
+            <Took run={run} />
+          </dd>
+        </div>
+        <div>
+          <dt>{t.run.delay}</dt>
+          <dd>
+            <Delay run={run} />
+          </dd>
+        </div>
+        <div>
+          <dt>{t.run.trigger}</dt>
+          <dd>
+            {t.trigger[run.trigger]}
+            {run.by && <i> {t.runs.by(run.by)}</i>}
+          </dd>
+        </div>
         <div>
           <dt>{t.run.agent}</dt>
-          <dd><Link to="/runs" search={{agent: run.agent}} title={run.agent}>{names.get(run.agent) ?? run.agent}</Link></dd>
+          <dd>
+            <Link to="/runs" search={{agent: run.agent}} title={run.agent}>
+              {names.get(run.agent) ?? run.agent}
+            </Link>
+          </dd>
         </div>
-        <div><dt>{t.run.generation}</dt><dd>{t.run.gen(run.generation)}</dd></div>
-        <div><dt>{t.run.id}</dt><dd className={classes.id}><span className="mono">{run.id}</span> <Copy value={run.id} /></dd></div>
+        <div>
+          <dt>{t.run.generation}</dt>
+          <dd>{t.run.gen(run.generation)}</dd>
+        </div>
+        <div>
+          <dt>{t.run.id}</dt>
+          <dd className={classes.id}>
+            <span className="mono">{run.id}</span> <Copy value={run.id} />
+          </dd>
+        </div>
       </dl>
     </section>
   )
@@ -98,15 +156,31 @@ function Attempts({attempts}: {attempts: Attempt[]}) {
               <th scope="col">{t.run.attempt}</th>
               <th scope="col">{t.run.exit}</th>
               <th scope="col">{t.run.started}</th>
-              <th scope="col" className="num">{t.run.duration}</th>
-              <th scope="col" className="num">{t.run.cpu}</th>
-              <th scope="col" className="num">{t.run.memory}</th>
-              <th scope="col" className="num">{t.run.stdout}</th>
-              <th scope="col" className="num">{t.run.stderr}</th>
-              <th scope="col" className="num">{t.run.pid}</th>
+              <th scope="col" className="num">
+                {t.run.duration}
+              </th>
+              <th scope="col" className="num">
+                {t.run.cpu}
+              </th>
+              <th scope="col" className="num">
+                {t.run.memory}
+              </th>
+              <th scope="col" className="num">
+                {t.run.stdout}
+              </th>
+              <th scope="col" className="num">
+                {t.run.stderr}
+              </th>
+              <th scope="col" className="num">
+                {t.run.pid}
+              </th>
             </tr>
           </thead>
-          <tbody>{attempts.map((a) => <AttemptRow key={a.number} attempt={a} />)}</tbody>
+          <tbody>
+            {attempts.map((a) => (
+              <AttemptRow key={a.number} attempt={a} />
+            ))}
+          </tbody>
         </table>
       </div>
     </section>
@@ -120,9 +194,15 @@ function AttemptRow({attempt: a}: {attempt: Attempt}) {
   return (
     <tr>
       <td>{a.number}</td>
-      <td>{a.signal ?? (a.exit_code === undefined ? (over ? t.common.none : t.run.goesOn) : t.runs.exit(a.exit_code))}</td>
-      <td><At at={a.started_at} /></td>
-      <td className="num"><Took run={a} /></td>
+      <td>
+        {a.signal ?? (a.exit_code === undefined ? (over ? t.common.none : t.run.goesOn) : t.runs.exit(a.exit_code))}
+      </td>
+      <td>
+        <At at={a.started_at} />
+      </td>
+      <td className="num">
+        <Took run={a} />
+      </td>
       <td className="num">{a.cpu_seconds === undefined ? t.common.none : cpuSeconds(lang, a.cpu_seconds)}</td>
       <td className="num">{a.max_rss_bytes ? bytes(lang, a.max_rss_bytes) : t.common.none}</td>
       <td className="num">{over ? bytes(lang, a.stdout_bytes) : t.common.none}</td>

@@ -21,11 +21,18 @@ export function RunsPage() {
   useTitle(t.runs.title)
   return (
     <div className="page">
-      <div className="head"><h1>{t.runs.title}</h1></div>
+      <div className="head">
+        <h1>{t.runs.title}</h1>
+      </div>
       <div className="filters" role="search" aria-label={t.runs.title}>
         <JobSelect value={filter.job} onChange={(job) => narrow({job})} />
         <Select
-          size="xs" w={160} clearable aria-label={t.runs.state} placeholder={t.runs.anyState} value={filter.state ?? null}
+          size="xs"
+          w={160}
+          clearable
+          aria-label={t.runs.state}
+          placeholder={t.runs.anyState}
+          value={filter.state ?? null}
           data={runStates.map((value) => ({value, label: t.state[value]}))}
           renderOption={({option}) => <State state={option.value as RunState} />}
           onChange={(v) => narrow({state: (v ?? undefined) as RunState | undefined})}
@@ -33,12 +40,25 @@ export function RunsPage() {
         />
         <AgentSelect value={filter.agent} onChange={(agent) => narrow({agent})} />
         {narrowed && (
-          <Button size="xs" variant="subtle" onClick={() => navigate({search: {}})}>{t.common.clearFilters}</Button>
+          <Button size="xs" variant="subtle" onClick={() => navigate({search: {}})}>
+            {t.common.clearFilters}
+          </Button>
         )}
       </div>
       <RunsTable
-        key={JSON.stringify(filter)} filter={filter} columns={['job', 'delay', 'trigger', 'agent']} title={t.runs.caption}
-        empty={narrowed ? <Empty title={t.runs.noMatchTitle}><p>{t.runs.noMatch}</p></Empty> : <NoRuns />}
+        key={JSON.stringify(filter)}
+        filter={filter}
+        columns={['job', 'delay', 'trigger', 'agent']}
+        title={t.runs.caption}
+        empty={
+          narrowed ? (
+            <Empty title={t.runs.noMatchTitle}>
+              <p>{t.runs.noMatch}</p>
+            </Empty>
+          ) : (
+            <NoRuns />
+          )
+        }
       />
     </div>
   )
@@ -52,10 +72,21 @@ function JobSelect({value, onChange}: {value: string | undefined; onChange: (v: 
   const {data = []} = useQuery(jobNamesQuery(q))
   return (
     <Select
-      size="xs" w={240} clearable searchable data-filter aria-label={t.runs.job} placeholder={t.runs.anyJob} value={value ?? null}
-      data={value && !data.includes(value) ? [value, ...data] : data} filter={({options}) => options}
-      searchValue={typed} onSearchChange={setTyped} nothingFoundMessage={t.jobs.noMatchTitle}
-      onChange={(v) => onChange(v ?? undefined)} clearButtonProps={{'aria-label': t.common.clearFilters}}
+      size="xs"
+      w={240}
+      clearable
+      searchable
+      data-filter
+      aria-label={t.runs.job}
+      placeholder={t.runs.anyJob}
+      value={value ?? null}
+      data={value && !data.includes(value) ? [value, ...data] : data}
+      filter={({options}) => options}
+      searchValue={typed}
+      onSearchChange={setTyped}
+      nothingFoundMessage={t.jobs.noMatchTitle}
+      onChange={(v) => onChange(v ?? undefined)}
+      clearButtonProps={{'aria-label': t.common.clearFilters}}
     />
   )
 }
@@ -68,9 +99,16 @@ function AgentSelect({value, onChange}: {value: string | undefined; onChange: (v
   const known = !value || agents.some((a) => a.value === value)
   return (
     <Select
-      size="xs" w={200} clearable searchable aria-label={t.runs.agent} placeholder={t.runs.anyAgent} value={value ?? null}
+      size="xs"
+      w={200}
+      clearable
+      searchable
+      aria-label={t.runs.agent}
+      placeholder={t.runs.anyAgent}
+      value={value ?? null}
       data={known ? agents : [{value, label: value}, ...agents]}
-      onChange={(v) => onChange(v ?? undefined)} clearButtonProps={{'aria-label': t.common.clearFilters}}
+      onChange={(v) => onChange(v ?? undefined)}
+      clearButtonProps={{'aria-label': t.common.clearFilters}}
     />
   )
 }

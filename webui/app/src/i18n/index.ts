@@ -4,7 +4,11 @@ import type {Lang} from '../lib/time.ts'
 import {en} from './en.ts'
 import {zhCN} from './zh-CN.ts'
 
-type Widen<T> = T extends string ? string : T extends (...args: infer A) => string ? (...args: A) => string : {[K in keyof T]: Widen<T[K]>}
+type Widen<T> = T extends string
+  ? string
+  : T extends (...args: infer A) => string
+    ? (...args: A) => string
+    : {[K in keyof T]: Widen<T[K]>}
 
 /** Messages is what a catalogue must have. */
 export type Messages = Widen<typeof en>

@@ -34,9 +34,12 @@ export function useKeysEnabled(): boolean {
 }
 
 function typing(target: EventTarget | null): boolean {
-  return target instanceof HTMLElement &&
-    (target.isContentEditable || /^(INPUT|TEXTAREA|SELECT)$/.test(target.tagName) ||
+  return (
+    target instanceof HTMLElement &&
+    (target.isContentEditable ||
+      /^(INPUT|TEXTAREA|SELECT)$/.test(target.tagName) ||
       target.closest('[role=dialog],[role=listbox],[role=menu]') !== null)
+  )
 }
 
 /** Milliseconds in which the second key of a pair has to follow. */

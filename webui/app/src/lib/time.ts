@@ -20,17 +20,39 @@ function memo<K extends string, V>(make: (key: K) => V): (key: K) => V {
 
 const relativeFormat = memo((lang: Lang) => new Intl.RelativeTimeFormat(lang, {style: 'narrow', numeric: 'auto'}))
 const clockFormat = memo((lang: Lang) => new Intl.DateTimeFormat(lang, {timeStyle: 'medium', hourCycle: 'h23'}))
-const dayFormat = memo((lang: Lang) => new Intl.DateTimeFormat(lang, {
-  month: 'short', day: 'numeric', hour: '2-digit', minute: '2-digit', second: '2-digit', hourCycle: 'h23',
-}))
-const fullFormat = memo((lang: Lang) => new Intl.DateTimeFormat(lang, {
-  year: 'numeric', month: 'short', day: 'numeric', hour: '2-digit', minute: '2-digit', second: '2-digit',
-  hourCycle: 'h23', timeZoneName: 'short',
-}))
+const dayFormat = memo(
+  (lang: Lang) =>
+    new Intl.DateTimeFormat(lang, {
+      month: 'short',
+      day: 'numeric',
+      hour: '2-digit',
+      minute: '2-digit',
+      second: '2-digit',
+      hourCycle: 'h23',
+    }),
+)
+const fullFormat = memo(
+  (lang: Lang) =>
+    new Intl.DateTimeFormat(lang, {
+      year: 'numeric',
+      month: 'short',
+      day: 'numeric',
+      hour: '2-digit',
+      minute: '2-digit',
+      second: '2-digit',
+      hourCycle: 'h23',
+      timeZoneName: 'short',
+    }),
+)
 const numberFormat = memo((lang: Lang) => new Intl.NumberFormat(lang))
 const unitFormat = memo((key: `${Lang}:${'day' | 'hour' | 'minute' | 'second' | 'millisecond'}:${0 | 1 | 2}`) => {
   const [lang, unit, digits] = key.split(':') as [Lang, string, string]
-  return new Intl.NumberFormat(lang, {style: 'unit', unit, unitDisplay: 'narrow', maximumFractionDigits: Number(digits)})
+  return new Intl.NumberFormat(lang, {
+    style: 'unit',
+    unit,
+    unitDisplay: 'narrow',
+    maximumFractionDigits: Number(digits),
+  })
 })
 
 /** "now", "5s ago", "in 3h": whole units, the largest that fits, cut and not rounded. */

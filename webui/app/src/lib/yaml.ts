@@ -1,7 +1,7 @@
 /** Writes a JSON value as YAML 1.2 that a person would write: block style, plain strings where they are safe. */
 
 // What YAML readers take for something other than a string, 1.1's words among them.
-const notAString = /^(?:[-+]?[\d.].*|0[ox].*|~|null|true|false|yes|no|on|off|y|n|\.(?:inf|nan))$/i
+const notAString = /^(?:[-+]?[\d.][\d_.:+\-tz e]*|0[ox][\da-f_]+|~|null|true|false|yes|no|on|off|y|n|\.(?:inf|nan))$/i
 const plain = /^[\p{L}\p{N}_/.@%^$(=][\p{L}\p{N}\p{P}\p{S} ]*$/u
 
 function scalar(value: string): string {
@@ -21,7 +21,10 @@ function literal(value: string): boolean {
 function write(value: unknown, indent: string): string {
   if (typeof value === 'string') {
     if (!literal(value)) return ` ${scalar(value)}\n`
-    const lines = value.replace(/\n$/, '').split('\n').map((l) => (l === '' ? '\n' : `${indent}${l}\n`))
+    const lines = value
+      .replace(/\n$/, '')
+      .split('\n')
+      .map((l) => (l === '' ? '\n' : `${indent}${l}\n`))
     return ` |${value.endsWith('\n') ? '' : '-'}\n${lines.join('')}`
   }
   if (Array.isArray(value)) {
@@ -39,7 +42,9 @@ function write(value: unknown, indent: string): string {
 /** An item of a list begins on its dash's line. */
 function item(value: unknown, indent: string): string {
   const text = write(value, `${indent}  `)
-  return typeof value === 'object' && value !== null && text.startsWith('\n') ? ` ${text.slice(1 + indent.length + 2)}` : text
+  return typeof value === 'object' && value !== null && text.startsWith('\n')
+    ? ` ${text.slice(1 + indent.length + 2)}`
+    : text
 }
 
 /** Returns value as a YAML document. */

@@ -30,7 +30,10 @@ export function OutputView({run}: {run: Run}) {
   const [follow, setFollow] = useState(!over)
   const [wrap, setWrap] = useLocalStorage({key: 'crony-wrap', defaultValue: true, getInitialValueInEffect: false})
   const texts = useMemo(() => output.lines.reduce((n, l) => n + (l.kind === 'text' ? 1 : 0), 0), [output.lines])
-  const download = useMutation({mutationFn: () => fetchOutput(run.id), onSuccess: (blob) => save(blob, `${run.job}-${run.id}.log`)})
+  const download = useMutation({
+    mutationFn: () => fetchOutput(run.id),
+    onSuccess: (blob) => save(blob, `${run.job}-${run.id}.log`),
+  })
   return (
     <section className="panel" aria-label={t.run.output}>
       <header>
@@ -39,23 +42,48 @@ export function OutputView({run}: {run: Run}) {
         <span className="grow" />
         <Group gap="md">
           {!over && (
-            <Switch size="xs" label={t.run.follow} checked={follow} onChange={(e) => setFollow(e.currentTarget.checked)} />
+            <Switch
+              size="xs"
+              label={t.run.follow}
+              checked={follow}
+              onChange={(e) => setFollow(e.currentTarget.checked)}
+            />
           )}
           <Switch size="xs" label={t.run.wrap} checked={wrap} onChange={(e) => setWrap(e.currentTarget.checked)} />
           <Button
-            size="compact-xs" variant="default" leftSection={<IconDownload size={13} />} disabled={!started}
-            loading={download.isPending} onClick={() => download.mutate()}
+            size="compact-xs"
+            variant="default"
+            leftSection={<IconDownload size={13} />}
+            disabled={!started}
+            loading={download.isPending}
+            onClick={() => download.mutate()}
           >
             {t.run.download}
           </Button>
         </Group>
       </header>
-      {output.problem && <div className="body"><Trouble error={output.problem} /></div>}
-      {download.error && <div className="body"><Trouble error={download.error} /></div>}
-      {output.broken && <p className={classes.note} role="status">{t.run.broken}</p>}
-      {output.lines.length > 0
-        ? <Lines output={output} follow={follow} setFollow={setFollow} wrap={wrap} />
-        : <p className={classes.nothing}>{!started && over ? t.run.never : output.complete ? t.run.noOutput : t.run.waiting}</p>}
+      {output.problem && (
+        <div className="body">
+          <Trouble error={output.problem} />
+        </div>
+      )}
+      {download.error && (
+        <div className="body">
+          <Trouble error={download.error} />
+        </div>
+      )}
+      {output.broken && (
+        <p className={classes.note} role="status">
+          {t.run.broken}
+        </p>
+      )}
+      {output.lines.length > 0 ? (
+        <Lines output={output} follow={follow} setFollow={setFollow} wrap={wrap} />
+      ) : (
+        <p className={classes.nothing}>
+          {!started && over ? t.run.never : output.complete ? t.run.noOutput : t.run.waiting}
+        </p>
+      )}
     </section>
   )
 }
@@ -69,7 +97,12 @@ function save(blob: Blob, name: string): void {
   setTimeout(() => URL.revokeObjectURL(a.href), 60_000)
 }
 
-function Lines({output, follow, setFollow, wrap}: {
+function Lines({
+  output,
+  follow,
+  setFollow,
+  wrap,
+}: {
   output: Output
   follow: boolean
   setFollow: (on: boolean) => void
@@ -110,35 +143,63 @@ function Lines({output, follow, setFollow, wrap}: {
       {from > 0 && (
         <div className={classes.earlier}>
           <Button size="compact-xs" variant="subtle" onClick={() => setLimit(limit + eachTime)}>
-            {from <= eachTime ? t.run.showAll(count(lang, lines.length)) : t.run.earlier(count(lang, eachTime), count(lang, lines.length))}
+            {from <= eachTime
+              ? t.run.showAll(count(lang, lines.length))
+              : t.run.earlier(count(lang, eachTime), count(lang, lines.length))}
           </Button>
         </div>
       )}
       <div
-        ref={box} className={classes.box} data-wrap={wrap} role="log" aria-live="off" aria-label={t.run.outputLabel} tabIndex={0}
+        ref={box}
+        className={classes.box}
+        data-wrap={wrap}
+        role="log"
+        aria-live="off"
+        aria-label={t.run.outputLabel}
+        tabIndex={0}
       >
-        {blocks.map((b, i) => <Block key={from / blockSize + i} lines={b} attempts={manyAttempts} />)}
+        {blocks.map((b, i) => (
+          <Block key={from / blockSize + i} lines={b} attempts={manyAttempts} />
+        ))}
       </div>
     </>
   )
 }
 
-const Block = memo(function Block({lines, attempts}: {lines: Line[]; attempts: boolean}) {
-  return <div className={classes.block}>{lines.map((l) => <LineView key={l.key} line={l} attempts={attempts} />)}</div>
-}, (a, b) => a.attempts === b.attempts && a.lines.length === b.lines.length && a.lines.every((l, i) => l === b.lines[i]))
+const Block = memo(
+  function Block({lines, attempts}: {lines: Line[]; attempts: boolean}) {
+    return (
+      <div className={classes.block}>
+        {lines.map((l) => (
+          <LineView key={l.key} line={l} attempts={attempts} />
+        ))}
+      </div>
+    )
+  },
+  (a, b) => a.attempts === b.attempts && a.lines.length === b.lines.length && a.lines.every((l, i) => l === b.lines[i]),
+)
 
 const LineView = memo(function LineView({line, attempts}: {line: Line; attempts: boolean}) {
   const t = useT()
   const lang = useLang()
-  if (line.kind === 'attempt') return attempts ? <div className={classes.attempt}>{t.run.attemptN(line.attempt)}</div> : null
+  if (line.kind === 'attempt')
+    return attempts ? <div className={classes.attempt}>{t.run.attemptN(line.attempt)}</div> : null
   if (line.kind === 'gap') return <div className={classes.gap}>{t.run.gap(bytes(lang, line.bytes))}</div>
   return (
     <div className={classes.line} data-stream={line.stream}>
-      <span className={classes.mark} title={line.stream}>{line.stream === 'stderr' ? t.run.err : ''}</span>
+      <span className={classes.mark} title={line.stream}>
+        {line.stream === 'stderr' ? t.run.err : ''}
+      </span>
       <span className={classes.text}>
         {line.spans.map((s, i) => {
           const name = classOf(s.style)
-          return name === '' ? s.text : <span key={i} className={name}>{s.text}</span>
+          return name === '' ? (
+            s.text
+          ) : (
+            <span key={i} className={name}>
+              {s.text}
+            </span>
+          )
         })}
         {'\n'}
       </span>
@@ -148,8 +209,11 @@ const LineView = memo(function LineView({line, attempts}: {line: Line; attempts:
 
 function classOf(style: Style): string {
   const names = [
-    style.color !== undefined && classes[`c${style.color}`], style.bold && classes.bold, style.dim && classes.dim,
-    style.italic && classes.italic, style.underline && classes.underline,
+    style.color !== undefined && classes[`c${style.color}`],
+    style.bold && classes.bold,
+    style.dim && classes.dim,
+    style.italic && classes.italic,
+    style.underline && classes.underline,
   ]
   return names.filter(Boolean).join(' ')
 }

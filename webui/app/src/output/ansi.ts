@@ -3,7 +3,7 @@
  * the style sheet makes colours that can be read on its background; everything else that a terminal obeys is left out.
  */
 
-/** Style is how a piece of text is set. A colour is 0 to 15: black, red, green, yellow, blue, magenta, cyan, white, bright. */
+/** Style is how text is set. A colour is 0 to 15: black, red, green, yellow, blue, magenta, cyan, white, and each bright. */
 export interface Style {
   color?: number
   bold?: boolean
@@ -20,8 +20,9 @@ export interface Span {
 const none: Style = {}
 
 // CSI … final, OSC … BEL or ST, other strings … ST, and two-character escapes.
-// oxlint-disable-next-line no-control-regex
-const escapes = /\x1b\[([0-9:;<=>?]*)[ -/]*([@-~])|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|\x1b[PX^_][^\x1b]*(?:\x1b\\)?|\x1b[ -/]*[0-~]?/g
+const escapes =
+  // oxlint-disable-next-line no-control-regex
+  /\x1b\[([0-9:;<=>?]*)[ -/]*([@-~]?)|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|\x1b[PX^_][^\x1b]*(?:\x1b\\)?|\x1b[ -/]*[0-~]?/g
 // oxlint-disable-next-line no-control-regex
 const controls = /[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]/g
 

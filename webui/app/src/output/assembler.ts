@@ -111,7 +111,12 @@ export class Assembler {
     source.open = undefined
     source.style = {}
     this.#fresh.push({
-      kind: 'gap', key: this.#nextKey++, attempt: source.attempt, stream: source.stream, at: source.at, bytes,
+      kind: 'gap',
+      key: this.#nextKey++,
+      attempt: source.attempt,
+      stream: source.stream,
+      at: source.at,
+      bytes,
     })
   }
 
@@ -162,7 +167,11 @@ export class Assembler {
   }
 }
 
-/** By attempt, then by time; the key, which grows, keeps what has the same time in its order. */
+/** By attempt, then by time; at the same time stdout is first, and the key, which grows, keeps a stream in its order. */
 function order(a: Line, b: Line): number {
-  return a.attempt - b.attempt || a.at - b.at || a.key - b.key
+  return a.attempt - b.attempt || a.at - b.at || rank(a) - rank(b) || a.key - b.key
+}
+
+function rank(line: Line): number {
+  return line.kind === 'attempt' ? 0 : line.stream === 'stdout' ? 1 : 2
 }

@@ -104,7 +104,12 @@ export function fetchOutput(run: string): Promise<Blob> {
     source.addEventListener('end', () => {
       source.close()
       chunks.sort((a, b) => a.attempt - b.attempt || a.at - b.at)
-      resolve(new Blob(chunks.map((c) => c.bytes), {type: 'text/plain'}))
+      resolve(
+        new Blob(
+          chunks.map((c) => c.bytes),
+          {type: 'text/plain'},
+        ),
+      )
     })
     source.addEventListener('problem', (e) => {
       source.close()

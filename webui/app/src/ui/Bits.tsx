@@ -18,8 +18,11 @@ export function Copy({value, label}: {value: string; label?: string}) {
     <CopyButton value={value}>
       {({copied, copy}) => (
         <ActionIcon
-          variant="default" size="sm" onClick={copy}
-          aria-label={copied ? t.common.copied : (label ?? t.common.copy)} title={copied ? t.common.copied : t.common.copy}
+          variant="default"
+          size="sm"
+          onClick={copy}
+          aria-label={copied ? t.common.copied : (label ?? t.common.copy)}
+          title={copied ? t.common.copied : t.common.copy}
         >
           {copied ? <IconCheck size={14} /> : <IconCopy size={14} />}
         </ActionIcon>
@@ -32,7 +35,9 @@ export function Copy({value, label}: {value: string; label?: string}) {
 export function Code({text, label}: {text: string; label: string}) {
   return (
     <div className="coded">
-      <pre className="code" tabIndex={0} role="region" aria-label={label}>{text}</pre>
+      <pre className="code" tabIndex={0} role="region" aria-label={label}>
+        {text}
+      </pre>
       <Copy value={text} />
     </div>
   )
@@ -62,11 +67,17 @@ export function LoadMore({onClick, busy}: {onClick: () => void; busy: boolean}) 
   const t = useT()
   return (
     <div className="foot">
-      <Button variant="default" size="xs" onClick={onClick} loading={busy}>{t.common.loadMore}</Button>
+      <Button variant="default" size="xs" onClick={onClick} loading={busy}>
+        {t.common.loadMore}
+      </Button>
     </div>
   )
 }
 
 export function JobLink({name}: {name: string}) {
-  return <Link to="/jobs/$name" params={{name}}>{name}</Link>
+  return (
+    <Link to="/jobs/$name" params={{name}}>
+      {name}
+    </Link>
+  )
 }

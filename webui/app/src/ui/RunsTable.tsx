@@ -54,46 +54,65 @@ export function RunsTable({filter, columns, title, empty, rows, extra}: Props) {
         <h2>{title}</h2>
         <span className="grow" />
         {waiting > 0 && (
-          <Button size="compact-xs" variant="light" onClick={() => (release(), redraw())}>{t.runs.waiting(waiting)}</Button>
+          <Button size="compact-xs" variant="light" onClick={() => (release(), redraw())}>
+            {t.runs.waiting(waiting)}
+          </Button>
         )}
         <Button
-          size="compact-xs" variant="default" aria-pressed={paused} onClick={() => setPaused(!paused)}
+          size="compact-xs"
+          variant="default"
+          aria-pressed={paused}
+          onClick={() => setPaused(!paused)}
           leftSection={paused ? <IconPlayerPlay size={12} /> : <IconPlayerPause size={12} />}
         >
           {paused ? t.runs.resume : t.runs.pause}
         </Button>
         {extra}
       </header>
-      {query.isPending ? <Loading />
-        : query.isError && all.length === 0 ? <div className="body"><Trouble error={query.error} retry={() => query.refetch()} /></div>
-        : all.length === 0 ? empty
-        : (
-          <div className="scroll">
-            <table className="list">
-              <caption hidden>{t.runs.caption}</caption>
-              <thead>
-                <tr>
-                  <th scope="col">{t.runs.state}</th>
-                  {columns.includes('job') && <th scope="col">{t.runs.job}</th>}
-                  <th scope="col">{t.runs.due}</th>
-                  {columns.includes('delay') && <th scope="col" className="num">{t.runs.delay}</th>}
-                  <th scope="col" className="num">{t.runs.duration}</th>
-                  {columns.includes('trigger') && <th scope="col">{t.runs.trigger}</th>}
-                  {columns.includes('agent') && <th scope="col">{t.runs.agent}</th>}
-                  <th scope="col">{t.runs.result}</th>
-                </tr>
-              </thead>
-              <tbody ref={body}>
-                {shown.slice(0, rows).map((run) => (
-                  <Row
-                    key={run.id} run={run} columns={columns} agent={names.get(run.agent) ?? run.agent}
-                    fresh={first.current !== undefined && run.id > first.current}
-                  />
-                ))}
-              </tbody>
-            </table>
-          </div>
-        )}
+      {query.isPending ? (
+        <Loading />
+      ) : query.isError && all.length === 0 ? (
+        <div className="body">
+          <Trouble error={query.error} retry={() => query.refetch()} />
+        </div>
+      ) : all.length === 0 ? (
+        empty
+      ) : (
+        <div className="scroll">
+          <table className="list">
+            <caption hidden>{t.runs.caption}</caption>
+            <thead>
+              <tr>
+                <th scope="col">{t.runs.state}</th>
+                {columns.includes('job') && <th scope="col">{t.runs.job}</th>}
+                <th scope="col">{t.runs.due}</th>
+                {columns.includes('delay') && (
+                  <th scope="col" className="num">
+                    {t.runs.delay}
+                  </th>
+                )}
+                <th scope="col" className="num">
+                  {t.runs.duration}
+                </th>
+                {columns.includes('trigger') && <th scope="col">{t.runs.trigger}</th>}
+                {columns.includes('agent') && <th scope="col">{t.runs.agent}</th>}
+                <th scope="col">{t.runs.result}</th>
+              </tr>
+            </thead>
+            <tbody ref={body}>
+              {shown.slice(0, rows).map((run) => (
+                <Row
+                  key={run.id}
+                  run={run}
+                  columns={columns}
+                  agent={names.get(run.agent) ?? run.agent}
+                  fresh={first.current !== undefined && run.id > first.current}
+                />
+              ))}
+            </tbody>
+          </table>
+        </div>
+      )}
       {rows === undefined && query.hasNextPage && (
         <LoadMore onClick={() => query.fetchNextPage()} busy={query.isFetchingNextPage} />
       )}
@@ -101,7 +120,12 @@ export function RunsTable({filter, columns, title, empty, rows, extra}: Props) {
   )
 }
 
-const Row = memo(function Row({run, columns, agent, fresh}: {
+const Row = memo(function Row({
+  run,
+  columns,
+  agent,
+  fresh,
+}: {
   run: Run
   columns: readonly RunColumn[]
   agent: string
@@ -109,11 +133,14 @@ const Row = memo(function Row({run, columns, agent, fresh}: {
 }) {
   const t = useT()
   const navigate = useNavigate()
-  const open = useCallback((e: MouseEvent) => {
-    // A link in the row goes its own way, and marking text is not asking for the run.
-    if ((e.target as Element).closest('a') || window.getSelection()?.toString()) return
-    void navigate({to: '/runs/$id', params: {id: run.id}})
-  }, [navigate, run.id])
+  const open = useCallback(
+    (e: MouseEvent) => {
+      // A link in the row goes its own way, and marking text is not asking for the run.
+      if ((e.target as Element).closest('a') || window.getSelection()?.toString()) return
+      void navigate({to: '/runs/$id', params: {id: run.id}})
+    },
+    [navigate, run.id],
+  )
   return (
     <tr className={fresh ? 'opens fresh' : 'opens'} onClick={open}>
       <td>
@@ -121,15 +148,36 @@ const Row = memo(function Row({run, columns, agent, fresh}: {
           <State state={run.state} />
         </Link>
       </td>
-      {columns.includes('job') && <td><JobLink name={run.job} /></td>}
-      <td><Ago at={run.scheduled_at} /></td>
-      {columns.includes('delay') && <td className="num"><Delay run={run} /></td>}
-      <td className="num"><Took run={run} /></td>
-      {columns.includes('trigger') && (
-        <td>{t.trigger[run.trigger]}{run.by && <span className="dim"> {t.runs.by(run.by)}</span>}</td>
+      {columns.includes('job') && (
+        <td>
+          <JobLink name={run.job} />
+        </td>
       )}
-      {columns.includes('agent') && <td className="clip" title={run.agent}>{agent}</td>}
-      <td className="wide" title={run.reason}><Result run={run} /></td>
+      <td>
+        <Ago at={run.scheduled_at} />
+      </td>
+      {columns.includes('delay') && (
+        <td className="num">
+          <Delay run={run} />
+        </td>
+      )}
+      <td className="num">
+        <Took run={run} />
+      </td>
+      {columns.includes('trigger') && (
+        <td>
+          {t.trigger[run.trigger]}
+          {run.by && <span className="dim"> {t.runs.by(run.by)}</span>}
+        </td>
+      )}
+      {columns.includes('agent') && (
+        <td className="clip" title={run.agent}>
+          {agent}
+        </td>
+      )}
+      <td className="wide" title={run.reason}>
+        <Result run={run} />
+      </td>
     </tr>
   )
 })

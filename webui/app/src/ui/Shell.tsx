@@ -1,7 +1,24 @@
-import {ActionIcon, Alert, AppShell, Burger, Group, SegmentedControl, useMantineColorScheme, VisuallyHidden} from '@mantine/core'
+import {
+  ActionIcon,
+  Alert,
+  AppShell,
+  Burger,
+  Group,
+  SegmentedControl,
+  useMantineColorScheme,
+  VisuallyHidden,
+} from '@mantine/core'
 import {useDisclosure} from '@mantine/hooks'
 import {
-  IconCloudOff, IconDeviceDesktop, IconHistory, IconKeyboard, IconLayoutDashboard, IconListDetails, IconLogout, IconMoon, IconServer2,
+  IconCloudOff,
+  IconDeviceDesktop,
+  IconHistory,
+  IconKeyboard,
+  IconLayoutDashboard,
+  IconListDetails,
+  IconLogout,
+  IconMoon,
+  IconServer2,
   IconSun,
 } from './icons.ts'
 import {useQuery} from '@tanstack/react-query'
@@ -43,10 +60,14 @@ export function Shell({live}: {live: Live}) {
   })
   return (
     <AppShell
-      layout="alt" padding={0} header={{height: {base: 52, sm: 0}}}
+      layout="alt"
+      padding={0}
+      header={{height: {base: 52, sm: 0}}}
       navbar={{width: 216, breakpoint: 'sm', collapsed: {mobile: !menu}}}
     >
-      <a className="skip" href="#main">{t.nav.skip}</a>
+      <a className="skip" href="#main">
+        {t.nav.skip}
+      </a>
       <AppShell.Header hiddenFrom="sm" px="sm">
         <Group h="100%">
           <Burger opened={menu} onClick={toggle} size="sm" aria-label={t.nav.toggle} />
@@ -86,13 +107,19 @@ function Foot({live, openSheet}: {live: Live; openSheet: () => void}) {
   const {data: session} = useQuery(sessionQuery)
   const {colorScheme, setColorScheme} = useMantineColorScheme()
   const choice = (label: string, Icon: typeof IconSun) => (
-    <span title={label} className={classes.choice}><Icon size={15} aria-hidden /><VisuallyHidden>{label}</VisuallyHidden></span>
+    <span title={label} className={classes.choice}>
+      <Icon size={15} aria-hidden />
+      <VisuallyHidden>{label}</VisuallyHidden>
+    </span>
   )
   return (
     <div className={classes.foot}>
       <LinkState live={live} />
       <SegmentedControl
-        fullWidth size="xs" aria-label={t.nav.scheme} value={colorScheme}
+        fullWidth
+        size="xs"
+        aria-label={t.nav.scheme}
+        value={colorScheme}
         onChange={(v) => setColorScheme(v as typeof colorScheme)}
         data={[
           {value: 'light', label: choice(t.nav.light, IconSun)},
@@ -101,17 +128,35 @@ function Foot({live, openSheet}: {live: Live; openSheet: () => void}) {
         ]}
       />
       <SegmentedControl
-        fullWidth size="xs" aria-label={t.nav.language} value={lang} onChange={(v) => setLanguage(v as Lang)}
+        fullWidth
+        size="xs"
+        aria-label={t.nav.language}
+        value={lang}
+        onChange={(v) => setLanguage(v as Lang)}
         data={Object.entries(languages).map(([value, label]) => ({value, label: <span lang={value}>{label}</span>}))}
       />
       <div className={classes.person}>
         <span className="clip" title={session?.name}>
           {session && t.nav.signedIn(session.name, t.roles[session.role])}
         </span>
-        <ActionIcon variant="subtle" color="gray" size="md" onClick={openSheet} aria-label={t.nav.shortcuts} title={t.nav.shortcuts}>
+        <ActionIcon
+          variant="subtle"
+          color="gray"
+          size="md"
+          onClick={openSheet}
+          aria-label={t.nav.shortcuts}
+          title={t.nav.shortcuts}
+        >
           <IconKeyboard size={17} stroke={1.7} />
         </ActionIcon>
-        <ActionIcon variant="subtle" color="gray" size="md" onClick={() => signOut.mutate()} aria-label={t.nav.signOut} title={t.nav.signOut}>
+        <ActionIcon
+          variant="subtle"
+          color="gray"
+          size="md"
+          onClick={() => signOut.mutate()}
+          aria-label={t.nav.signOut}
+          title={t.nav.signOut}
+        >
           <IconLogout size={17} stroke={1.7} />
         </ActionIcon>
       </div>
@@ -123,7 +168,12 @@ function LinkState({live}: {live: Live}) {
   const t = useT()
   const link = useSyncExternalStore(live.subscribe, live.link)
   const word = link === 'open' ? t.link.live : link === 'away' ? t.link.offline : t.link.connecting
-  return <div className={classes.live} data-link={link} role="status"><i aria-hidden />{word}</div>
+  return (
+    <div className={classes.live} data-link={link} role="status">
+      <i aria-hidden />
+      {word}
+    </div>
+  )
 }
 
 /** Milliseconds a stream may be gone before it is worth a word: a server that restarts, a page that wakes up. */
@@ -145,7 +195,9 @@ function Away({live}: {live: Live}) {
   return (
     <div role="alert">
       {shown && (
-        <Alert color="yellow" radius={0} icon={<IconCloudOff size={18} />} className={classes.away}>{t.link.away}</Alert>
+        <Alert color="yellow" radius={0} icon={<IconCloudOff size={18} />} className={classes.away}>
+          {t.link.away}
+        </Alert>
       )}
     </div>
   )

@@ -1,5 +1,11 @@
 import {
-  IconCircleCheckFilled, IconCircleXFilled, IconClockX, IconHandStop, IconHelpHexagonFilled, IconHourglass, IconLoader2,
+  IconCircleCheckFilled,
+  IconCircleXFilled,
+  IconClockX,
+  IconHandStop,
+  IconHelpHexagonFilled,
+  IconHourglass,
+  IconLoader2,
   IconPlayerSkipForwardFilled,
 } from './icons.ts'
 import type {ComponentType} from 'react'
@@ -7,12 +13,25 @@ import type {RunState} from '../api/client.ts'
 import {useT} from '../i18n/index.ts'
 
 export const tone: Record<RunState, 'ok' | 'bad' | 'warn' | 'run' | 'off'> = {
-  claimed: 'off', running: 'run', succeeded: 'ok', failed: 'bad', timed_out: 'bad', killed: 'warn', lost: 'warn', skipped: 'off',
+  claimed: 'off',
+  running: 'run',
+  succeeded: 'ok',
+  failed: 'bad',
+  timed_out: 'bad',
+  killed: 'warn',
+  lost: 'warn',
+  skipped: 'off',
 }
 
 const icons: Record<RunState, ComponentType<{size: number; 'aria-hidden': boolean; className?: string}>> = {
-  claimed: IconHourglass, running: IconLoader2, succeeded: IconCircleCheckFilled, failed: IconCircleXFilled,
-  timed_out: IconClockX, killed: IconHandStop, lost: IconHelpHexagonFilled, skipped: IconPlayerSkipForwardFilled,
+  claimed: IconHourglass,
+  running: IconLoader2,
+  succeeded: IconCircleCheckFilled,
+  failed: IconCircleXFilled,
+  timed_out: IconClockX,
+  killed: IconHandStop,
+  lost: IconHelpHexagonFilled,
+  skipped: IconPlayerSkipForwardFilled,
 }
 
 /** A run's state: an icon, a word and a colour, of which each one says it alone. */

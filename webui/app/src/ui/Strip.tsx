@@ -22,17 +22,24 @@ export function Strip({runs, most}: {runs: Run[]; most: number}) {
   const navigate = useNavigate()
   const shown = runs.slice(0, most).reverse()
   const took = shown.map((r) =>
-    r.started_at ? (r.ended_at ? Date.parse(r.ended_at) : clock.now()) - Date.parse(r.started_at) : 0)
+    r.started_at ? (r.ended_at ? Date.parse(r.ended_at) : clock.now()) - Date.parse(r.started_at) : 0,
+  )
   const tall = heights(took)
   const counts = Object.entries(Object.groupBy(shown, (r) => r.state))
-    .map(([state, of]) => `${t.state[state as Run['state']]} ${of?.length ?? 0}`).join(', ')
+    .map(([state, of]) => `${t.state[state as Run['state']]} ${of?.length ?? 0}`)
+    .join(', ')
   return (
     <div className={classes.strip} role="img" aria-label={`${t.overview.stripHelp(shown.length)}. ${counts}`}>
-      {Array.from({length: most - shown.length}, (_, i) => <i key={i} className={classes.none} />)}
+      {Array.from({length: most - shown.length}, (_, i) => (
+        <i key={i} className={classes.none} />
+      ))}
       {shown.map((r, i) => (
         <i
-          key={r.id} className={classes.bar} data-tone={tone[r.state]} data-marked={ended(r.state) && r.state !== 'succeeded'}
-          title={`${r.job} · ${t.state[r.state]} · ${absolute(lang, Date.parse(r.scheduled_at), clock.now())} · ${span(lang, took[i]!)}`}
+          key={r.id}
+          className={classes.bar}
+          data-tone={tone[r.state]}
+          data-marked={ended(r.state) && r.state !== 'succeeded'}
+          title={[r.job, t.state[r.state], absolute(lang, Date.parse(r.scheduled_at), clock.now()), span(lang, took[i]!)].join(' · ')}
           onClick={() => navigate({to: '/runs/$id', params: {id: r.id}})}
         >
           <b style={{height: `${Math.round(tall[i]! * 100)}%`}} />

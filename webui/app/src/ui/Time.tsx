@@ -11,23 +11,35 @@ export function Ago({at}: {at: string}) {
   const lang = useLang()
   const now = useNow()
   const ms = Date.parse(at)
-  return <time dateTime={at} title={exact(lang, ms)}>{relative(lang, Math.min(ms, now), now)}</time>
+  return (
+    <time dateTime={at} title={exact(lang, ms)}>
+      {relative(lang, Math.min(ms, now), now)}
+    </time>
+  )
 }
 
-/** When something is next: "in 5s". What is due at this moment is said to be, since the list is read again a little later. */
+/** When something is next: "in 5s". What is due at this moment is said to be: the list is read again a little later. */
 export function Until({at}: {at: string}) {
   const lang = useLang()
   const t = useT()
   const ms = Date.parse(at)
   const now = useNow()
-  return <time dateTime={at} title={exact(lang, ms)}>{ms - now < 1000 ? t.jobs.due : relative(lang, ms, now)}</time>
+  return (
+    <time dateTime={at} title={exact(lang, ms)}>
+      {ms - now < 1000 ? t.jobs.due : relative(lang, ms, now)}
+    </time>
+  )
 }
 
 /** The time of day, with the day unless it is today; the exact instant on hover. */
 export function At({at}: {at: string}) {
   const lang = useLang()
   const ms = Date.parse(at)
-  return <time dateTime={at} title={exact(lang, ms)}>{absolute(lang, ms, clock.now())}</time>
+  return (
+    <time dateTime={at} title={exact(lang, ms)}>
+      {absolute(lang, ms, clock.now())}
+    </time>
+  )
 }
 
 /** How long a run took, or takes so far. */

@@ -15,7 +15,8 @@ function useTell() {
   const t = useT()
   const closeButtonProps = {'aria-label': t.common.close}
   return {
-    done: (message: React.ReactNode) => notifications.show({message, color: 'green', autoClose: 6000, closeButtonProps}),
+    done: (message: React.ReactNode) =>
+      notifications.show({message, color: 'green', autoClose: 6000, closeButtonProps}),
     refused: (err: unknown) => {
       const {detail, hint} = explain(t, err)
       notifications.show({title: detail, message: hint, color: 'red', autoClose: 12_000, closeButtonProps})
@@ -32,9 +33,15 @@ export function useJobActions(name: string) {
   const start = useMutation({
     mutationFn: () => unwrap(client.POST('/jobs/{name}/runs', params)),
     onError: tell.refused,
-    onSuccess: ({id}) => tell.done(
-      <>{t.job.started(name)}. <Link to="/runs/$id" params={{id}}>{t.job.openRun}</Link></>,
-    ),
+    onSuccess: ({id}) =>
+      tell.done(
+        <>
+          {t.job.started(name)}.{' '}
+          <Link to="/runs/$id" params={{id}}>
+            {t.job.openRun}
+          </Link>
+        </>,
+      ),
   })
   const pause = useMutation({
     mutationFn: (paused: boolean) => unwrap(client.POST(paused ? '/jobs/{name}/pause' : '/jobs/{name}/resume', params)),
@@ -51,7 +58,9 @@ export function useJobActions(name: string) {
     onSuccess: async () => {
       tell.done(t.job.deleted(name))
       queries.removeQueries({queryKey: ['job', name]})
-      await Promise.all(['jobs', 'all-jobs', 'job-names', 'server'].map((key) => queries.invalidateQueries({queryKey: [key]})))
+      await Promise.all(
+        ['jobs', 'all-jobs', 'job-names', 'server'].map((key) => queries.invalidateQueries({queryKey: [key]})),
+      )
     },
   })
   return {start, pause, remove}
