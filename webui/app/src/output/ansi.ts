@@ -21,9 +21,8 @@ const none: Style = {}
 
 // CSI … final, OSC … BEL or ST, other strings … ST, and two-character escapes.
 const escapes =
-  // oxlint-disable-next-line no-control-regex
   /\x1b\[([0-9:;<=>?]*)[ -/]*([@-~]?)|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|\x1b[PX^_][^\x1b]*(?:\x1b\\)?|\x1b[ -/]*[0-~]?/g
-// oxlint-disable-next-line no-control-regex
+
 const controls = /[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]/g
 
 /** Cuts a line into pieces of one style, beginning with the style that the line before ended with; returns also its own. */
