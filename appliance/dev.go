@@ -79,10 +79,21 @@ func Dev(ctx context.Context, opts DevOptions) (err error) {
 	if err := server.Wait(ctx); err != nil {
 		return err
 	}
-	if n := server.Runs.Running(); n > 0 {
-		fmt.Fprintf(opts.Out, "\nstopping: %d runs go on, and have %s to end; interrupt again to stop at once\n", n, devDrain)
+	if n := running(server, ids.agentID); n > 0 {
+		fmt.Fprintf(opts.Out, "\nstopping: runs that go on (%d) have %s to end; interrupt again to stop at once\n", n, devDrain)
 	}
 	return nil
+}
+
+// running counts the agent's runs that have started and not ended.
+func running(server *Server, agent string) int {
+	n := 0
+	for _, run := range server.Runs.Unfinished(agent) {
+		if run.State == crony.Running {
+			n++
+		}
+	}
+	return n
 }
 
 // loopback refuses an address that others could reach.

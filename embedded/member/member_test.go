@@ -77,12 +77,19 @@ func TestClosedMember(t *testing.T) {
 
 func TestLargeTransactions(t *testing.T) {
 	m := open(t, options(t.TempDir()))
-	var ops []clientv3.Op
-	for i := range maxTxnOps {
-		ops = append(ops, clientv3.OpPut("k"+strconv.Itoa(i), strings.Repeat("x", 4<<10)))
+	puts := func(n int, value string) []clientv3.Op {
+		ops := make([]clientv3.Op, n)
+		for i := range ops {
+			ops[i] = clientv3.OpPut("k"+strconv.Itoa(i), value)
+		}
+		return ops
 	}
+	if _, err := m.Client().Txn(t.Context()).Then(puts(1500, strings.Repeat("x", 4<<10))...).Commit(); err != nil {
+		t.Errorf("1500 puts of 4 KiB: %v", err)
+	}
+	ops := puts(maxTxnOps, "x")
 	if _, err := m.Client().Txn(t.Context()).Then(ops...).Commit(); err != nil {
-		t.Errorf("%d puts of 4 KiB: %v", len(ops), err)
+		t.Errorf("%d puts: %v", len(ops), err)
 	}
 	if _, err := m.Client().Txn(t.Context()).Then(append(ops, clientv3.OpPut("k", ""))...).Commit(); err == nil {
 		t.Errorf("%d puts were taken", len(ops)+1)
