@@ -160,3 +160,12 @@ export const en = {
     between: 'then', enabled: 'Use these shortcuts',
   },
 }
+
+type Widen<T> = T extends string
+  ? string
+  : T extends (...args: infer A) => string
+    ? (...args: A) => string
+    : {[K in keyof T]: Widen<T[K]>}
+
+/** Messages is what a catalogue must have. */
+export type Messages = Widen<typeof en>

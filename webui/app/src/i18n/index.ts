@@ -1,17 +1,8 @@
 /** The page's words, in the reader's language. The compiler holds each catalogue against the English one. */
 import {useSyncExternalStore} from 'react'
 import type {Lang} from '../lib/time.ts'
-import {en} from './en.ts'
+import {en, type Messages} from './en.ts'
 import {zhCN} from './zh-CN.ts'
-
-type Widen<T> = T extends string
-  ? string
-  : T extends (...args: infer A) => string
-    ? (...args: A) => string
-    : {[K in keyof T]: Widen<T[K]>}
-
-/** Messages is what a catalogue must have. */
-export type Messages = Widen<typeof en>
 
 const catalogues: Record<Lang, Messages> = {en, 'zh-CN': zhCN}
 

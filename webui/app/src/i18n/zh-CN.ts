@@ -1,4 +1,4 @@
-import type {Messages} from './index.ts'
+import type {Messages} from './en.ts'
 
 /** The Chinese catalogue. */
 export const zhCN: Messages = {
