@@ -1,7 +1,8 @@
 /** A job's definition as a person reads it: only what it says, in words. */
 import {Fragment, type ReactNode} from 'react'
 import type {Job, ScheduleEntry} from '../api/client.ts'
-import {type Messages, useT} from '../i18n/index.ts'
+import type {Messages} from '../i18n/en.ts'
+import {useT} from '../i18n/index.ts'
 import {entries, entryText} from '../lib/schedule.ts'
 import {Code} from '../ui/Bits.tsx'
 import classes from './job.module.css'

@@ -2,7 +2,8 @@ import {Alert, Button, Group} from '@mantine/core'
 import {IconAlertTriangle} from './icons.ts'
 import type {ReactNode} from 'react'
 import {Problem} from '../api/client.ts'
-import {type Messages, useT} from '../i18n/index.ts'
+import type {Messages} from '../i18n/en.ts'
+import {useT} from '../i18n/index.ts'
 
 /** What to tell of an error: what was refused, what to do, and each fault of what was sent. */
 export function explain(t: Messages, err: unknown): {detail: string; hint: string | undefined; faults: string[]} {
