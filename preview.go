@@ -56,7 +56,8 @@ func (q ScheduleQuestion) Explain(now time.Time) (ScheduleAnswer, error) {
 	if from.IsZero() {
 		from = now
 	}
-	answer := ScheduleAnswer{Schedule: s.String(), Timezone: s.Location().String(), Words: s.Describe(q.Language), Next: []ScheduleFire{}}
+	answer := ScheduleAnswer{Schedule: s.String(), Timezone: s.Location().String(), Words: s.Describe(q.Language),
+		Next: []ScheduleFire{}}
 	for _, fire := range s.Upcoming(from, or(q.Count, 10)) {
 		answer.Next = append(answer.Next, ScheduleFire{At: fire.At, Wall: fire.At.In(s.Location()).Format(time.RFC3339Nano),
 			Note: fire.Note(q.Language)})

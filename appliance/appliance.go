@@ -92,7 +92,8 @@ func (s *Server) open(ctx context.Context) error {
 	}
 	s.ID, s.Cluster = who.ID, who.Cluster
 
-	s.member, err = member.Open(ctx, member.Options{Dir: filepath.Join(s.opts.Dir, "etcd"), Server: who, Create: s.opts.Create, Log: s.log})
+	s.member, err = member.Open(ctx, member.Options{
+		Dir: filepath.Join(s.opts.Dir, "etcd"), Server: who, Create: s.opts.Create, Log: s.log})
 	if err != nil {
 		return fmt.Errorf("open the etcd member: %w", err)
 	}
@@ -111,8 +112,6 @@ func (s *Server) open(ctx context.Context) error {
 }
 
 // serve starts the services.
-//
-//nolint:contextcheck // services live by the stack's contexts, not by the one of opening
 func (s *Server) serve() error {
 	metrics := prometheus.NewRegistry()
 	if err := s.registerMetrics(metrics); err != nil {

@@ -21,7 +21,7 @@ func (chinese) interval(d time.Duration) string {
 	}{{time.Hour, " 小时"}, {time.Minute, " 分钟"}, {time.Second, " 秒"}, {time.Millisecond, " 毫秒"}} {
 		if n := d / unit.size; n > 0 {
 			fmt.Fprintf(&b, " %d%s", n, unit.name)
-			d -= n * unit.size
+			d %= unit.size
 		}
 	}
 	return b.String()

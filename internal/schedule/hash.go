@@ -45,9 +45,11 @@ func (r reader) hashed(f field, item string) (uint64, bool, error) {
 		}
 		span = step
 	}
-	set, v := uint64(0), low+int(hash(r.hash, f.name)%uint64(span))
-	for set = 1 << v; step > 0 && v+step <= high; set |= 1 << v {
+	v := low + int(hash(r.hash, f.name)%uint64(span))
+	set := uint64(1) << v
+	for step > 0 && v+step <= high {
 		v += step
+		set |= 1 << v
 	}
 	return set, true, nil
 }

@@ -130,7 +130,7 @@ func (o *oracle) namesDay(date time.Time) bool {
 func namesDate(item string, date time.Time) bool {
 	lastDay := date.AddDate(0, 0, 1-date.Day()).AddDate(0, 1, -1).Day()
 	before, weekday := strings.CutSuffix(item, "W")
-	day := 0
+	var day int
 	switch {
 	case before == "L":
 		day = lastDay

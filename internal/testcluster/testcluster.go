@@ -95,7 +95,8 @@ func (c *Cluster) startServer(people, agents string) {
 	defer cancel()
 	var err error
 	c.server, err = appliance.Open(ctx, appliance.Options{
-		Dir: filepath.Join(c.Dir, "server"), Create: true, Root: c.ca.Root(), Leaf: c.leaf, People: web, PeopleURL: c.URL, Agents: link, PublicMetrics: true, Log: c.log})
+		Dir: filepath.Join(c.Dir, "server"), Create: true, Root: c.ca.Root(), Leaf: c.leaf, People: web,
+		PeopleURL: c.URL, Agents: link, PublicMetrics: true, Log: c.log})
 	if err != nil {
 		c.t.Fatal(err)
 	}
