@@ -21,25 +21,21 @@ import (
 )
 
 // Decide returns the assignments to write so that every job has an agent, and every assignment is of its job's generation.
-// A job without an agent gets the one with the fewest jobs for its weight; of equals, the one whose id is less. The epoch of
-// what it returns is not set.
+// A job without an agent gets the one with the fewest jobs for its weight; of equals, the one whose id is less. Jobs are
+// decided in the order in which they are given. The epoch of what it returns is not set.
 func Decide(p state.Places, now time.Time) []crony.Assignment {
 	var changes []crony.Assignment
 	loads := loadsOf(p)
 	for i := range p.Jobs {
-		def, a := &p.Jobs[i].Definition, p.Jobs[i].Assignment
+		def, a := p.Jobs[i].Definition, p.Jobs[i].Assignment
 		switch {
 		case a != nil && a.Generation == def.Generation:
 		case a != nil:
 			changes = append(changes, crony.Assignment{Job: def.Job.Name, Agent: a.Agent, Generation: def.Generation,
 				Since: a.Since, Reason: a.Reason})
 		case len(loads) > 0:
-			reason := "the only agent"
-			if len(loads) > 1 {
-				reason = fmt.Sprintf("the fewest jobs for its weight of %d connected agents", len(loads))
-			}
 			changes = append(changes, crony.Assignment{Job: def.Job.Name, Agent: loads[0].agent, Generation: def.Generation,
-				Since: now, Reason: reason})
+				Since: now, Reason: loads.reason()})
 			loads[0].jobs++
 			heap.Fix(&loads, 0)
 		}
@@ -56,18 +52,20 @@ type load struct {
 type loads []load
 
 func loadsOf(p state.Places) loads {
-	count := map[string]int{}
-	for i := range p.Jobs {
-		if a := p.Jobs[i].Assignment; a != nil {
-			count[a.Agent]++
-		}
-	}
 	l := make(loads, 0, len(p.Agents))
 	for _, a := range p.Agents {
-		l = append(l, load{a.ID, count[a.ID], a.Weight})
+		l = append(l, load{a.ID, p.Load[a.ID], max(a.Weight, 1)})
 	}
 	heap.Init(&l)
 	return l
+}
+
+// reason says why the first agent gets a job.
+func (l loads) reason() string {
+	if len(l) == 1 {
+		return "the only connected agent"
+	}
+	return fmt.Sprintf("the fewest jobs for its weight of %d connected agents", len(l))
 }
 
 func (l loads) Len() int      { return len(l) }
@@ -94,22 +92,31 @@ func (l *loads) Pop() any {
 
 // Run keeps every job placed until ctx, the scope of a leader's term, is done.
 func Run(ctx context.Context, store *state.Store, term state.Term, log *slog.Logger, now func() time.Time) error {
+	log = log.With("part", "placement")
 	feed := store.Changes("")
 	defer feed.Close()
 	for {
 		if _, err := feed.Next(ctx); err != nil {
-			return nil //nolint:nilerr // the term is over; nothing went wrong
+			return nil // the term is over; nothing went wrong
 		}
-		places := store.Places()
-		changes := Decide(places, now().UTC())
-		if err := store.Place(ctx, term, changes); err != nil {
-			return fmt.Errorf("write assignments: %w", err)
-		}
-		if err := store.Unplace(ctx, term, places.Orphans); err != nil {
-			return fmt.Errorf("remove assignments: %w", err)
-		}
-		if len(changes) > 0 {
-			log.Info("jobs placed", "part", "placement", "jobs", len(changes))
+		if err := settle(ctx, store, term, log, now().UTC()); err != nil && ctx.Err() == nil {
+			return err
 		}
 	}
+}
+
+// settle does what there is to do now.
+func settle(ctx context.Context, store *state.Store, term state.Term, log *slog.Logger, now time.Time) error {
+	places := store.Places()
+	changes := Decide(places, now)
+	if err := store.Place(ctx, term, changes); err != nil {
+		return fmt.Errorf("write assignments: %w", err)
+	}
+	if err := store.Unplace(ctx, term, places.Orphans); err != nil {
+		return fmt.Errorf("remove assignments: %w", err)
+	}
+	if len(changes) > 0 {
+		log.Info("jobs placed", "jobs", len(changes))
+	}
+	return nil
 }

@@ -22,7 +22,9 @@ type credential struct {
 	Hash      string         `json:"hash"` // SHA-256 of the secret, in hexadecimal
 	CreatedAt time.Time      `json:"created_at"`
 	ExpiresAt time.Time      `json:"expires_at,omitzero"`
-	rev       int64
+
+	rev   int64 // of its key
+	lease int64 // that its key is held by; 0: none
 }
 
 type credentialKind string
@@ -54,29 +56,40 @@ func hashOf(random string) string {
 func (s *Store) CreateToken(ctx context.Context, id, name string, role crony.Role) (string, error) {
 	secret, hash := newSecret(id)
 	c := credential{Kind: apiToken, Name: name, Role: role, Hash: hash, CreatedAt: s.now().UTC()}
-	_, err := s.commit(ctx, nil, []clientv3.Op{clientv3.OpPut(tokens+id, encode(c))})
-	return secret, err
+	if _, err := s.commit(ctx, nil, []clientv3.Op{clientv3.OpPut(tokens+id, encode(c))}); err != nil {
+		return "", err
+	}
+	return secret, nil
 }
 
 // CreateLink makes, or makes anew, the one-time link of an id and returns its secret: whoever brings it first signs in.
 func (s *Store) CreateLink(ctx context.Context, id, name string, role crony.Role, ttl time.Duration) (string, error) {
+	before := s.mirror.credential(tokens + id)
 	secret, hash := newSecret(id)
-	now := s.now().UTC()
-	c := credential{Kind: linkKind, Name: name, Role: role, Hash: hash, CreatedAt: now, ExpiresAt: now.Add(ttl)}
-	op, err := s.leased(ctx, tokens+id, c, ttl)
-	if err != nil {
+	c := credential{Kind: linkKind, Name: name, Role: role, Hash: hash}
+	if _, err := s.keep(ctx, tokens+id, &c, ttl, nil); err != nil {
 		return "", err
 	}
-	_, err = s.commit(ctx, nil, []clientv3.Op{op})
-	return secret, err
+	s.revoke(ctx, before.lease)
+	return secret, nil
 }
 
-func (s *Store) leased(ctx context.Context, key string, c credential, ttl time.Duration) (clientv3.Op, error) {
-	grant, err := s.client.Grant(ctx, int64(ttl/time.Second))
+// keep stores a credential for the time of ttl if the conditions hold, and runs the other operations with it. It sets the
+// credential's times, of which its own expiry counts: the lease only clears away.
+func (s *Store) keep(ctx context.Context, key string, c *credential, ttl time.Duration, conditions []clientv3.Cmp,
+	others ...clientv3.Op) (bool, error) {
+	grant, err := s.client.Grant(ctx, int64((ttl+time.Second-1)/time.Second))
 	if err != nil {
-		return clientv3.Op{}, translate(err)
+		return false, translate(err)
 	}
-	return clientv3.OpPut(key, encode(c), clientv3.WithLease(grant.ID)), nil
+	c.CreatedAt = s.now().UTC()
+	c.ExpiresAt = c.CreatedAt.Add(ttl)
+	put := clientv3.OpPut(key, encode(*c), clientv3.WithLease(grant.ID))
+	ok, err := s.commit(ctx, conditions, append(others, put))
+	if !ok {
+		s.revoke(ctx, int64(grant.ID))
+	}
+	return ok, err
 }
 
 // SignIn opens a session for the holder of a token or a link, whose link is then spent, and returns it with its secret.
@@ -87,25 +100,23 @@ func (s *Store) SignIn(ctx context.Context, secret string) (crony.Session, strin
 			WithHint("a link signs in once; `crony dev` prints a new one when it starts")
 	}
 	id := strings.ToLower(rand.Text())
-	secret, hash := newSecret(id)
-	now := s.now().UTC()
-	made := credential{Kind: session, Name: c.Name, Role: c.Role, Hash: hash, CreatedAt: now, ExpiresAt: now.Add(sessionTTL)}
-	put, err := s.leased(ctx, sessions+id, made, sessionTTL)
-	if err != nil {
-		return crony.Session{}, "", err
-	}
-	ops := []clientv3.Op{put}
+	sessionSecret, hash := newSecret(id)
+	made := credential{Kind: session, Name: c.Name, Role: c.Role, Hash: hash}
+	var spent []clientv3.Op
 	if c.Kind == linkKind {
-		ops = append(ops, clientv3.OpDelete(key))
+		spent = append(spent, clientv3.OpDelete(key))
 	}
-	ok, err = s.commit(ctx, []clientv3.Cmp{clientv3.Compare(clientv3.ModRevision(key), "=", c.rev)}, ops)
-	if err != nil {
+	unchanged := clientv3.Compare(clientv3.ModRevision(key), "=", c.rev)
+	ok, err := s.keep(ctx, sessions+id, &made, sessionTTL, []clientv3.Cmp{unchanged}, spent...)
+	switch {
+	case err != nil:
 		return crony.Session{}, "", err
+	case !ok:
+		return crony.Session{}, "", crony.Errorf(crony.Unauthorized, "the link has just been used, or the token replaced")
+	case c.Kind == linkKind:
+		s.revoke(ctx, c.lease)
 	}
-	if !ok {
-		return crony.Session{}, "", crony.Errorf(crony.Unauthorized, "the link has just been used")
-	}
-	return crony.Session{Name: made.Name, Role: made.Role, ExpiresAt: made.ExpiresAt}, secret, nil
+	return crony.Session{Name: made.Name, Role: made.Role, ExpiresAt: made.ExpiresAt}, sessionSecret, nil
 }
 
 // Authenticate returns the session of a secret that SignIn returned.
@@ -129,12 +140,15 @@ func (s *Store) AuthenticateToken(_ context.Context, secret string) (crony.Sessi
 
 // SignOut ends the session of a secret; to end one that is over is no error.
 func (s *Store) SignOut(ctx context.Context, secret string) error {
-	key, _, ok := s.find(sessions, secret)
+	key, c, ok := s.find(sessions, secret)
 	if !ok {
 		return nil
 	}
-	_, err := s.commit(ctx, nil, []clientv3.Op{clientv3.OpDelete(key)})
-	return err
+	if _, err := s.commit(ctx, nil, []clientv3.Op{clientv3.OpDelete(key)}); err != nil {
+		return err
+	}
+	s.revoke(ctx, c.lease)
+	return nil
 }
 
 // find returns the credential that a secret belongs to, if it is right and in time.
@@ -145,9 +159,13 @@ func (s *Store) find(kind, secret string) (key string, c credential, ok bool) {
 		return "", c, false
 	}
 	key = kind + rest[:i]
-	s.mirror.mu.Lock()
-	c = s.mirror.creds[key]
-	s.mirror.mu.Unlock()
+	c = s.mirror.credential(key)
 	same := subtle.ConstantTimeCompare([]byte(c.Hash), []byte(hashOf(rest[i+1:]))) == 1
 	return key, c, same && (c.ExpiresAt.IsZero() || s.now().Before(c.ExpiresAt))
+}
+
+func (m *mirror) credential(key string) credential {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return m.creds[key]
 }

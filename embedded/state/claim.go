@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -31,10 +32,18 @@ type Decision struct {
 // maxClaims is how many claims share a transaction.
 const maxClaims = 256
 
+// maxAhead is how long before an occurrence is due it may be claimed: agents ask a second ahead, and the rest is for clocks
+// that differ. Without it an agent whose clock is years ahead would decide a job's years to come, and nothing would run when
+// the clock has been set right.
+const maxAhead = time.Minute
+
 // Claim decides each of asks, in their order. An occurrence is granted once: to the agent that the job is assigned to at
-// the epoch it names, if nothing at or after the occurrence was decided before. The same ask again has the same answer. With
-// an error some may have been granted: ask again.
+// the epoch it names, if nothing at or after the occurrence was decided before. The same ask again has the same answer, as
+// long as it is for the last occurrence of the job that was decided. With an error some may have been granted: ask again.
 func (s *Store) Claim(ctx context.Context, asks []Ask) ([]Decision, error) {
+	if err := s.reach(ctx, asks); err != nil {
+		return nil, err
+	}
 	decisions := make([]Decision, len(asks))
 	for todo := indexes(len(asks)); len(todo) > 0; {
 		var batch, rest []int
@@ -55,6 +64,16 @@ func (s *Store) Claim(ctx context.Context, asks []Ask) ([]Decision, error) {
 	return decisions, nil
 }
 
+// reach has the mirror know every assignment that is named. Without it a mirror that is behind could take a job for the one
+// that had its name before, whose runs have other ids.
+func (s *Store) reach(ctx context.Context, asks []Ask) error {
+	at := s.mirror.revision()
+	if !slices.ContainsFunc(asks, func(a Ask) bool { return a.Epoch > at }) {
+		return nil
+	}
+	return s.sync(ctx)
+}
+
 func indexes(n int) []int {
 	list := make([]int, n)
 	for i := range list {
@@ -66,11 +85,12 @@ func indexes(n int) []int {
 func (s *Store) claimBatch(ctx context.Context, asks []Ask, batch []int, decisions []Decision) error {
 	ops := make([]clientv3.Op, 0, len(batch))
 	asked := make([]int, 0, len(batch))
+	latest := s.now().Add(maxAhead)
 	for _, i := range batch {
 		ask := &asks[i]
 		j := s.mirror.look(ask.Job)
-		if j.rev == 0 {
-			decisions[i] = Decision{Reason: "there is no such job"}
+		if why := impossible(ask, j, latest); why != "" {
+			decisions[i] = Decision{Reason: why}
 			continue
 		}
 		id := crony.OccurrenceRunID(j.def.UID, ask.At, "")
@@ -91,6 +111,19 @@ func (s *Store) claimBatch(ctx context.Context, asks []Ask, batch []int, decisio
 		}
 	}
 	return nil
+}
+
+// impossible says why a claim can't be granted whatever the store holds; "" if it may be.
+func impossible(ask *Ask, j job, latest time.Time) string {
+	switch {
+	case j.rev == 0:
+		return "there is no such job"
+	case ask.Epoch <= 0:
+		return "no assignment is named" // the store gives 0 as the revision of a key that is not there
+	case ask.At.After(latest):
+		return "not due for more than a minute: the agent's clock is ahead of the server's"
+	}
+	return ""
 }
 
 // claimOp is the transaction of one claim. A compare on a key that does not exist is false, so a job without a claim key

@@ -28,18 +28,25 @@ type Feed struct {
 // gets or loses. The first read says Reset. It must be closed.
 func (s *Store) Changes(agent string) *Feed {
 	f := &Feed{mirror: s.mirror, agent: agent, wake: make(chan struct{}, 1)}
-	s.mirror.mu.Lock()
-	defer s.mirror.mu.Unlock()
+	m := s.mirror
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	f.reset()
-	s.mirror.subs[f] = true
+	if m.subs[agent] == nil {
+		m.subs[agent] = map[*Feed]bool{}
+	}
+	m.subs[agent][f] = true
 	return f
 }
 
 // Close ends the feed.
 func (f *Feed) Close() {
-	f.mirror.mu.Lock()
-	defer f.mirror.mu.Unlock()
-	delete(f.mirror.subs, f)
+	m := f.mirror
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if delete(m.subs[f.agent], f); len(m.subs[f.agent]) == 0 {
+		delete(m.subs, f.agent)
+	}
 }
 
 // Next waits for changes and returns all that came since the last call. One goroutine may call it.
@@ -51,6 +58,10 @@ func (f *Feed) Next(ctx context.Context) (Changes, error) {
 	}
 	f.mirror.mu.Lock()
 	defer f.mirror.mu.Unlock()
+	select {
+	case <-f.wake: // of what came since the first was taken, and is taken now
+	default:
+	}
 	c := Changes{Jobs: slices.Sorted(maps.Keys(f.jobs)), Agents: slices.Sorted(maps.Keys(f.agents)), Reset: f.all}
 	f.jobs, f.agents, f.all = nil, nil, false
 	return c, nil
@@ -71,20 +82,25 @@ func (f *Feed) ring() {
 
 // touchJob tells the feeds of everything, and those of the agents concerned.
 func (m *mirror) touchJob(name string, agents ...string) {
-	for f := range m.subs {
-		if f.agent == "" || slices.Contains(agents, f.agent) {
-			f.jobs = add(f.jobs, name)
-			f.ring()
+	m.touchJobOf("", name)
+	for _, agent := range agents {
+		if agent != "" {
+			m.touchJobOf(agent, name)
 		}
 	}
 }
 
+func (m *mirror) touchJobOf(agent, name string) {
+	for f := range m.subs[agent] {
+		f.jobs = add(f.jobs, name)
+		f.ring()
+	}
+}
+
 func (m *mirror) touchAgent(id string) {
-	for f := range m.subs {
-		if f.agent == "" {
-			f.agents = add(f.agents, id)
-			f.ring()
-		}
+	for f := range m.subs[""] {
+		f.agents = add(f.agents, id)
+		f.ring()
 	}
 }
 

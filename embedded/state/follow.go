@@ -42,29 +42,31 @@ func (s *Store) list(ctx context.Context) (int64, error) {
 func (s *Store) follow(ctx context.Context, rev int64) {
 	for ctx.Err() == nil {
 		err := s.watch(ctx, &rev)
+		if errors.Is(err, errCompacted) {
+			var at int64
+			if at, err = s.list(ctx); err == nil {
+				s.log.Warn("keyspace read anew: what changed meanwhile was not kept", "rev", at)
+				rev = at
+				continue
+			}
+		}
 		if ctx.Err() != nil {
 			return
 		}
-		s.log.Warn("watch ended", "err", err)
-		if err := pause(ctx, time.Second); err != nil {
-			return
-		}
-		if errors.Is(err, errCompacted) {
-			if at, err := s.list(ctx); err != nil {
-				s.log.Warn("keyspace not read again", "err", err)
-			} else {
-				rev = at
-			}
-		}
+		s.log.Warn("keyspace not followed", "err", err)
+		pause(ctx, time.Second)
 	}
 }
 
 var errCompacted = errors.New("the revisions in between are compacted")
 
+// watch follows every key, not only crony's: each revision that the store ever tells a writer of is then seen to come, and
+// can be waited for, whoever made it. The revision of what has been seen is the last event's; the one in a response's header
+// is the store's, and ahead of the events while the watch is catching up.
 func (s *Store) watch(ctx context.Context, rev *int64) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	stream := s.client.Watch(clientv3.WithRequireLeader(ctx), root, clientv3.WithPrefix(), clientv3.WithRev(*rev+1),
+	stream := s.client.Watch(clientv3.WithRequireLeader(ctx), "", clientv3.WithPrefix(), clientv3.WithRev(*rev+1),
 		clientv3.WithFragment())
 	for resp := range stream {
 		if resp.CompactRevision != 0 {
@@ -73,17 +75,20 @@ func (s *Store) watch(ctx context.Context, rev *int64) error {
 		if err := resp.Err(); err != nil {
 			return err
 		}
+		if len(resp.Events) == 0 {
+			continue
+		}
 		events := make([]change, len(resp.Events))
 		for i, e := range resp.Events {
 			events[i] = change{kv: e.Kv, deleted: e.Type == clientv3.EventTypeDelete}
 		}
-		s.unreadable(s.mirror.update(events, resp.Header.Revision))
-		*rev = resp.Header.Revision
+		*rev = events[len(events)-1].kv.ModRevision
+		s.unreadable(s.mirror.update(events, *rev))
 	}
 	return errors.New("the stream was closed")
 }
 
-// unreadable logs values that this crony cannot read; what they stood for is left as it was.
+// unreadable logs values that this crony cannot read.
 func (s *Store) unreadable(errs []error) {
 	for _, err := range errs {
 		s.log.Error("value is not readable", "err", err)
@@ -91,13 +96,11 @@ func (s *Store) unreadable(errs []error) {
 }
 
 // pause waits for d, or until ctx is done.
-func pause(ctx context.Context, d time.Duration) error {
+func pause(ctx context.Context, d time.Duration) {
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
 	case <-t.C:
-		return nil
 	case <-ctx.Done():
-		return context.Cause(ctx)
 	}
 }

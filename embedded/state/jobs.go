@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
-	"slices"
 	"strings"
 	"time"
 
@@ -16,131 +15,133 @@ import (
 
 var _ crony.Jobs = (*Store)(nil)
 
-// maxApply is how many jobs may change in one transaction: each costs the store a handful of operations, and the store
-// stands still meanwhile.
-const maxApply = 5000
-
-// ApplyJobs implements [crony.Jobs]. A definition and its assignment change in one transaction.
+// ApplyJobs implements [crony.Jobs]. A definition and its assignment change in one transaction. TooLarge if more jobs would
+// change than one transaction can hold.
 func (s *Store) ApplyJobs(ctx context.Context, list []crony.Job, opts crony.ApplyOptions) ([]crony.Applied, error) {
+	if err := checkList(list, opts); err != nil {
+		return nil, err
+	}
 	var applied []crony.Applied
-	err := s.retry("apply jobs", func() (bool, error) {
+	err := s.change(ctx, "apply jobs", func() (*txn, error) {
 		t := s.newTxn(ctx)
 		applied = make([]crony.Applied, len(list))
+		var parts [][]clientv3.Op
 		for i := range list {
 			if err := precondition(opts.IfGeneration, t.look(list[i].Name)); err != nil {
-				return false, err
+				return nil, err
 			}
-			applied[i] = t.define(list[i])
+			var part []clientv3.Op
+			if applied[i], part = t.define(&list[i]); len(part) > 0 {
+				parts = append(parts, part)
+			}
 		}
-		if t.changed > maxApply {
-			return false, crony.Errorf(crony.TooLarge, "%d jobs would change at once; at most %d can", t.changed, maxApply).
+		t.ops = nest(parts)
+		if len(t.ops) > maxOps || len(t.conditions) > maxOps {
+			return nil, crony.Errorf(crony.TooLarge, "%d jobs would change at once; %d always can", len(parts), maxOps/2).
 				WithHint("split the manifest")
 		}
-		if opts.DryRun || t.changed == 0 {
-			return true, nil
+		if opts.DryRun {
+			t.ops = nil
 		}
-		return s.commit(ctx, t.conditions, t.ops)
+		return t, nil
 	})
-	return applied, err
+	if err != nil {
+		return nil, err
+	}
+	return applied, nil
+}
+
+// checkList refuses what has no meaning as one change.
+func checkList(list []crony.Job, opts crony.ApplyOptions) error {
+	if opts.IfGeneration != nil && len(list) > 1 {
+		return crony.Errorf(crony.Invalid, "a generation is the condition of one job, not of %d", len(list))
+	}
+	seen := make(map[string]bool, len(list))
+	for i := range list {
+		if seen[list[i].Name] {
+			return crony.Errorf(crony.Invalid, "the job %s is given twice", list[i].Name).WithHint("leave one of the two out")
+		}
+		seen[list[i].Name] = true
+	}
+	return nil
 }
 
 func precondition(want *int64, now job) error {
-	if want == nil || *want == now.def.Generation {
+	switch {
+	case want == nil || *want == now.generation():
 		return nil
+	case *want == 0:
+		return crony.Errorf(crony.Conflict, "the job %s exists already", now.name).
+			WithHint("give the generation that it has, %d, to change it", now.generation())
+	case now.rev == 0:
+		return crony.Errorf(crony.Conflict, "there is no such job any more").WithHint("it was deleted meanwhile")
 	}
-	if *want == 0 {
-		return crony.Errorf(crony.Conflict, "the job %s exists already", now.def.Job.Name)
-	}
-	return crony.Errorf(crony.Conflict, "the job is at generation %d, not %d", now.def.Generation, *want).
+	return crony.Errorf(crony.Conflict, "the job %s is at generation %d, not %d", now.name, now.generation(), *want).
 		WithHint("somebody changed it meanwhile: read it again")
 }
 
-// txn collects the changes of one transaction, and the conditions that what they were computed from still stands.
-type txn struct {
-	store      *Store
-	actor      string
-	now        time.Time
-	changed    int
-	conditions []clientv3.Cmp
-	ops        []clientv3.Op
-}
-
-func (s *Store) newTxn(ctx context.Context) *txn {
-	return &txn{store: s, actor: crony.ActorFrom(ctx), now: s.now().UTC()}
-}
-
-// look returns what the mirror knows of a job; the zero job if there is none.
-func (t *txn) look(name string) job { return t.store.mirror.look(name) }
-
-func (t *txn) expect(key string, rev int64) {
-	t.conditions = append(t.conditions, clientv3.Compare(clientv3.ModRevision(key), "=", rev))
-}
-
-func (t *txn) put(key, value string) { t.ops = append(t.ops, clientv3.OpPut(key, value)) }
-
-// define makes job the definition of its name.
-func (t *txn) define(want crony.Job) crony.Applied {
-	old := t.look(want.Name)
-	if old.rev != 0 && sameJob(&old.def.Job, &want) {
-		return crony.Applied{Name: want.Name, Action: crony.Unchanged, Generation: old.def.Generation}
+// nest makes one operation of each part, if there are several, so that only the parts count against what a transaction may
+// hold.
+func nest(parts [][]clientv3.Op) []clientv3.Op {
+	if len(parts) == 1 {
+		return parts[0]
 	}
-	t.changed++
-	def := old.def
-	def.Job, def.UpdatedAt, def.UpdatedBy = want, t.now, t.actor
-	def.Generation++
-	if old.rev == 0 {
-		def.UID, def.CreatedAt = rand.Text(), t.now
+	ops := make([]clientv3.Op, len(parts))
+	for i, part := range parts {
+		ops[i] = clientv3.OpTxn(nil, part, nil)
+	}
+	return ops
+}
+
+// define returns what makes want the definition of its name, and adds the conditions for it, two at most.
+func (t *txn) define(want *crony.Job) (crony.Applied, []clientv3.Op) {
+	old := t.look(want.Name)
+	if old.rev != 0 && sameJob(&old.def.Job, want) {
+		t.loose = true
+		return crony.Applied{Name: want.Name, Action: crony.Unchanged, Generation: old.generation()}, nil
 	}
 	t.expect(specs+want.Name, old.rev)
-	t.put(specs+want.Name, encode(def))
-	t.archive(old)
-	if a := old.assignment; a != nil {
-		t.assign(want.Name, a, crony.Assignment{Job: want.Name, Agent: a.Agent, Generation: def.Generation,
-			Since: a.Since, Reason: a.Reason})
-	}
-	if old.rev == 0 || newPlan(&old.def.Job, &want) {
-		t.decideUntil(want.Name, t.now)
-	}
-	action := crony.Updated
+	one, action := &txn{store: t.store, now: t.now}, crony.Updated
+	def := crony.Definition{UID: rand.Text(), CreatedAt: t.now}
 	if old.rev == 0 {
 		action = crony.Created
+		one.put(claims+want.Name, claimValue(crony.Claim{At: t.now})) // it begins now
+	} else {
+		def = *old.def
+		one.archive(old.def)
+		if newPlan(&old.def.Job, want) {
+			one.decideUntil(want.Name, t.now)
+		}
 	}
-	return crony.Applied{Name: want.Name, Action: action, Generation: def.Generation}
+	def.Job, def.UpdatedAt, def.UpdatedBy = *want, t.now, t.actor
+	def.Generation++
+	one.put(specs+want.Name, encode(def))
+	if a := old.assignment; a != nil {
+		t.expect(assignmentKey(a.Agent, want.Name), a.Epoch)
+		one.assign(crony.Assignment{Job: want.Name, Agent: a.Agent, Generation: def.Generation, Since: a.Since, Reason: a.Reason})
+	}
+	return crony.Applied{Name: want.Name, Action: action, Generation: def.Generation}, one.ops
 }
 
 // archive keeps the generation that is replaced, and forgets the oldest.
-func (t *txn) archive(old job) {
-	if old.rev == 0 {
-		return
-	}
-	t.put(historyKey(old.def.Job.Name, old.def.Generation), encode(old.def))
-	if g := old.def.Generation - kept; g > 0 {
-		t.ops = append(t.ops, clientv3.OpDelete(historyKey(old.def.Job.Name, g)))
+func (t *txn) archive(old *crony.Definition) {
+	t.put(historyKey(old.Job.Name, old.Generation), encode(*old))
+	if g := old.Generation - kept; g > 0 {
+		t.remove(historyKey(old.Job.Name, g))
 	}
 }
 
-// assign replaces the assignment old, nil if there is none, by a.
-func (t *txn) assign(name string, old *crony.Assignment, a crony.Assignment) {
-	key := assignmentKey(a.Agent, name)
-	if old == nil {
-		t.expect(key, 0)
-	} else {
-		t.expect(assignmentKey(old.Agent, name), old.Epoch)
-	}
+func (t *txn) assign(a crony.Assignment) {
 	a.Epoch = 0
-	t.put(key, encode(a))
+	t.put(assignmentKey(a.Agent, a.Job), encode(a))
 }
 
-// decideUntil makes the occurrences up to at nobody's: the job begins, or goes on, after it. The cursor never goes back.
+// decideUntil makes the occurrences up to at nobody's: the job goes on after it. The cursor never goes back.
 func (t *txn) decideUntil(name string, at time.Time) {
 	key := claims + name
-	value := claimValue(crony.Claim{At: at})
 	t.ops = append(t.ops, clientv3.OpTxn(
-		[]clientv3.Cmp{clientv3.Compare(clientv3.CreateRevision(key), "=", 0)},
-		[]clientv3.Op{clientv3.OpPut(key, value)},
-		[]clientv3.Op{clientv3.OpTxn(
-			[]clientv3.Cmp{clientv3.Compare(clientv3.Value(key), "<", claimsBefore(at))},
-			[]clientv3.Op{clientv3.OpPut(key, value)}, nil)}))
+		[]clientv3.Cmp{clientv3.Compare(clientv3.Value(key), "<", claimsBefore(at))},
+		[]clientv3.Op{clientv3.OpPut(key, claimValue(crony.Claim{At: at}))}, nil))
 }
 
 // newPlan says whether what was due before the change is no measure of what is due after it.
@@ -170,9 +171,9 @@ func noJob(name string) error {
 }
 
 func (j *job) status(now time.Time, agents int) crony.JobStatus {
-	st := crony.JobStatus{Definition: j.def, Assignment: j.assignment}
-	if j.plan != nil && !j.def.Job.Paused {
-		st.NextAt = j.plan.Next(now)
+	st := crony.JobStatus{Definition: *j.def, Assignment: j.assignment}
+	if plan := j.def.Job.Plan(); plan != nil && !j.def.Job.Paused {
+		st.NextAt = plan.Next(now)
 	}
 	switch {
 	case j.assignment != nil:
@@ -190,50 +191,40 @@ func (s *Store) ListJobs(_ context.Context, q crony.JobQuery) (crony.JobPage, er
 	if err != nil {
 		return crony.JobPage{}, err
 	}
-	now, search := s.now(), strings.ToLower(q.Search)
-	page := crony.JobPage{Items: []crony.JobStatus{}}
-	m := s.mirror
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	from, found := slices.BinarySearch(m.names, q.Cursor)
-	if found {
-		from++
+	search := strings.ToLower(q.Search)
+	found := s.mirror.find(q.Cursor, limit+1, func(j *job) bool { return j.matches(search, q.Group) })
+	page := crony.JobPage{Items: make([]crony.JobStatus, 0, min(len(found), limit))}
+	if len(found) > limit {
+		found = found[:limit]
+		page.Next = found[limit-1].name
 	}
-	for _, name := range m.names[from:] {
-		j := m.jobs[name]
-		if !matches(&j.def.Job, search, q.Group) {
-			continue
-		}
-		if len(page.Items) == limit {
-			page.Next = page.Items[limit-1].Job.Name
-			break
-		}
-		page.Items = append(page.Items, j.status(now, len(m.agents)))
+	now, agents := s.now(), s.mirror.agentCount()
+	for i := range found {
+		page.Items = append(page.Items, found[i].status(now, agents))
 	}
 	return page, nil
 }
 
-func matches(j *crony.Job, search, group string) bool {
-	if group != "" && j.InGroup() != group {
+// matches says whether the job is of the group and has the text, in small letters, in its name or title.
+func (j *job) matches(search, group string) bool {
+	if group != "" && j.def.Job.InGroup() != group {
 		return false
 	}
-	return search == "" || strings.Contains(j.Name, search) || strings.Contains(strings.ToLower(j.Title), search)
+	return search == "" || strings.Contains(j.name, search) || strings.Contains(j.title, search)
 }
 
 // PauseJob implements [crony.Jobs].
 func (s *Store) PauseJob(ctx context.Context, name string, paused bool) (crony.JobStatus, error) {
-	err := s.retry("pause "+name, func() (bool, error) {
+	err := s.change(ctx, "pause "+name, func() (*txn, error) {
 		t := s.newTxn(ctx)
 		old := t.look(name)
 		if old.rev == 0 {
-			return false, noJob(name)
+			return nil, noJob(name)
 		}
 		want := old.def.Job
 		want.Paused = paused
-		if t.define(want).Action == crony.Unchanged {
-			return true, nil
-		}
-		return s.commit(ctx, t.conditions, t.ops)
+		_, t.ops = t.define(&want)
+		return t, nil
 	})
 	if err != nil {
 		return crony.JobStatus{}, err
@@ -243,58 +234,61 @@ func (s *Store) PauseJob(ctx context.Context, name string, paused bool) (crony.J
 
 // DeleteJob implements [crony.Jobs].
 func (s *Store) DeleteJob(ctx context.Context, name string) error {
-	return s.retry("delete "+name, func() (bool, error) {
+	return s.change(ctx, "delete "+name, func() (*txn, error) {
 		t := s.newTxn(ctx)
 		old := t.look(name)
 		if old.rev == 0 {
-			return false, noJob(name)
+			return nil, noJob(name)
 		}
 		t.expect(specs+name, old.rev)
 		if a := old.assignment; a != nil {
 			t.expect(assignmentKey(a.Agent, name), a.Epoch)
-			t.ops = append(t.ops, clientv3.OpDelete(assignmentKey(a.Agent, name)))
+			t.remove(assignmentKey(a.Agent, name))
 		}
-		t.ops = append(t.ops, clientv3.OpDelete(specs+name), clientv3.OpDelete(claims+name), clientv3.OpDelete(starts+name),
-			clientv3.OpDelete(history+name+"/", clientv3.WithPrefix()))
-		return s.commit(ctx, t.conditions, t.ops)
+		t.remove(specs + name)
+		t.remove(claims + name)
+		t.remove(starts + name)
+		t.ops = append(t.ops, clientv3.OpDelete(history+name+"/", clientv3.WithPrefix()))
+		return t, nil
 	})
 }
 
 // StartJob implements [crony.Jobs].
 func (s *Store) StartJob(ctx context.Context, name string) (crony.RunID, error) {
 	var id crony.RunID
-	err := s.retry("start "+name, func() (bool, error) {
+	err := s.change(ctx, "start "+name, func() (*txn, error) {
 		t := s.newTxn(ctx)
 		j := t.look(name)
 		switch {
 		case j.rev == 0:
-			return false, noJob(name)
+			return nil, noJob(name)
 		case j.assignment == nil:
-			return false, crony.Errorf(crony.Unavailable, "no agent has the job %s", name).
+			return nil, crony.Errorf(crony.Unavailable, "no agent has the job %s", name).
 				WithHint("`crony agent list` shows the agents")
 		case s.mirror.start(name).Run != "":
-			return false, crony.Errorf(crony.Conflict, "an earlier order to start %s waits for its agent", name).
+			return nil, crony.Errorf(crony.Conflict, "an earlier order to start %s waits for its agent", name).
 				WithHint("try again when it has been taken")
 		}
 		id = crony.NewRunID(t.now)
 		t.expect(assignmentKey(j.assignment.Agent, name), j.assignment.Epoch)
 		t.expect(starts+name, 0)
 		t.put(starts+name, encode(crony.StartRequest{Run: id, Job: name, Agent: j.assignment.Agent, By: t.actor, At: t.now}))
-		return s.commit(ctx, t.conditions, t.ops)
+		return t, nil
 	})
-	return id, err
+	if err != nil {
+		return "", err
+	}
+	return id, nil
 }
 
 // TakeStart removes the order to start a job, if it is still the order for this run: its agent answers for the run now.
 func (s *Store) TakeStart(ctx context.Context, name string, run crony.RunID) error {
-	return s.retry("take the order to start "+name, func() (bool, error) {
-		order := s.mirror.start(name)
-		if order.Run != run {
-			return true, nil
-		}
+	return s.change(ctx, "take the order to start "+name, func() (*txn, error) {
 		t := s.newTxn(ctx)
-		t.expect(starts+name, order.rev)
-		t.ops = append(t.ops, clientv3.OpDelete(starts+name))
-		return s.commit(ctx, t.conditions, t.ops)
+		if order := s.mirror.start(name); order.Run == run {
+			t.expect(starts+name, order.rev)
+			t.remove(starts + name)
+		}
+		return t, nil
 	})
 }

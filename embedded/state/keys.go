@@ -1,6 +1,7 @@
 package state
 
 import (
+	"encoding/json"
 	"fmt"
 	"time"
 
@@ -31,12 +32,20 @@ func historyKey(job string, generation int64) string {
 	return fmt.Sprintf("%s%s/%010d", history, job, generation)
 }
 
-// claimValue is written by hand so that it begins with a time of fixed width: claims then compare as text in the order of
-// their times, which is what etcd can compare.
+// claimValue is put together by hand so that it begins with a time of fixed width: claims then compare as text in the order
+// of their times, which is what etcd can compare.
 func claimValue(c crony.Claim) string {
-	return fmt.Sprintf(`%s","v":%d,"run":%q,"agent":%q,"epoch":%d}`,
-		claimsBefore(c.At), version, c.Run, c.Agent, c.Epoch)
+	rest, err := json.Marshal(struct {
+		V     int         `json:"v"`
+		Run   crony.RunID `json:"run"`
+		Agent string      `json:"agent"`
+		Epoch int64       `json:"epoch"`
+	}{version, c.Run, c.Agent, c.Epoch})
+	if err != nil {
+		panic(fmt.Sprintf("state: encode a claim: %v", err)) // texts and numbers can all be encoded
+	}
+	return claimsBefore(c.At) + `",` + string(rest[1:])
 }
 
-// claimsBefore is greater than every claim of an earlier time and less than every claim of this one.
+// claimsBefore is greater than every claim of an earlier time and less than every claim of this one, for the years 0 to 9999.
 func claimsBefore(at time.Time) string { return claimStart + at.UTC().Format(fixedTime) }

@@ -1,7 +1,9 @@
 package state
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -10,30 +12,26 @@ import (
 	"go.etcd.io/etcd/api/v3/mvccpb"
 
 	"crony"
-	"crony/internal/schedule"
 )
 
 // mirror is the keyspace in memory. What it hands out is never changed afterwards: a change replaces the value.
 type mirror struct {
-	mu     sync.Mutex
+	mu     sync.RWMutex
 	rev    int64
-	moved  chan struct{} // closed and replaced when rev grows
+	awaits []await       // by revision, those above rev
+	closed chan struct{} // closed when rev will not grow any more
 	agents map[string]crony.Agent
-	jobs   map[string]*job
-	names  []string // of jobs, sorted
+	jobs   index
 	starts map[string]start
 	creds  map[string]credential // by key
 	queue  map[string]candidate  // for leading, by key
-	subs   map[*Feed]bool
+	subs   map[string]map[*Feed]bool
 }
 
-// job is all that is known of one job.
-type job struct {
-	def        crony.Definition
-	rev        int64 // of the definition's key; 0: there is none
-	plan       *schedule.Schedule
-	assignment *crony.Assignment
-	claim      crony.Claim
+// await is what is closed when the mirror is at a revision.
+type await struct {
+	rev   int64
+	there chan struct{}
 }
 
 type start struct {
@@ -48,49 +46,75 @@ type candidate struct {
 }
 
 func newMirror() *mirror {
-	m := &mirror{moved: make(chan struct{}), subs: map[*Feed]bool{}}
+	m := &mirror{closed: make(chan struct{}), subs: map[string]map[*Feed]bool{}}
 	m.clear()
 	return m
 }
 
 func (m *mirror) clear() {
-	m.agents, m.jobs, m.names = map[string]crony.Agent{}, map[string]*job{}, nil
-	m.starts, m.creds, m.queue = map[string]start{}, map[string]credential{}, map[string]candidate{}
+	m.agents, m.jobs, m.starts = map[string]crony.Agent{}, newIndex(), map[string]start{}
+	m.creds, m.queue = map[string]credential{}, map[string]candidate{}
+}
+
+func (m *mirror) close() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	select {
+	case <-m.closed:
+	default:
+		close(m.closed)
+	}
 }
 
 func (m *mirror) revision() int64 {
-	m.mu.Lock()
-	defer m.mu.Unlock()
+	m.mu.RLock()
+	defer m.mu.RUnlock()
 	return m.rev
 }
 
+var errClosed = errors.New("the state store is closed")
+
 // wait returns once the mirror is at rev.
 func (m *mirror) wait(ctx context.Context, rev int64) error {
-	for {
-		m.mu.Lock()
-		there, moved := m.rev >= rev, m.moved
-		m.mu.Unlock()
-		if there {
-			return nil
-		}
-		select {
-		case <-moved:
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
+	select {
+	case <-m.at(rev):
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-m.closed:
+		return &crony.Error{Code: crony.Unavailable, Message: "this server is stopping", Err: errClosed}
 	}
+}
+
+// at returns a channel that is closed once the mirror is at rev. Many wait at once, each for a revision of its own, and a
+// revision wakes only those that it concerns.
+func (m *mirror) at(rev int64) <-chan struct{} {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.rev >= rev {
+		past := make(chan struct{})
+		close(past)
+		return past
+	}
+	i, found := slices.BinarySearchFunc(m.awaits, rev, func(a await, rev int64) int { return cmp.Compare(a.rev, rev) })
+	if !found {
+		m.awaits = slices.Insert(m.awaits, i, await{rev, make(chan struct{})})
+	}
+	return m.awaits[i].there
 }
 
 // advance moves the revision on. m.mu is held.
 func (m *mirror) advance(rev int64) {
-	if rev > m.rev {
-		m.rev = rev
-		close(m.moved)
-		m.moved = make(chan struct{})
+	m.rev = max(m.rev, rev)
+	n := 0
+	for n < len(m.awaits) && m.awaits[n].rev <= m.rev {
+		close(m.awaits[n].there)
+		n++
 	}
+	m.awaits = slices.Delete(m.awaits, 0, n)
 }
 
-// load replaces everything by what kvs hold, as of rev.
+// load replaces everything by what kvs hold, as of rev. A value that can't be read is left out.
 func (m *mirror) load(kvs []*mvccpb.KeyValue, rev int64) []error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -102,13 +126,15 @@ func (m *mirror) load(kvs []*mvccpb.KeyValue, rev int64) []error {
 		}
 	}
 	m.advance(rev)
-	for f := range m.subs {
-		f.reset()
+	for _, feeds := range m.subs {
+		for f := range feeds {
+			f.reset()
+		}
 	}
 	return errs
 }
 
-// update applies the events of one revision or several, all at once.
+// update applies the events up to a revision, all at once. A value that can't be read leaves the one before it.
 func (m *mirror) update(events []change, rev int64) []error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -146,7 +172,7 @@ func (m *mirror) put(kv *mvccpb.KeyValue) (err error) {
 		if err != nil {
 			return err
 		}
-		m.job(name).claim = c
+		m.jobs.setClaim(name, c)
 	case nodes:
 		a, err := decode[crony.Agent](kv.Value)
 		if err != nil {
@@ -166,7 +192,7 @@ func (m *mirror) put(kv *mvccpb.KeyValue) (err error) {
 		if err != nil {
 			return err
 		}
-		c.rev = kv.ModRevision
+		c.rev, c.lease = kv.ModRevision, kv.Lease
 		m.creds[key] = c
 	case leaders:
 		m.queue[key] = candidate{created: kv.CreateRevision, server: string(kv.Value)}
@@ -179,48 +205,46 @@ func (m *mirror) putSpec(name string, kv *mvccpb.KeyValue) error {
 	if err != nil {
 		return err
 	}
-	j := m.job(name)
-	if j.rev == 0 {
-		i, _ := slices.BinarySearch(m.names, name)
-		m.names = slices.Insert(m.names, i, name)
-	}
-	j.def, j.rev, j.plan = def, kv.ModRevision, def.Job.Plan()
-	m.touchJob(name, j.agent())
+	now := m.jobs.change(name, func(j *job) {
+		j.def, j.rev, j.title = &def, kv.ModRevision, strings.ToLower(def.Job.Title)
+	})
+	m.touchJob(name, now.agent())
 	return nil
 }
 
-func (m *mirror) putAssignment(name string, kv *mvccpb.KeyValue) error {
+func (m *mirror) putAssignment(place string, kv *mvccpb.KeyValue) error {
 	a, err := decode[crony.Assignment](kv.Value)
 	if err != nil {
 		return err
 	}
+	a.Agent, a.Job, _ = strings.Cut(place, "/")
 	a.Epoch = kv.ModRevision
-	j := m.job(a.Job)
-	m.touchJob(a.Job, j.agent(), a.Agent)
-	j.assignment = &a
+	var before string
+	m.jobs.change(a.Job, func(j *job) {
+		before = j.agent()
+		if j.assignment == nil || j.assignment.Epoch < a.Epoch { // a list is in the order of the keys, not of time
+			j.assignment = &a
+		}
+	})
+	m.touchJob(a.Job, before, a.Agent)
 	return nil
 }
 
 func (m *mirror) remove(key string) {
 	switch kind, name := split(key); kind {
 	case specs:
-		if i, found := slices.BinarySearch(m.names, name); found {
-			m.names = slices.Delete(m.names, i, i+1)
-		}
-		j := m.job(name)
-		j.def, j.rev, j.plan = crony.Definition{}, 0, nil
-		m.touchJob(name, j.agent())
-		m.drop(name)
+		now := m.jobs.change(name, func(j *job) { j.def, j.rev, j.title = nil, 0, "" })
+		m.touchJob(name, now.agent())
 	case jobs:
 		agent, name, _ := strings.Cut(name, "/")
-		if j := m.job(name); j.agent() == agent {
-			j.assignment = nil
-		}
+		m.jobs.change(name, func(j *job) {
+			if j.agent() == agent {
+				j.assignment = nil
+			}
+		})
 		m.touchJob(name, agent)
-		m.drop(name)
 	case claims:
-		m.job(name).claim = crony.Claim{}
-		m.drop(name)
+		m.jobs.setClaim(name, crony.Claim{})
 	case nodes:
 		delete(m.agents, name)
 		m.touchAgent(name)
@@ -233,33 +257,12 @@ func (m *mirror) remove(key string) {
 	}
 }
 
-// job returns the record of a name, a new one if need be.
-func (m *mirror) job(name string) *job {
-	j := m.jobs[name]
-	if j == nil {
-		j = &job{}
-		m.jobs[name] = j
-	}
-	return j
-}
-
-// drop forgets a name of which nothing is left.
-func (m *mirror) drop(name string) {
-	if j := m.jobs[name]; j != nil && j.rev == 0 && j.assignment == nil && j.claim.At.IsZero() {
-		delete(m.jobs, name)
-	}
-}
-
-func (j *job) agent() string {
-	if j.assignment == nil {
-		return ""
-	}
-	return j.assignment.Agent
-}
-
 // split tells a key's kind, one of the prefixes of keys.go, and the rest.
 func split(key string) (kind, rest string) {
-	i := strings.IndexByte(key[min(len(root), len(key)):], '/')
+	if !strings.HasPrefix(key, root) {
+		return "", key // not crony's
+	}
+	i := strings.IndexByte(key[len(root):], '/')
 	if i < 0 {
 		return "", key
 	}

@@ -4,39 +4,47 @@ import (
 	"context"
 	"maps"
 	"slices"
+	"strings"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"crony"
 )
 
-// Places is what placement decides on: every job and where it is, and every agent.
+// Places is what placement decides on: every agent, and every job for which there is something to do. It is made in time
+// that grows with what there is to do, not with all that there is.
 type Places struct {
-	Jobs    []Placed // in the order of their names
-	Agents  []crony.Agent
+	Jobs    []Placed           // that no agent has, or whose assignment is not of their generation; in the order of their names
+	Agents  []crony.Agent      // in the order of their ids
+	Load    map[string]int     // how many jobs each agent has, by its id
 	Orphans []crony.Assignment // of jobs that are gone
 }
 
 // Placed is a job, and where it is.
 type Placed struct {
-	Definition crony.Definition
+	Definition *crony.Definition // not to be changed
 	Assignment *crony.Assignment // nil: nowhere
 }
 
-// Places returns every job and agent.
+// Places returns what there is for placement to decide.
 func (s *Store) Places() Places {
 	m := s.mirror
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	p := Places{Agents: slices.Collect(maps.Values(m.agents)), Jobs: make([]Placed, 0, len(m.names))}
-	for _, name := range m.names {
-		j := m.jobs[name]
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	p := Places{
+		Jobs:   make([]Placed, 0, len(m.jobs.open)),
+		Agents: slices.SortedFunc(maps.Values(m.agents), func(a, b crony.Agent) int { return strings.Compare(a.ID, b.ID) }),
+		Load:   make(map[string]int, len(m.jobs.byAgent)),
+	}
+	for _, name := range slices.Sorted(maps.Keys(m.jobs.open)) {
+		j := m.jobs.byName[name]
 		p.Jobs = append(p.Jobs, Placed{j.def, j.assignment})
 	}
-	for _, j := range m.jobs {
-		if j.rev == 0 && j.assignment != nil {
-			p.Orphans = append(p.Orphans, *j.assignment)
-		}
+	for agent, names := range m.jobs.byAgent {
+		p.Load[agent] = len(names)
+	}
+	for _, name := range slices.Sorted(maps.Keys(m.jobs.orphans)) {
+		p.Orphans = append(p.Orphans, *m.jobs.byName[name].assignment)
 	}
 	return p
 }
@@ -50,14 +58,13 @@ const maxPlace = 100
 func (s *Store) Place(ctx context.Context, term Term, list []crony.Assignment) error {
 	for batch := range slices.Chunk(list, maxPlace) {
 		t := s.newTxn(ctx)
-		t.conditions = append(t.conditions, term.holds())
 		for _, a := range batch {
 			t.place(a)
 		}
 		if len(t.ops) == 0 {
 			continue
 		}
-		if _, err := s.commit(ctx, t.conditions, t.ops); err != nil {
+		if ok, err := s.commit(ctx, []clientv3.Cmp{term.holds()}, t.ops); err != nil || !ok {
 			return err
 		}
 	}
@@ -67,27 +74,33 @@ func (s *Store) Place(ctx context.Context, term Term, list []crony.Assignment) e
 // place writes one assignment in a transaction of its own inside t, so that a job that changed holds up no other.
 func (t *txn) place(a crony.Assignment) {
 	j := t.look(a.Job)
-	if j.rev == 0 || j.def.Generation != a.Generation {
+	if j.rev == 0 || j.generation() != a.Generation {
 		return
 	}
 	one := &txn{store: t.store, now: t.now}
 	one.expect(specs+a.Job, j.rev)
-	one.assign(a.Job, j.assignment, a)
-	if old := j.assignment; old != nil && old.Agent != a.Agent {
-		one.ops = append(one.ops, clientv3.OpDelete(assignmentKey(old.Agent, a.Job)))
+	one.assign(a)
+	if old := j.assignment; old == nil {
+		// Whoever is changing or deleting the job has no assignment to compare. So that it notices the new one, the definition
+		// gets a new revision; its value stays.
+		one.ops = append(one.ops, clientv3.OpPut(specs+a.Job, "", clientv3.WithIgnoreValue()))
+	} else {
+		one.expect(assignmentKey(old.Agent, a.Job), old.Epoch)
+		if old.Agent != a.Agent {
+			one.remove(assignmentKey(old.Agent, a.Job))
+		}
 	}
-	t.ops = append(t.ops, clientv3.OpTxn(one.conditions, one.ops, nil))
+	t.ops = append(t.ops, clientv3.OpTxn(one.compares(), one.ops, nil))
 }
 
 // Unplace removes assignments of jobs that are gone.
 func (s *Store) Unplace(ctx context.Context, term Term, list []crony.Assignment) error {
 	for _, a := range list {
 		t := s.newTxn(ctx)
-		t.conditions = append(t.conditions, term.holds())
 		t.expect(specs+a.Job, 0)
 		t.expect(assignmentKey(a.Agent, a.Job), a.Epoch)
-		t.ops = append(t.ops, clientv3.OpDelete(assignmentKey(a.Agent, a.Job)))
-		if _, err := s.commit(ctx, t.conditions, t.ops); err != nil {
+		t.remove(assignmentKey(a.Agent, a.Job))
+		if _, err := s.commit(ctx, append(t.compares(), term.holds()), t.ops); err != nil {
 			return err
 		}
 	}

@@ -9,25 +9,63 @@ import (
 	"crony"
 )
 
-// look returns a copy of what is known of a job; its rev is 0 if there is none.
+// look returns what is known of a job; its rev is 0 if there is none.
 func (m *mirror) look(name string) job {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if j := m.jobs[name]; j != nil {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	if j := m.jobs.byName[name]; j != nil {
 		return *j
 	}
-	return job{}
+	return job{name: name}
+}
+
+// stride is how many jobs are looked at before others, and above all what comes from the store, get their turn.
+const stride = 1000
+
+// find returns the first jobs, at most most of them, whose name comes after a name and that are wanted.
+func (m *mirror) find(after string, most int, wanted func(*job) bool) []job {
+	var found []job
+	for {
+		last, more := m.findSome(after, func(j *job) bool {
+			if wanted(j) {
+				found = append(found, *j)
+			}
+			return len(found) < most
+		})
+		if !more {
+			return found
+		}
+		after = last
+	}
+}
+
+// findSome shows the next jobs after a name until f has seen enough; more says that there are others.
+func (m *mirror) findSome(after string, f func(*job) bool) (last string, more bool) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	i, found := m.jobs.search(after)
+	if found {
+		i++
+	}
+	list := m.jobs.list[i:]
+	for _, j := range list[:min(stride, len(list))] {
+		if !f(j) {
+			return "", false
+		}
+		last = j.name
+	}
+	return last, len(list) > stride
 }
 
 func (m *mirror) start(name string) start {
-	m.mu.Lock()
-	defer m.mu.Unlock()
+	m.mu.RLock()
+	defer m.mu.RUnlock()
 	return m.starts[name]
 }
 
 func (m *mirror) agentCount() int {
-	m.mu.Lock()
-	defer m.mu.Unlock()
+	m.mu.RLock()
+	defer m.mu.RUnlock()
 	return len(m.agents)
 }
 
@@ -41,23 +79,17 @@ type Assigned struct {
 // Assigned returns the job as the agent has it, and whether it has it.
 func (s *Store) Assigned(agent, name string) (Assigned, bool) {
 	j := s.mirror.look(name)
-	if j.rev == 0 || j.agent() != agent || j.assignment.Generation != j.def.Generation {
+	if j.rev == 0 || j.agent() != agent || j.unsettled() {
 		return Assigned{}, false
 	}
-	return Assigned{j.def, *j.assignment, j.claim}, true
+	return Assigned{*j.def, *j.assignment, j.claim}, true
 }
 
 // AssignedTo returns the names of the jobs that the agent has, sorted.
 func (s *Store) AssignedTo(agent string) []string {
-	m := s.mirror
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	var names []string
-	for name, j := range m.jobs {
-		if j.agent() == agent {
-			names = append(names, name)
-		}
-	}
+	s.mirror.mu.RLock()
+	names := slices.Collect(maps.Keys(s.mirror.jobs.byAgent[agent]))
+	s.mirror.mu.RUnlock()
 	slices.Sort(names)
 	return names
 }
@@ -71,18 +103,12 @@ func (s *Store) Order(name string) (crony.StartRequest, bool) {
 // ListAgents returns the agents that are connected, in the order of their names, with the number of jobs that each has.
 func (s *Store) ListAgents(context.Context) ([]crony.AgentStatus, error) {
 	m := s.mirror
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	jobs := map[string]int{}
-	for _, j := range m.jobs {
-		if j.rev != 0 && j.assignment != nil {
-			jobs[j.assignment.Agent]++
-		}
-	}
+	m.mu.RLock()
 	list := make([]crony.AgentStatus, 0, len(m.agents))
 	for a := range maps.Values(m.agents) {
-		list = append(list, crony.AgentStatus{Agent: a, Jobs: jobs[a.ID]})
+		list = append(list, crony.AgentStatus{Agent: a, Jobs: len(m.jobs.byAgent[a.ID])})
 	}
+	m.mu.RUnlock()
 	slices.SortFunc(list, func(a, b crony.AgentStatus) int {
 		if c := strings.Compare(a.Name, b.Name); c != 0 {
 			return c
@@ -100,16 +126,7 @@ type Counts struct {
 // Counts returns the figures of the keyspace.
 func (s *Store) Counts() Counts {
 	m := s.mirror
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	c := Counts{Jobs: len(m.names), Agents: len(m.agents)}
-	for _, name := range m.names {
-		if m.jobs[name].def.Job.Paused {
-			c.Paused++
-		}
-		if m.jobs[name].assignment == nil {
-			c.Unplaced++
-		}
-	}
-	return c
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return Counts{Jobs: len(m.jobs.list), Paused: m.jobs.paused, Unplaced: m.jobs.homeless, Agents: len(m.agents)}
 }

@@ -2,7 +2,8 @@
 //
 // Every write is one etcd transaction that compares what it was computed from; every read comes from the mirror, a copy of
 // the keyspace that one watch keeps current. After a write the caller waits until the mirror shows it, so that whoever
-// writes through a store reads its own writes from it.
+// writes through a store reads its own writes from it. A write that is refused, or finds nothing to do, first has the mirror
+// catch up, so that it never rests on less than was known anywhere when it was called.
 //
 // The one thing to know: the revision of an assignment's key is its epoch. It needs no counter, grows with each change of
 // the job or of its place, and a claim compares it in the same transaction that grants the claim: an agent that has lost a
@@ -38,6 +39,7 @@ type Store struct {
 	log    *slog.Logger
 	now    func() time.Time
 	mirror *mirror
+	turn   chan struct{} // holds a token while a change that was outrun is made again
 	cancel context.CancelFunc
 	done   chan struct{}
 }
@@ -50,10 +52,10 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 	if opts.Now == nil {
 		opts.Now = time.Now
 	}
-	watching, cancel := context.WithCancel(context.Background())
+	watching, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	s := &Store{
 		client: opts.Client, log: opts.Log.With("part", "state"), now: opts.Now,
-		mirror: newMirror(), cancel: cancel, done: make(chan struct{}),
+		mirror: newMirror(), turn: make(chan struct{}, 1), cancel: cancel, done: make(chan struct{}),
 	}
 	rev, err := s.list(ctx)
 	if err != nil {
@@ -67,42 +69,17 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 	return s, nil
 }
 
-// Close stops following. Reads go on to answer from what was last seen.
+// Close stops following. Reads go on to answer from what was last seen; a write that still waits to be seen is told that it
+// won't be.
 func (s *Store) Close() error {
 	s.cancel()
 	<-s.done
+	s.mirror.close()
 	return nil
 }
 
 // Revision returns the revision that reads are at.
 func (s *Store) Revision() int64 { return s.mirror.revision() }
-
-// commit runs a transaction and waits until the mirror has seen it. It reports whether the transaction's conditions held;
-// if not, the mirror has caught up with whatever made them fail.
-func (s *Store) commit(ctx context.Context, conditions []clientv3.Cmp, ops []clientv3.Op) (bool, error) {
-	resp, err := s.client.Txn(ctx).If(conditions...).Then(ops...).Commit()
-	if err != nil {
-		return false, translate(err)
-	}
-	seen := s.mirror.wait(ctx, resp.Header.Revision)
-	if resp.Succeeded && seen != nil {
-		return true, &crony.Error{Code: crony.Unavailable, Message: "the change was made, but this server does not show it yet", Err: seen}
-	}
-	return resp.Succeeded, seen
-}
-
-// attempts bounds how often a transaction is computed anew because somebody else was faster.
-const attempts = 10
-
-// retry calls try until it reports that its transaction went through.
-func (s *Store) retry(what string, try func() (bool, error)) error {
-	for range attempts {
-		if ok, err := try(); ok || err != nil {
-			return err
-		}
-	}
-	return crony.Errorf(crony.Unavailable, "%s: others keep changing the same thing", what).WithHint("try again")
-}
 
 // translate says etcd's errors in crony's.
 func translate(err error) error {
@@ -111,6 +88,9 @@ func translate(err error) error {
 		return err
 	case errors.Is(err, rpctypes.ErrNoSpace):
 		return &crony.Error{Code: crony.Unavailable, Message: "the state store is full: nothing can be changed", Err: err}
+	case errors.Is(err, rpctypes.ErrRequestTooLarge), errors.Is(err, rpctypes.ErrTooManyOps):
+		return &crony.Error{Code: crony.TooLarge, Message: "the change is too large to be made at once", Err: err,
+			Hint: "split the manifest"}
 	default:
 		return &crony.Error{Code: crony.Unavailable, Message: "the state store does not answer", Err: err,
 			Hint: "a majority of the servers must be up; see /readyz"}

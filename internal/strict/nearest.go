@@ -4,10 +4,12 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 )
 
-// nearest hints at the known key that a person most likely meant, or lists the keys if none is near.
+// nearest hints at the known key that a person most likely meant; "" if none is near.
 func nearest(word string, known map[string]int) string {
+	word = strings.ToLower(word)
 	names := slices.Sorted(maps.Keys(known))
 	best, least := "", 1+len(word)/3
 	for _, name := range names {

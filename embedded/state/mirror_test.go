@@ -1,0 +1,106 @@
+package state
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"go.etcd.io/etcd/api/v3/mvccpb"
+
+	"crony"
+)
+
+// TestFiguresFollowFromTheJobs applies random events, in any order and with repetitions, and counts anew after each.
+func TestFiguresFollowFromTheJobs(t *testing.T) {
+	random := rand.New(rand.NewPCG(7, 7))
+	m := newMirror()
+	for rev := int64(1); rev < 3000; rev++ {
+		name, agent := fmt.Sprint("job-", random.IntN(6)), fmt.Sprint("a", random.IntN(3))
+		key := []string{specs + name, assignmentKey(agent, name), claims + name}[random.IntN(3)]
+		e := change{kv: &mvccpb.KeyValue{Key: []byte(key), ModRevision: rev}, deleted: random.IntN(3) == 0}
+		switch kind, _ := split(key); kind {
+		case specs:
+			job := job1(name, "")
+			job.Paused = random.IntN(2) == 0
+			e.kv.Value = []byte(encode(crony.Definition{Job: job, Generation: int64(1 + random.IntN(2))}))
+		case jobs:
+			e.kv.Value = []byte(encode(crony.Assignment{Job: "wrong", Agent: "wrong", Generation: int64(1 + random.IntN(2))}))
+		case claims:
+			e.kv.Value = []byte(claimValue(crony.Claim{At: noon}))
+		}
+		if errs := m.update([]change{e}, rev); len(errs) > 0 {
+			t.Fatal(errs)
+		}
+		if diff := cmp.Diff(counted(m), figures(m)); diff != "" {
+			t.Fatalf("after %s (deleted %v) (-counted +kept):\n%s", key, e.deleted, diff)
+		}
+	}
+	if len(m.jobs.byName) == 0 {
+		t.Error("no job was left to count")
+	}
+}
+
+type sums struct {
+	Names, Open, Orphans []string
+	ByAgent              map[string][]string
+	Paused, Homeless     int
+}
+
+func figures(m *mirror) sums {
+	s := sums{Paused: m.jobs.paused, Homeless: m.jobs.homeless, ByAgent: map[string][]string{}}
+	for _, j := range m.jobs.list {
+		s.Names = append(s.Names, j.name)
+	}
+	sorted := func(set map[string]bool) (list []string) {
+		for name := range set {
+			list = append(list, name)
+		}
+		slices.Sort(list)
+		return list
+	}
+	s.Open, s.Orphans = sorted(m.jobs.open), sorted(m.jobs.orphans)
+	for agent, names := range m.jobs.byAgent {
+		s.ByAgent[agent] = sorted(names)
+	}
+	return s
+}
+
+func counted(m *mirror) sums {
+	s := sums{ByAgent: map[string][]string{}}
+	for n := range 10 {
+		j := m.look(fmt.Sprint("job-", n))
+		switch {
+		case j.def == nil && j.assignment != nil:
+			s.Orphans = append(s.Orphans, j.name)
+		case j.def == nil:
+		default:
+			s.Names = append(s.Names, j.name)
+			if j.def.Job.Paused {
+				s.Paused++
+			}
+			if j.assignment == nil {
+				s.Homeless++
+			} else {
+				s.ByAgent[j.assignment.Agent] = append(s.ByAgent[j.assignment.Agent], j.name)
+			}
+			if j.assignment == nil || j.assignment.Generation != j.def.Generation {
+				s.Open = append(s.Open, j.name)
+			}
+		}
+	}
+	return s
+}
+
+func TestSplit(t *testing.T) {
+	for key, want := range map[string][2]string{
+		"/crony/spec/a": {specs, "a"}, "/crony/job/a1/b": {jobs, "a1/b"}, "/crony/spec-history/a/1": {history, "a/1"},
+		"/crony/flat": {"", "/crony/flat"}, "/crony/": {"", "/crony/"}, "/crony": {"", "/crony"}, "": {"", ""},
+		"/other/spec/a": {"", "/other/spec/a"}, "/cronyx/spec/a": {"", "/cronyx/spec/a"}, "/crony/spec/": {specs, ""},
+	} {
+		if kind, rest := split(key); kind != want[0] || rest != want[1] {
+			t.Errorf("%q is %q and %q, want %q", key, kind, rest, want)
+		}
+	}
+}
