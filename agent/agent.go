@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
 
 	"crony"
 )
@@ -78,6 +79,11 @@ func (a *Agent) Run(ctx context.Context) error {
 	if err := os.MkdirAll(filepath.Join(a.opts.Dir, outputDir), 0o700); err != nil {
 		return fmt.Errorf("make the agent's directory: %w", err)
 	}
+	lock, err := lockDir(a.opts.Dir)
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
 	journal, err := openJournal(filepath.Join(a.opts.Dir, "journal"), a.log)
 	if err != nil {
 		return fmt.Errorf("open the journal: %w", err)
@@ -87,33 +93,50 @@ func (a *Agent) Run(ctx context.Context) error {
 	working, stop := context.WithCancel(context.WithoutCancel(ctx)) // outlives ctx until runs have ended
 	defer stop()
 	link := newLink(a.opts, a.self, journal.runs, a.log)
-	reporter := newReporter(a.opts.Dir, journal, link, a.opts.Now, a.log)
-	runner := newRunner(a.opts.ID, a.opts.Dir, journal, reporter, a.opts.Now, a.log)
+	reporter := newReporter(journal, link, a.opts.Now, a.log)
+	runner, err := newRunner(a.opts.ID, a.opts.Dir, journal, reporter, a.opts.Now, a.log)
+	if err != nil {
+		return err
+	}
 	loop := newLoop(link, runner, journal, a.opts.Now, a.log)
 
-	recovered, err := runner.recover()
-	if err != nil {
-		return fmt.Errorf("recover runs: %w", err)
-	}
+	recovered := runner.recover()
+	runner.begin()
 	services, working := errgroup.WithContext(working)
 	services.Go(func() error { return link.run(working, loop.inbox, reporter) })
 	services.Go(func() error { return reporter.run(working) })
 	services.Go(func() error {
 		defer stop()
-		err := loop.run(joined(ctx, working), recovered)
+		starting, release := joined(ctx, working)
+		defer release()
+		loop.run(starting, recovered)
+		services.Go(func() error { return loop.ignore(working) })
 		runner.drain(a.opts.Drain)
 		reporter.flush(flushWait)
-		return err
+		return nil
 	})
-	if err := services.Wait(); err != nil && !errors.Is(err, context.Canceled) {
-		return err
-	}
-	return nil
+	return services.Wait()
 }
 
-// joined returns a context that is done when either of two is. It is released when b is, at the latest.
-func joined(a, b context.Context) context.Context {
+// lockDir makes the directory this process's own: two agents would write over each other's journal.
+func lockDir(dir string) (*os.File, error) {
+	lock, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("lock the agent's directory: %w", err)
+	}
+	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		return nil, errors.Join(&crony.Error{Code: crony.Conflict, Message: "another agent uses the directory " + dir,
+			Hint: "stop it, or give each its own dir", Err: err}, lock.Close())
+	}
+	return lock, nil
+}
+
+// joined returns a context that is done when either of two is, and what releases it.
+func joined(a, b context.Context) (context.Context, func()) {
 	both, cancel := context.WithCancelCause(b)
-	context.AfterFunc(a, func() { cancel(context.Cause(a)) })
-	return both
+	stop := context.AfterFunc(a, func() { cancel(context.Cause(a)) })
+	return both, func() {
+		stop()
+		cancel(context.Canceled)
+	}
 }

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"strconv"
 	"time"
 
 	"crony"
@@ -44,7 +45,7 @@ func ReadConfig(path string) (Config, error) {
 
 func (c *Config) faults() []crony.Fault {
 	var faults []crony.Fault
-	if _, _, err := net.SplitHostPort(c.Server); err != nil {
+	if !isAddress(c.Server) {
 		faults = append(faults, crony.Fault{Path: "server", Message: fmt.Sprintf("%q is no address", c.Server), Hint: "HOST:PORT"})
 	}
 	for _, f := range []struct{ key, value string }{{"dir", c.Dir}, {"ca_file", c.CAFile}, {"cert_file", c.CertFile}} {
@@ -56,6 +57,12 @@ func (c *Config) faults() []crony.Fault {
 		faults = append(faults, crony.Fault{Path: "weight", Message: "must be 1 or more"})
 	}
 	return faults
+}
+
+func isAddress(s string) bool {
+	host, port, err := net.SplitHostPort(s)
+	n, portErr := strconv.ParseUint(port, 10, 16)
+	return err == nil && portErr == nil && host != "" && n > 0
 }
 
 // Options reads the files that c names and returns what New takes.
@@ -81,7 +88,8 @@ func (c *Config) Options(version string, log *slog.Logger) (Options, error) {
 		return Options{}, fmt.Errorf("read %s: %w", c.CertFile, err)
 	}
 	if who.Role != pki.Agent || who.Cluster != root.Cluster() {
-		return Options{}, crony.Errorf(crony.Invalid, "%s is the certificate of %s, not of an agent of the cluster %s", c.CertFile, who, root.Cluster())
+		return Options{}, crony.Errorf(crony.Invalid, "%s is the certificate of %s", c.CertFile, who).
+			WithHint("it must be that of an agent of the cluster %s, whose authority ca_file is", root.Cluster())
 	}
 	return Options{Dir: c.Dir, ID: who.ID, Name: c.Name, Labels: c.Labels, Weight: c.Weight, Version: version, Server: c.Server,
 		TLS: pki.ClientTLS(root, leaf.Certificate), Drain: time.Duration(c.Drain), Log: log}, nil

@@ -1,13 +1,10 @@
 package agent
 
 import (
-	"bufio"
-	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"io"
+	"iter"
 	"log/slog"
 	"maps"
 	"os"
@@ -17,27 +14,37 @@ import (
 	"crony"
 )
 
-// journal is what the agent knows of its runs until servers hold it: a file of frames, each a length, a checksum and an
-// entry. Entries are written, not synced: they survive the agent, and not the loss of the host's power, which no run of the
-// host survives either. A frame that is torn ends the file.
+// journal is what the agent knows of its runs until servers hold it: a file of frames (frame.go). Entries are written, not
+// synced: they survive the agent, and not the loss of the host's power, which no run of the host survives either.
 //
-// When most of the file is of runs that are settled, it is written anew with the rest.
+// What is asked for may be refused when the disk is full ([journal.add]); what has happened is known all the same, and is
+// written when there is room again ([journal.keep]). When most of the file is of runs that are settled, it is written anew
+// with the rest.
 type journal struct {
 	log  *slog.Logger
 	path string
 
-	mu   sync.Mutex
-	file *os.File
-	size int64
-	live map[crony.RunID]*record
-	kept int64 // bytes of the entries of live runs
-	err  error // the first failed write: from then on nothing is added
+	mu      sync.Mutex
+	file    journalFile
+	size    int64  // of the whole frames in the file
+	torn    bool   // more than that may be in it: a write stopped half way
+	late    []byte // frames that could not be written yet
+	live    map[crony.RunID]*record
+	kept    int64 // bytes of the entries of live runs
+	compact int64 // the size at which the file is next looked at for settled runs
+}
+
+// journalFile is what a journal needs of its file.
+type journalFile interface {
+	io.WriterAt
+	io.Closer
+	Truncate(size int64) error
 }
 
 // entry is one thing to remember. Exactly one of Fact and Settled is set.
 type entry struct {
 	Fact    *crony.Fact `json:"fact,omitempty"`
-	Ticks   uint64      `json:"ticks,omitempty"`   // with a started fact: when the process began, in the kernel's clock ticks
+	Birth   *birth      `json:"birth,omitempty"`   // with a started fact
 	Terms   *terms      `json:"terms,omitempty"`   // with a claimed fact
 	Settled crony.RunID `json:"settled,omitempty"` // the servers have all of this run
 }
@@ -52,88 +59,54 @@ type terms struct {
 // record is all that the journal has of one run.
 type record struct {
 	facts []crony.Fact
-	ticks uint64
+	birth birth
 	terms terms
 	bytes int64
 }
 
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+// last returns the run's newest fact. A record has one at least.
+func (r *record) last() *crony.Fact { return &r.facts[len(r.facts)-1] }
 
-const (
-	frameHead   = 8
-	maxEntry    = 1 << 20
-	compactFrom = 1 << 20 // bytes: a smaller file is never written anew
-)
+const compactFrom = 1 << 20 // bytes: a smaller file is never written anew
 
 func openJournal(path string, log *slog.Logger) (*journal, error) {
 	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, err
 	}
-	j := &journal{log: log, path: path, file: file, live: map[crony.RunID]*record{}}
-	if err := j.replay(); err != nil {
+	j := &journal{log: log, path: path, file: file, live: map[crony.RunID]*record{}, compact: compactFrom}
+	if err := j.replay(file); err != nil {
 		return nil, errors.Join(err, file.Close())
 	}
 	return j, nil
 }
 
-// replay reads the file up to its end, or to a torn frame, which is cut off.
-func (j *journal) replay() error {
-	r := bufio.NewReader(j.file)
-	for {
-		e, n, err := readEntry(r)
-		if err == io.EOF {
-			break
-		}
-		if err != nil {
-			j.log.Warn("journal cut at a torn entry", "offset", j.size, "err", err)
-			break
-		}
-		j.size += n
-		j.note(e, n)
-	}
-	if err := j.file.Truncate(j.size); err != nil {
+// replay reads the file up to its end, or to a torn frame, from which on it is cut off.
+func (j *journal) replay(file *os.File) error {
+	info, err := file.Stat()
+	if err != nil {
 		return err
 	}
-	_, err := j.file.Seek(j.size, io.SeekStart)
-	return err
-}
-
-// readEntry returns the next entry and the size of its frame; io.EOF exactly at the end.
-func readEntry(r io.Reader) (entry, int64, error) {
-	var head [frameHead]byte
-	if _, err := io.ReadFull(r, head[:]); err != nil {
-		return entry{}, 0, err
+	frames := newFrames(file)
+	for {
+		e, n, err := frames.next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if errors.Is(err, errTorn) {
+			j.log.Warn("journal cut at a torn entry", "offset", j.size, "lost", info.Size()-j.size, "err", err)
+			return file.Truncate(j.size)
+		}
+		if err != nil {
+			return fmt.Errorf("entry at offset %d: %w", j.size, err)
+		}
+		j.size += n
+		j.note(&e, n)
 	}
-	size := binary.LittleEndian.Uint32(head[:4])
-	if size == 0 || size > maxEntry {
-		return entry{}, 0, fmt.Errorf("a frame of %d bytes", size)
-	}
-	data := make([]byte, size)
-	if _, err := io.ReadFull(r, data); err != nil {
-		return entry{}, 0, io.ErrUnexpectedEOF
-	}
-	if crc32.Checksum(data, castagnoli) != binary.LittleEndian.Uint32(head[4:]) {
-		return entry{}, 0, errors.New("a wrong checksum")
-	}
-	var e entry
-	err := json.Unmarshal(data, &e)
-	return e, frameHead + int64(size), err
-}
-
-func frame(e entry) ([]byte, error) {
-	data, err := json.Marshal(e)
-	if err != nil {
-		return nil, err
-	}
-	out := make([]byte, frameHead, frameHead+len(data))
-	binary.LittleEndian.PutUint32(out, uint32(len(data)))
-	binary.LittleEndian.PutUint32(out[4:], crc32.Checksum(data, castagnoli))
-	return append(out, data...), nil
 }
 
 // note brings the memory up to an entry of n bytes.
-func (j *journal) note(e entry, n int64) {
+func (j *journal) note(e *entry, n int64) {
 	if e.Settled != "" {
 		if r := j.live[e.Settled]; r != nil {
 			j.kept -= r.bytes
@@ -152,95 +125,140 @@ func (j *journal) note(e entry, n int64) {
 	r.facts = append(r.facts, *e.Fact)
 	r.bytes += n
 	j.kept += n
-	if e.Ticks != 0 {
-		r.ticks = e.Ticks
+	if e.Birth != nil {
+		r.birth = *e.Birth
 	}
 	if e.Terms != nil {
 		r.terms = *e.Terms
 	}
 }
 
-// add writes an entry. Its fact's sequence number is set here: facts are numbered in the order in which they are written.
+// add writes an entry, or returns why it can't; then nothing has changed. The entry that it returns has its fact's number:
+// facts are numbered in the order in which they come.
 func (j *journal) add(e entry) (entry, error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if j.err != nil {
-		return e, j.err
+	data, err := j.encode(&e)
+	if err == nil {
+		err = j.write(data)
 	}
-	if e.Fact != nil {
-		fact := *e.Fact
-		fact.Seq = 1
-		if r := j.live[fact.Run]; r != nil {
-			fact.Seq += len(r.facts)
-		}
-		e.Fact = &fact
+	if err != nil {
+		return e, fmt.Errorf("write the journal: %w", err)
 	}
-	data, err := frame(e)
+	j.note(&e, int64(len(data)))
+	return e, nil
+}
+
+// keep is add for what has happened. The error says why it is not in the file yet; it is known, and goes there later.
+func (j *journal) keep(e entry) (entry, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	data, err := j.encode(&e)
 	if err != nil {
 		return e, err
 	}
-	if _, err := j.file.Write(data); err != nil {
-		// what is half written would hide everything after it: cut it off, or stop
-		j.err = errors.Join(err, j.file.Truncate(j.size))
-		if _, seekErr := j.file.Seek(j.size, io.SeekStart); errors.Join(j.err, seekErr) == err {
-			j.err = nil
-		}
+	j.note(&e, int64(len(data)))
+	if err := j.write(data); err != nil {
+		j.late = append(j.late, data...)
 		return e, fmt.Errorf("write the journal: %w", err)
 	}
-	j.size += int64(len(data))
-	j.note(e, int64(len(data)))
-	if e.Settled != "" && j.size > compactFrom && j.kept < j.size/4 {
-		return e, j.compact()
+	if e.Settled != "" {
+		j.tidy()
 	}
 	return e, nil
 }
 
-// compact writes a file of the live runs alone in place of the old one.
-func (j *journal) compact() error {
+// flush writes what could not be written before.
+func (j *journal) flush() error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.write(nil)
+}
+
+// encode numbers the entry's fact and frames the entry.
+func (j *journal) encode(e *entry) ([]byte, error) {
+	if e.Fact != nil {
+		fact := *e.Fact
+		fact.Seq = 1
+		if r := j.live[fact.Run]; r != nil {
+			fact.Seq = r.last().Seq + 1
+		}
+		e.Fact = &fact
+	}
+	return frame(e)
+}
+
+// write writes what is late and then data, all of it or nothing: what is half written would hide everything after it.
+func (j *journal) write(data []byte) error {
+	if j.torn {
+		if err := j.file.Truncate(j.size); err != nil {
+			return err
+		}
+		j.torn = false
+	}
+	if len(j.late)+len(data) == 0 {
+		return nil
+	}
+	if len(j.late) > 0 {
+		data = slices.Concat(j.late, data)
+	}
+	if _, err := j.file.WriteAt(data, j.size); err != nil {
+		j.torn = j.file.Truncate(j.size) != nil
+		return err
+	}
+	j.size += int64(len(data))
+	j.late = nil
+	return nil
+}
+
+// tidy writes a file of the live runs alone in place of the old one, if that is worth it. If it can't, the old one is good.
+func (j *journal) tidy() {
+	if j.size < j.compact || j.kept > j.size/4 {
+		return
+	}
+	if err := j.rewrite(); err != nil {
+		j.log.Warn("journal not written anew; it goes on in the old file", "err", err)
+	}
+	j.compact = j.size + compactFrom
+}
+
+func (j *journal) rewrite() error {
 	path := j.path + ".new"
 	file, err := os.OpenFile(path, os.O_CREATE|os.O_TRUNC|os.O_RDWR, 0o600)
 	if err != nil {
-		return fmt.Errorf("write the journal anew: %w", err)
+		return err
 	}
-	size, err := j.copyLive(file)
+	size, err := writeFrames(file, j.liveEntries())
 	if err == nil {
 		err = os.Rename(path, j.path)
 	}
 	if err != nil {
-		return fmt.Errorf("write the journal anew: %w", errors.Join(err, file.Close()))
+		return errors.Join(err, file.Close(), os.Remove(path))
 	}
 	j.file.Close() //nolint:errcheck // replaced
-	j.file, j.size = file, size
+	j.file, j.size, j.kept, j.torn = file, size, size, false
 	return nil
 }
 
-func (j *journal) copyLive(file *os.File) (int64, error) {
-	w := bufio.NewWriter(file)
-	var size int64
-	for _, id := range slices.Sorted(maps.Keys(j.live)) {
-		r := j.live[id]
-		for i := range r.facts {
-			e := entry{Fact: &r.facts[i]}
-			if r.facts[i].Started != nil {
-				e.Ticks = r.ticks
+// liveEntries yields what the file must hold, run by run.
+func (j *journal) liveEntries() iter.Seq[*entry] {
+	return func(yield func(*entry) bool) {
+		for _, id := range slices.Sorted(maps.Keys(j.live)) {
+			r := j.live[id]
+			for i := range r.facts {
+				e := &entry{Fact: &r.facts[i]}
+				if e.Fact.Started != nil {
+					e.Birth = &r.birth
+				}
+				if e.Fact.Claimed != nil {
+					e.Terms = &r.terms
+				}
+				if !yield(e) {
+					return
+				}
 			}
-			if r.facts[i].Claimed != nil {
-				e.Terms = &r.terms
-			}
-			data, err := frame(e)
-			if err != nil {
-				return 0, err
-			}
-			if _, err := w.Write(data); err != nil {
-				return 0, err
-			}
-			size += int64(len(data))
 		}
 	}
-	if err := w.Flush(); err != nil {
-		return 0, err
-	}
-	return size, file.Sync()
 }
 
 // knows says whether the run is in the journal.
@@ -248,6 +266,13 @@ func (j *journal) knows(id crony.RunID) bool {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	return j.live[id] != nil
+}
+
+// count returns how many runs the agent answers for.
+func (j *journal) count() int {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return len(j.live)
 }
 
 // runs returns the ids of the runs that the agent answers for.
@@ -277,5 +302,5 @@ func (j *journal) records() []record {
 func (j *journal) close() error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	return j.file.Close()
+	return errors.Join(j.write(nil), j.file.Close())
 }

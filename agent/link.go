@@ -27,13 +27,14 @@ type link struct {
 
 // sink takes in what the server says of reports. Its methods are called by one goroutine.
 type sink interface {
-	// up says that a stream is open, over which reports can be sent until the context is done.
-	up(ctx context.Context)
+	// begin says that a stream is open, over which reports can be sent until the context is done.
+	begin(stream context.Context)
 	// acked says that the report is on disk.
 	acked(id uint64)
 }
 
-// The wait before the next try grows from the first to the last of these.
+// The wait before the next try grows from the first to the last of these, and begins anew after a stream that lasted longer
+// than the last: one that is refused each time, for whatever reason, is tried every few seconds and no oftener.
 const (
 	firstWait = 100 * time.Millisecond
 	lastWait  = 3 * time.Second
@@ -58,8 +59,8 @@ func (l *link) post(msg *wire.FromAgent) bool {
 func (l *link) run(ctx context.Context, inbox chan<- *wire.FromServer, reports sink) error {
 	conn, err := grpc.NewClient(l.opts.Server,
 		grpc.WithTransportCredentials(credentials.NewTLS(l.opts.TLS)),
-		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 5 * time.Second, Timeout: 3 * time.Second}),
-		grpc.WithNoProxy(), grpc.WithDisableServiceConfig(), grpc.WithSharedWriteBuffer(true))
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: 3 * time.Second}), // the least
+		grpc.WithNoProxy(), grpc.WithDisableServiceConfig())
 	if err != nil {
 		return fmt.Errorf("prepare the link: %w", err)
 	}
@@ -102,6 +103,9 @@ func (l *link) stream(ctx context.Context, conn *grpc.ClientConn, inbox chan<- *
 	if first.GetWelcome() == nil {
 		return errors.New("the server's first message is no welcome")
 	}
+	if n := first.GetWelcome().GetMaxReportBytes(); n < maxReport {
+		return fmt.Errorf("the server takes reports of %d bytes; this agent sends up to %d", n, maxReport)
+	}
 	l.log.Info("link up", "server", first.GetWelcome().GetServer())
 	l.empty()
 	if err := push(ctx, inbox, &wire.FromServer{}); err != nil {
@@ -112,7 +116,7 @@ func (l *link) stream(ctx context.Context, conn *grpc.ClientConn, inbox chan<- *
 		defer close(sender)
 		l.sendAll(ctx, stream)
 	}()
-	reports.up(ctx)
+	reports.begin(ctx)
 	err = l.receiveAll(ctx, stream, inbox, reports)
 	cancel()
 	<-sender
@@ -144,7 +148,9 @@ func (l *link) sendAll(ctx context.Context, stream wire.Link_ConnectClient) {
 	}
 }
 
-func (l *link) receiveAll(ctx context.Context, stream wire.Link_ConnectClient, inbox chan<- *wire.FromServer, reports sink) error {
+func (l *link) receiveAll(
+	ctx context.Context, stream wire.Link_ConnectClient, inbox chan<- *wire.FromServer, reports sink,
+) error {
 	for {
 		msg, err := stream.Recv()
 		if err != nil {

@@ -16,7 +16,8 @@ import (
 // outputDir is where runs' outputs and scripts lie, in the agent's directory.
 const outputDir = "runs"
 
-// output is one stream of an attempt: the file that the process writes to, and how much of it has been queued.
+// output is one stream of an attempt: the file that the process writes to, and how much of it has been queued. The agent
+// opens it when it reads: however many runs go on, or wait to be delivered, they hold no file open.
 //
 // Of a long stream the first half of the limit is delivered while it is written, and the last half of the limit at the end.
 // What lies between is given back to the file system while the process goes on.
@@ -25,7 +26,7 @@ type output struct {
 	attempt int
 	stream  crony.Stream
 	limit   int64
-	file    *os.File
+	path    string
 	queued  int64 // bytes from the start
 	punched int64 // end of what was given back
 }
@@ -34,85 +35,61 @@ type output struct {
 func (o *output) head() int64 { return o.limit - o.tail() }
 func (o *output) tail() int64 { return o.limit / 2 }
 
-func outputName(run crony.RunID, attempt int, kind string) string {
-	return fmt.Sprintf("%s.%d.%s", run, attempt, kind)
+func outputPath(dir string, run crony.RunID, attempt int, kind string) string {
+	return filepath.Join(dir, outputDir, fmt.Sprintf("%s.%d.%s", run, attempt, kind))
 }
 
-var streams = []crony.Stream{crony.Stdout, crony.Stderr}
-
-// createOutputs makes the files of an attempt. They are opened for appending, so that what is given back leaves the process
-// where it is.
-func createOutputs(dir string, run crony.RunID, attempt int, limit int64) ([]*output, error) {
-	return outputs(dir, run, attempt, limit, os.O_CREATE|os.O_EXCL)
-}
-
-// openOutputs opens the files of an attempt of an earlier life. A file that is gone is made again, empty.
-func openOutputs(dir string, run crony.RunID, attempt int, limit int64) ([]*output, error) {
-	return outputs(dir, run, attempt, limit, os.O_CREATE)
-}
-
-func outputs(dir string, run crony.RunID, attempt int, limit int64, flags int) ([]*output, error) {
-	var files []*output
-	for _, stream := range streams {
-		path := filepath.Join(dir, outputDir, outputName(run, attempt, string(stream)))
-		file, err := os.OpenFile(path, flags|os.O_RDWR|os.O_APPEND, 0o600)
-		if err != nil {
-			for _, f := range files {
-				f.remove()
-			}
-			return nil, err
-		}
-		files = append(files, &output{run: run, attempt: attempt, stream: stream, limit: limit, file: file})
+// outputs returns the streams of an attempt, stdout first. It touches no file.
+func outputs(dir string, run crony.RunID, attempt int, limit int64) []*output {
+	list := make([]*output, 0, 2)
+	for _, stream := range []crony.Stream{crony.Stdout, crony.Stderr} {
+		list = append(list, &output{run: run, attempt: attempt, stream: stream, limit: limit,
+			path: outputPath(dir, run, attempt, string(stream))})
 	}
-	return files, nil
+	return list
+}
+
+// create makes the file, for a process to write to. It is opened for appending, so that what is given back leaves the process
+// where it is.
+func (o *output) create() (*os.File, error) {
+	return os.OpenFile(o.path, os.O_CREATE|os.O_EXCL|os.O_WRONLY|os.O_APPEND, 0o600)
 }
 
 func (o *output) remove() {
-	os.Remove(o.file.Name()) //nolint:errcheck // the next start of the agent removes what is left
-	o.file.Close()           //nolint:errcheck // nothing is left to save
+	os.Remove(o.path) //nolint:errcheck // the next start of the agent removes what is left
 }
 
+// size returns how much the process has written; what was queued if the file does not say.
 func (o *output) size() int64 {
-	info, err := o.file.Stat()
+	info, err := os.Stat(o.path)
 	if err != nil {
 		return o.queued
 	}
 	return info.Size()
 }
 
-// piece is a part of an output that is to be delivered.
-type piece struct {
-	from *output
-	off  int64
-	n    int
+// stretch is a part of an output.
+type stretch struct {
+	from     *output
+	off, end int64
 }
 
-// pieceSize is how much of an output is delivered at once.
-const pieceSize = 64 << 10
+// grown returns what there is of the beginning that was not returned before; empty if there is nothing.
+func (o *output) grown(size int64) stretch { return o.upTo(min(size, o.head())) }
 
-// grown returns the pieces of the beginning that were not returned before.
-func (o *output) grown() []piece {
+// rest returns what of the whole stream was not returned before, the last of the beginning and the end, and the size that it
+// came to.
+func (o *output) rest() ([]stretch, int64) {
 	size := o.size()
-	o.giveBack(size)
-	return o.upTo(min(size, o.head()))
-}
-
-// rest returns what of the whole stream was not returned before: the last of the beginning, and the end.
-func (o *output) rest() ([]piece, int64) {
-	size := o.size()
-	pieces := o.upTo(min(size, o.head()))
+	first := o.upTo(min(size, o.head()))
 	o.queued = max(o.queued, size-o.tail())
-	return append(pieces, o.upTo(size)...), size
+	return []stretch{first, o.upTo(size)}, size
 }
 
-func (o *output) upTo(end int64) []piece {
-	var pieces []piece
-	for o.queued < end {
-		n := min(end-o.queued, pieceSize)
-		pieces = append(pieces, piece{o, o.queued, int(n)})
-		o.queued += n
-	}
-	return pieces
+func (o *output) upTo(end int64) stretch {
+	s := stretch{o, o.queued, max(end, o.queued)}
+	o.queued = s.end
+	return s
 }
 
 // slack is how much more than the limit a file may hold before the middle is given back.
@@ -125,7 +102,12 @@ func (o *output) giveBack(size int64) {
 	if until-from < slack {
 		return
 	}
-	err := unix.Fallocate(int(o.file.Fd()), unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, from, until-from)
+	file, err := os.OpenFile(o.path, os.O_WRONLY, 0)
+	if err != nil {
+		return
+	}
+	defer file.Close()
+	err = unix.Fallocate(int(file.Fd()), unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, from, until-from)
 	if err == nil {
 		o.punched = until
 	}

@@ -2,11 +2,12 @@ package agent
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
-	"os/user"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -23,137 +24,90 @@ type process struct {
 	run     crony.RunID
 	attempt int
 	pid     int
-	ticks   uint64 // when it began, in the kernel's clock ticks: with the pid, it names the process for ever
+	birth   birth
 	began   time.Time
 	terms   terms
-	files   []*output // stdout, stderr
+	outputs []*output
 	cmd     *exec.Cmd // nil for a process of an earlier life
 	script  string    // file to remove at the end
 	timer   *time.Timer
 
-	mu     sync.Mutex
-	ending crony.EndedFact // why it was killed, if it was
-	gone   chan struct{}   // closed when the process has ended
+	mu      sync.Mutex
+	gone    bool            // the leader has ended
+	ending  crony.EndedFact // why it was killed, if it was
+	cleared <-chan struct{} // closed when the group of a process that was killed is gone, or was sent KILL
+}
+
+// birth is when a process began. With its pid it names the process for ever.
+type birth struct {
+	Boot  string `json:"boot"`  // the host's boot
+	Ticks uint64 `json:"ticks"` // since then, in the kernel's clock ticks
 }
 
 // startProcess starts an attempt. The error says in plain words why it can't be started.
-func startProcess(dir string, a attempt, now func() time.Time) (*process, error) {
-	p := &process{run: a.run, attempt: a.number, gone: make(chan struct{}),
-		terms: terms{Limit: a.job.OutputLimit(), Timeout: a.job.Timeout, Grace: crony.Duration(a.job.Grace())}}
-	if err := p.prepare(dir, a); err != nil {
-		p.discard()
-		return nil, fmt.Errorf("prepare the run: %w", err)
-	}
-	p.began = now().UTC()
-	if err := p.cmd.Start(); err != nil {
-		p.discard()
+func startProcess(dir, boot string, a *attempt, now func() time.Time) (*process, error) {
+	p := &process{run: a.run, attempt: a.number, terms: termsOf(a.job), script: outputPath(dir, a.run, a.number, "script"),
+		outputs: outputs(dir, a.run, a.number, a.job.OutputLimit())}
+	if err := p.start(dir, a, now); err != nil {
+		for _, o := range p.outputs {
+			o.remove()
+		}
+		p.removeScript()
 		return nil, fmt.Errorf("start the run: %w", err)
 	}
-	if stdin, ok := p.cmd.Stdin.(*os.File); ok {
-		stdin.Close() //nolint:errcheck // only read from
-	}
 	p.pid = p.cmd.Process.Pid
-	p.ticks, _ = startTicks(p.pid) // 0 if it has ended already
+	ticks, _ := startTicks(p.pid) // 0 if it has ended already
+	p.birth = birth{Boot: boot, Ticks: ticks}
 	return p, nil
 }
 
-func (p *process) prepare(dir string, a attempt) (err error) {
-	if p.files, err = createOutputs(dir, p.run, p.attempt, p.terms.Limit); err != nil {
-		return err
-	}
-	argv, err := p.argv(dir, a.job.Shell)
+func (p *process) start(dir string, a *attempt, now func() time.Time) error {
+	cmd, stdin, err := command(dir, p.script, a)
 	if err != nil {
 		return err
 	}
-	cmd := exec.Command(argv[0], argv[1:]...)
-	cmd.Dir = a.job.Shell.Cwd
-	cmd.Env = append(baseEnv(), a.job.Shell.Environ()...)
-	cmd.Env = append(cmd.Env, a.environ()...)
-	cmd.Stdout, cmd.Stderr = p.files[0].file, p.files[1].file
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	if a.job.Shell.Stdin != "" {
-		if cmd.Stdin, err = unnamedFile(dir, a.job.Shell.Stdin); err != nil {
+	files := []*os.File{stdin}
+	defer func() { // the process has its own by then
+		for _, f := range files {
+			f.Close() //nolint:errcheck // nothing was written through it
+		}
+	}()
+	for _, o := range p.outputs {
+		file, err := o.create()
+		if err != nil {
 			return err
 		}
+		files = append(files, file)
 	}
-	p.cmd = cmd
-	return nil
+	cmd.Stdout, cmd.Stderr = files[1], files[2]
+	p.cmd, p.began = cmd, now().UTC()
+	return cmd.Start()
 }
 
-// argv returns the command line; a script goes into a file of its own first.
-func (p *process) argv(dir string, s *crony.Shell) ([]string, error) {
-	interpreter := s.Interpreter
-	if interpreter == "" {
-		interpreter = crony.DefaultInterpreter
-	}
-	switch {
-	case len(s.Argv) > 0:
-		return s.Argv, nil
-	case s.Command != "":
-		return []string{interpreter, "-c", s.Command}, nil
-	}
-	p.script = filepath.Join(dir, outputDir, outputName(p.run, p.attempt, "script"))
-	if err := os.WriteFile(p.script, []byte(s.Script), 0o700); err != nil {
-		return nil, err
-	}
-	return []string{interpreter, p.script}, nil
+func termsOf(j *crony.Job) terms {
+	return terms{Limit: j.OutputLimit(), Timeout: j.Timeout, Grace: crony.Duration(j.Grace())}
 }
 
-// environ is what every run is told about itself.
-func (a *attempt) environ() []string {
-	return []string{
-		"CRONY_JOB=" + a.job.Name,
-		"CRONY_RUN_ID=" + string(a.run),
-		"CRONY_SCHEDULED_AT=" + a.due.UTC().Format(time.RFC3339Nano),
-		"CRONY_ATTEMPT=" + strconv.Itoa(a.number),
-		"CRONY_EPOCH=" + strconv.FormatInt(a.epoch, 10),
+// adoptProcess makes the process of a run that an earlier life of the agent started.
+func adoptProcess(dir, boot string, started *crony.Fact, rec *record) *process {
+	number := started.Started.Attempt
+	p := &process{run: started.Run, attempt: number, pid: started.Started.PID, birth: rec.birth, began: started.At,
+		terms: rec.terms, outputs: outputs(dir, started.Run, number, rec.terms.Limit),
+		script: outputPath(dir, started.Run, number, "script")}
+	if p.birth.Boot != boot {
+		p.birth.Ticks = 0 // whoever has its pid now is somebody else
 	}
-}
-
-// baseEnv is the environment that every run begins with: as in crontab(5) a short one, and nothing of the agent's own.
-func baseEnv() []string {
-	env := []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "SHELL=/bin/sh"}
-	if u, err := user.Current(); err == nil {
-		env = append(env, "HOME="+u.HomeDir, "USER="+u.Username, "LOGNAME="+u.Username)
-	}
-	return env
-}
-
-// unnamedFile returns a file that holds text and is gone when it is closed. A pipe would need somebody to fill it.
-func unnamedFile(dir, text string) (*os.File, error) {
-	f, err := os.CreateTemp(filepath.Join(dir, outputDir), "stdin-")
-	if err != nil {
-		return nil, err
-	}
-	if err := os.Remove(f.Name()); err != nil {
-		return nil, err
-	}
-	if _, err := f.WriteString(text); err != nil {
-		return nil, err
-	}
-	_, err = f.Seek(0, 0)
-	return f, err
-}
-
-// discard removes what prepare made.
-func (p *process) discard() {
-	for _, f := range p.files {
-		f.remove()
-	}
-	p.removeScript()
+	return p
 }
 
 func (p *process) removeScript() {
-	if p.script != "" {
-		os.Remove(p.script) //nolint:errcheck // the next start of the agent removes what is left
-	}
+	os.Remove(p.script) //nolint:errcheck // most have none; the next start of the agent removes what is left
 }
 
 // wait waits for a child of this agent. The files are not waited for: what the process left behind may hold them for ever.
 func (p *process) wait() crony.ExitedFact {
 	p.cmd.Wait() //nolint:errcheck // the state says it all
-	close(p.gone)
-	p.removeScript()
+	p.leave()
 	state := p.cmd.ProcessState
 	fact := crony.ExitedFact{CPUSeconds: (state.UserTime() + state.SystemTime()).Seconds()}
 	if usage, ok := state.SysUsage().(*syscall.Rusage); ok {
@@ -176,41 +130,70 @@ func (p *process) waitForeign() {
 	for p.alive() {
 		time.Sleep(foreignPoll)
 	}
-	close(p.gone)
-	p.removeScript()
+	p.leave()
 }
 
 func (p *process) alive() bool {
 	ticks, err := startTicks(p.pid)
-	return err == nil && p.ticks != 0 && ticks == p.ticks
+	return err == nil && p.birth.Ticks != 0 && ticks == p.birth.Ticks
 }
 
-// kill ends the process and its group: TERM, then after the grace KILL. The first reason counts.
+// leave notes that the leader has ended. If the process was killed, it waits until its whole group is.
+func (p *process) leave() {
+	p.mu.Lock()
+	p.gone = true
+	cleared := p.cleared
+	p.mu.Unlock()
+	p.removeScript()
+	if cleared != nil {
+		<-cleared
+	}
+}
+
+// kill ends the process and its group: TERM, then after the grace KILL for what is left. The first reason counts, and none
+// does once the leader has ended by itself.
 func (p *process) kill(state crony.RunState, reason string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.ending.State != "" {
+	if p.gone || p.ending.State != "" || p.cmd == nil && !p.alive() {
 		return
 	}
 	p.ending = crony.EndedFact{State: state, Reason: reason}
-	p.signal(syscall.SIGTERM)
+	cleared := make(chan struct{})
+	p.cleared = cleared
+	p.signal(syscall.SIGTERM) //nolint:errcheck // it fails if nothing of the group is left
 	go func() {
-		timer := time.NewTimer(p.terms.Grace.Std())
-		defer timer.Stop()
-		select {
-		case <-p.gone:
-		case <-timer.C:
-		}
-		p.signal(syscall.SIGKILL) // in either case: others of the group may be left
+		defer close(cleared)
+		p.clear()
 	}()
 }
 
-func (p *process) signal(sig syscall.Signal) {
-	syscall.Kill(-p.pid, sig) //nolint:errcheck // it fails if nothing of the group is left
+// groupPoll is how often a group that was sent TERM is looked at.
+const groupPoll = 20 * time.Millisecond
+
+// clear waits until nothing of the group is left, but no longer than the grace, and then kills it.
+func (p *process) clear() {
+	grace := time.NewTimer(p.terms.Grace.Std())
+	defer grace.Stop()
+	poll := time.NewTicker(groupPoll)
+	defer poll.Stop()
+	for {
+		select {
+		case <-poll.C:
+			if errors.Is(p.signal(0), syscall.ESRCH) {
+				return
+			}
+		case <-grace.C:
+			p.signal(syscall.SIGKILL) //nolint:errcheck // as above
+			return
+		}
+	}
 }
 
+func (p *process) signal(sig syscall.Signal) error { return syscall.Kill(-p.pid, sig) }
+
 // verdict says how the run ended.
-func (p *process) verdict(exit crony.ExitedFact) (crony.RunState, string) {
+func (p *process) verdict(exit *crony.ExitedFact) (crony.RunState, string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	switch {
@@ -226,27 +209,58 @@ func (p *process) verdict(exit crony.ExitedFact) (crony.RunState, string) {
 	return crony.Succeeded, ""
 }
 
-// adoptProcess makes the process of a run that an earlier life of the agent started.
-func adoptProcess(dir string, started crony.Fact, rec record) (*process, error) {
-	files, err := openOutputs(dir, started.Run, started.Started.Attempt, rec.terms.Limit)
-	if err != nil {
-		return nil, fmt.Errorf("adopt the run %s: %w", started.Run, err)
-	}
-	return &process{run: started.Run, attempt: started.Started.Attempt, pid: started.Started.PID, ticks: rec.ticks,
-		began: started.At, terms: rec.terms, files: files, gone: make(chan struct{}),
-		script: filepath.Join(dir, outputDir, outputName(started.Run, started.Started.Attempt, "script"))}, nil
+// bootID returns the name of the host's boot, see random(4).
+func bootID() (string, error) {
+	data, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	return strings.TrimSpace(string(data)), err
 }
 
 // startTicks returns when a process began, in clock ticks since the host's boot: field 22 of /proc/PID/stat, see proc(5).
 func startTicks(pid int) (uint64, error) {
-	data, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	fields, err := stat(pid)
 	if err != nil {
 		return 0, err
 	}
-	fields := strings.Fields(string(data[bytes.LastIndexByte(data, ')')+1:])) // the name before it may hold anything
-	const start, state = 22 - 3, 0
-	if len(fields) <= start || fields[state] == "Z" {
-		return 0, os.ErrProcessDone
+	return strconv.ParseUint(fields[statStart], 10, 64)
+}
+
+// Fields of /proc/PID/stat, counted from 0 at the one after the name, which proc(5) numbers 3.
+const (
+	statState   = 0
+	statSession = 3
+	statStart   = 19
+)
+
+// stat returns those fields; [os.ErrProcessDone] if the process has ended and only waits to be reaped.
+func stat(pid int) ([]string, error) {
+	data, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	if err != nil {
+		return nil, err
 	}
-	return strconv.ParseUint(fields[start], 10, 64)
+	fields := strings.Fields(string(data[bytes.LastIndexByte(data, ')')+1:])) // the name before it may hold anything
+	if len(fields) <= statStart || fields[statState] == "Z" {
+		return nil, os.ErrProcessDone
+	}
+	return fields, nil
+}
+
+// findLeader returns the process that leads the session of an attempt of which only the environment is known; 0 if there is
+// none.
+func findLeader(run crony.RunID, attempt int) int {
+	files, _ := filepath.Glob("/proc/[0-9]*/environ") // its only error is for a bad pattern
+	for _, file := range files {
+		env, err := os.ReadFile(file)
+		if err != nil {
+			continue
+		}
+		vars := strings.Split(string(env), "\x00")
+		if !slices.Contains(vars, runEnv+string(run)) || !slices.Contains(vars, "CRONY_ATTEMPT="+strconv.Itoa(attempt)) {
+			continue
+		}
+		pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(file)))
+		if fields, err := stat(pid); err == nil && fields[statSession] == strconv.Itoa(pid) {
+			return pid
+		}
+	}
+	return 0
 }

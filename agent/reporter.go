@@ -2,8 +2,11 @@ package agent
 
 import (
 	"context"
+	"errors"
+	"io"
 	"log/slog"
 	"maps"
+	"os"
 	"slices"
 	"sync"
 	"time"
@@ -16,9 +19,8 @@ import (
 // acknowledged. Output waits in its files, not in memory. When a run has ended and all of it is acknowledged, its files go
 // and the journal forgets it.
 type reporter struct {
-	dir     string
 	journal *journal
-	link    *link
+	link    poster
 	now     func() time.Time
 	log     *slog.Logger
 	wake    chan struct{}
@@ -32,36 +34,44 @@ type reporter struct {
 	owed     map[crony.RunID]*outstanding // by run
 }
 
-// item is a fact or a piece of output.
+// poster takes messages for the server; see [link.post].
+type poster interface {
+	post(msg *wire.FromAgent) bool
+}
+
+// item is a fact or a stretch of output, of any length.
 type item struct {
-	fact  *crony.Fact
-	piece piece
-	at    time.Time // when the piece was seen
+	fact *crony.Fact
+	stretch
+	at time.Time // when the stretch was seen
 }
 
 func (it *item) run() crony.RunID {
 	if it.fact != nil {
 		return it.fact.Run
 	}
-	return it.piece.from.run
+	return it.from.run
 }
 
 // outstanding is what of a run is not acknowledged.
 type outstanding struct {
-	items int
-	ended bool
-	files []*output
+	items   int
+	ended   bool
+	outputs []*output
 }
 
 const (
 	window     = 8                      // reports under way at once
-	reportSize = 256 << 10              // bytes of output in a report
+	reportSize = 256 << 10              // bytes of output and facts in a report; one fact may go over it
 	reportMost = 512                    // items in a report
+	maxReport  = reportSize + 64<<10    // bytes of a report, with what frames it
+	chunkSize  = 64 << 10               // bytes of output in one piece
 	outputPoll = 200 * time.Millisecond // how often growing outputs are looked at
+	busy       = 4096                   // items: behind a longer queue, outputs that still grow wait in their files
 )
 
-func newReporter(dir string, journal *journal, link *link, now func() time.Time, log *slog.Logger) *reporter {
-	return &reporter{dir: dir, journal: journal, link: link, now: now, log: log, wake: make(chan struct{}, 1),
+func newReporter(journal *journal, link poster, now func() time.Time, log *slog.Logger) *reporter {
+	return &reporter{journal: journal, link: link, now: now, log: log, wake: make(chan struct{}, 1),
 		inflight: map[uint64][]item{}, open: map[*output]bool{}, owed: map[crony.RunID]*outstanding{}}
 }
 
@@ -100,7 +110,7 @@ func (r *reporter) fact(f crony.Fact) {
 	r.ring()
 }
 
-// put queues an item. r.mu is held.
+// put queues an item. r.mu is held, here and by all that call it.
 func (r *reporter) put(it item) {
 	r.of(it.run()).items++
 	r.queue = append(r.queue, it)
@@ -116,42 +126,50 @@ func (r *reporter) of(run crony.RunID) *outstanding {
 }
 
 // output begins to follow the outputs of an attempt.
-func (r *reporter) output(files ...*output) {
+func (r *reporter) output(list ...*output) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for _, f := range files {
-		r.open[f] = true
-		o := r.of(f.run)
-		o.files = append(o.files, f)
+	for _, o := range list {
+		r.open[o] = true
+		of := r.of(o.run)
+		of.outputs = append(of.outputs, o)
 	}
 }
 
-// look queues what outputs have grown by.
+// look queues what outputs have grown by, if it can be sent soon.
 func (r *reporter) look() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for f := range r.open {
-		r.pieces(f.grown())
+	for o := range r.open {
+		size := o.size()
+		o.giveBack(size)
+		if r.up() && len(r.queue) < busy {
+			r.stretch(o.grown(size))
+		}
 	}
 }
 
-func (r *reporter) pieces(list []piece) {
-	now := r.now().UTC()
-	for _, p := range list {
-		r.put(item{piece: p, at: now})
+func (r *reporter) stretch(s stretch) {
+	if s.off < s.end {
+		r.put(item{stretch: s, at: r.now().UTC()})
 	}
 }
+
+// up says whether there is a stream to send on.
+func (r *reporter) up() bool { return r.stream != nil && r.stream.Err() == nil }
 
 // finish queues what is left of an attempt's outputs, and returns the sizes that they came to.
-func (r *reporter) finish(files []*output) []int64 {
+func (r *reporter) finish(list []*output) []int64 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	sizes := make([]int64, len(files))
-	for i, f := range files {
-		delete(r.open, f)
-		var list []piece
-		list, sizes[i] = f.rest()
-		r.pieces(list)
+	sizes := make([]int64, len(list))
+	for i, o := range list {
+		delete(r.open, o)
+		var left []stretch
+		left, sizes[i] = o.rest()
+		for _, s := range left {
+			r.stretch(s)
+		}
 	}
 	return sizes
 }
@@ -171,61 +189,98 @@ func (r *reporter) settled(run crony.RunID) {
 // sendOne sends the next report, if there is one and it may go. It reports whether it did.
 func (r *reporter) sendOne() bool {
 	r.mu.Lock()
-	if len(r.queue) == 0 || r.stream == nil || r.stream.Err() != nil || len(r.inflight) >= window {
+	if len(r.queue) == 0 || !r.up() || len(r.inflight) >= window {
 		r.mu.Unlock()
 		return false
 	}
-	n, size := 0, 0
-	for n < len(r.queue) && n < reportMost && size < reportSize {
-		size += r.queue[n].piece.n
-		n++
-	}
-	items := slices.Clone(r.queue[:n])
-	r.queue = r.queue[n:]
-	if len(r.queue) == 0 {
-		r.queue = nil
-	}
 	r.last++
-	id := r.last
+	id, stream := r.last, r.stream
+	items, report := r.take(id)
 	r.inflight[id] = items
 	r.mu.Unlock()
-	if r.link.post(&wire.FromAgent{Kind: &wire.FromAgent_Report{Report: r.report(id, items)}}) {
-		return true
-	}
+	r.read(items, report)
+
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.inflight[id] != nil {
-		delete(r.inflight, id)
-		r.queue = append(items, r.queue...)
+	if r.stream != stream { // its items are in the queue again
+		return true
 	}
+	if r.up() && r.link.post(&wire.FromAgent{Kind: &wire.FromAgent_Report{Report: report}}) {
+		return true
+	}
+	delete(r.inflight, id)
+	r.queue = append(items, r.queue...)
 	return false
 }
 
-func (r *reporter) report(id uint64, items []item) *wire.Report {
+// take takes off the queue what goes into the next report, with the facts in it. A long stretch is taken piece by piece.
+func (r *reporter) take(id uint64) ([]item, *wire.Report) {
+	var items []item
 	report := &wire.Report{Id: id}
+	for size := 0; len(r.queue) > 0 && len(items) < reportMost && size < reportSize; {
+		it := &r.queue[0]
+		if room := int64(reportSize - size); it.fact == nil && it.end-it.off > room {
+			part := *it
+			part.end = it.off + room
+			it.off = part.end
+			r.of(it.run()).items++
+			items = append(items, part)
+			break
+		}
+		if it.fact != nil {
+			data := wire.Encode(it.fact)
+			report.Facts = append(report.Facts, data)
+			size += len(data)
+		} else {
+			size += int(it.end - it.off)
+		}
+		items = append(items, *it)
+		r.queue = r.queue[1:]
+	}
+	if len(r.queue) == 0 {
+		r.queue = nil
+	}
+	return items, report
+}
+
+// read adds the output of items to a report.
+func (r *reporter) read(items []item, report *wire.Report) {
 	for i := range items {
-		if it := &items[i]; it.fact != nil {
-			report.Facts = append(report.Facts, wire.Encode(it.fact))
-		} else if chunk := r.chunk(it); len(chunk.Data) > 0 {
-			report.Chunks = append(report.Chunks, wire.FromChunk(&chunk))
+		if items[i].fact != nil {
+			continue
+		}
+		if err := readStretch(&items[i], report); err != nil {
+			it := &items[i]
+			r.log.Error("output not readable", "run", it.from.run, "stream", it.from.stream, "offset", it.off, "end", it.end, "err", err)
 		}
 	}
-	return report
 }
 
-// chunk reads a piece from its file.
-func (r *reporter) chunk(it *item) crony.Chunk {
-	p := it.piece
-	data := make([]byte, p.n)
-	n, err := p.from.file.ReadAt(data, p.off)
-	if n < p.n {
-		r.log.Error("output not readable", "run", p.from.run, "stream", p.from.stream, "offset", p.off, "err", err)
+func readStretch(it *item, report *wire.Report) error {
+	file, err := os.Open(it.from.path)
+	if err != nil {
+		return err
 	}
-	return crony.Chunk{Run: p.from.run, Attempt: p.from.attempt, Stream: p.from.stream, Offset: p.off, At: it.at, Data: data[:n]}
+	defer file.Close()
+	for off := it.off; off < it.end; off += chunkSize {
+		data := make([]byte, min(it.end-off, chunkSize))
+		n, err := file.ReadAt(data, off)
+		if n > 0 {
+			report.Chunks = append(report.Chunks, wire.FromChunk(&crony.Chunk{Run: it.from.run, Attempt: it.from.attempt,
+				Stream: it.from.stream, Offset: off, At: it.at, Data: data[:n]}))
+		}
+		if errors.Is(err, io.EOF) && n == len(data) {
+			err = nil
+		}
+		if err != nil {
+			return err // io.EOF: the process has cut its own output
+		}
+	}
+	return nil
 }
 
-// up implements sink: what was under way on the old stream goes again on the new one, before everything else.
-func (r *reporter) up(ctx context.Context) {
+// begin implements sink: what was under way on the old stream goes again on the new one, before everything else.
+func (r *reporter) begin(stream context.Context) {
 	r.mu.Lock()
 	var again []item
 	for _, id := range slices.Sorted(maps.Keys(r.inflight)) {
@@ -233,7 +288,7 @@ func (r *reporter) up(ctx context.Context) {
 	}
 	clear(r.inflight)
 	r.queue = append(again, r.queue...)
-	r.stream = ctx
+	r.stream = stream
 	r.mu.Unlock()
 	r.ring()
 }
@@ -259,16 +314,18 @@ func (r *reporter) acked(id uint64) {
 
 // forget drops a run that the servers have all of.
 func (r *reporter) forget(run crony.RunID) {
-	if _, err := r.journal.add(entry{Settled: run}); err != nil {
-		r.log.Warn("journal does not forget a run; it will be reported again", "run", run, "err", err)
+	if _, err := r.journal.keep(entry{Settled: run}); err != nil {
+		r.log.Warn("journal does not forget a run yet", "run", run, "err", err)
 	}
 	r.mu.Lock()
-	files := r.owed[run].files
-	delete(r.owed, run)
+	outputs := r.owed[run].outputs
 	r.mu.Unlock()
-	for _, f := range files {
-		f.remove()
+	for _, o := range outputs {
+		o.remove()
 	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.owed, run)
 }
 
 // flush waits until everything is acknowledged, but not longer than patience.

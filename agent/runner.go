@@ -1,8 +1,9 @@
 package agent
 
 import (
-	"errors"
+	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -13,13 +14,14 @@ import (
 type runner struct {
 	agent   string
 	dir     string
+	boot    string // names the host's boot
 	journal *journal
 	reports *reporter
 	now     func() time.Time
 	log     *slog.Logger
 
 	mu      sync.Mutex
-	waiting []attempt // for a starter
+	waiting []*attempt // for a starter
 	idle    *sync.Cond
 	running map[crony.RunID]*process
 	stopped bool // nothing starts any more
@@ -36,22 +38,30 @@ type attempt struct {
 	epoch  int64
 }
 
-func newAttempt(run crony.RunID, j *job, due time.Time) attempt {
-	return attempt{run: run, number: 1, job: &j.def.Job, due: due, epoch: j.epoch}
+func newAttempt(run crony.RunID, j *job, due time.Time) *attempt {
+	return &attempt{run: run, number: 1, job: &j.def.Job, due: due, epoch: j.epoch}
 }
 
 // starters is how many processes are being started at once. Starting one takes the kernel most of a millisecond of work on
 // one core; more at once only makes each slower.
 const starters = 4
 
-func newRunner(agent, dir string, journal *journal, reports *reporter, now func() time.Time, log *slog.Logger) *runner {
-	r := &runner{agent: agent, dir: dir, journal: journal, reports: reports, now: now, log: log,
+func newRunner(agent, dir string, journal *journal, reports *reporter, now func() time.Time, log *slog.Logger) (*runner, error) {
+	boot, err := bootID()
+	if err != nil {
+		return nil, fmt.Errorf("ask for the host's boot: %w", err)
+	}
+	r := &runner{agent: agent, dir: dir, boot: boot, journal: journal, reports: reports, now: now, log: log,
 		running: map[crony.RunID]*process{}}
 	r.idle = sync.NewCond(&r.mu)
+	return r, nil
+}
+
+// begin lets attempts start, until drain.
+func (r *runner) begin() {
 	for range starters {
 		r.starter.Go(r.startAll)
 	}
-	return r
 }
 
 // claim writes down that the run is the agent's. From then on the agent answers for it.
@@ -59,22 +69,8 @@ func (r *runner) claim(run crony.RunID, j *job, what crony.ClaimedFact) error {
 	def := &j.def
 	what.Job, what.JobUID, what.Generation, what.Group = def.Job.Name, def.UID, def.Generation, def.Job.InGroup()
 	what.Agent, what.Epoch = r.agent, j.epoch
-	t := &terms{Limit: def.Job.OutputLimit(), Timeout: def.Job.Timeout, Grace: crony.Duration(def.Job.Grace())}
-	return r.note(entry{Fact: &crony.Fact{Run: run, At: r.now().UTC(), Claimed: &what}, Terms: t})
-}
-
-// skip writes down that a claimed run never started.
-func (r *runner) skip(run crony.RunID, reason string) {
-	r.end(run, crony.Skipped, reason)
-}
-
-func (r *runner) end(run crony.RunID, state crony.RunState, reason string) {
-	r.must(entry{Fact: &crony.Fact{Run: run, At: r.now().UTC(), Ended: &crony.EndedFact{State: state, Reason: reason}}})
-}
-
-// note writes an entry and reports its fact.
-func (r *runner) note(e entry) error {
-	written, err := r.journal.add(e)
+	t := termsOf(&def.Job)
+	written, err := r.journal.add(entry{Fact: &crony.Fact{Run: run, At: r.now().UTC(), Claimed: &what}, Terms: &t})
 	if err != nil {
 		return err
 	}
@@ -82,17 +78,34 @@ func (r *runner) note(e entry) error {
 	return nil
 }
 
-// must is note for what has happened already: if it can't be written, it is reported all the same.
-func (r *runner) must(e entry) {
-	written, err := r.journal.add(e)
+// skip writes down that a claimed run never started.
+func (r *runner) skip(run crony.RunID, reason string) {
+	r.end(run, crony.Skipped, reason)
+}
+
+// maxReason is how long a reason may be, in bytes. An error may hold a job's whole command.
+const maxReason = 1 << 10
+
+func (r *runner) end(run crony.RunID, state crony.RunState, reason string) {
+	if len(reason) > maxReason {
+		reason = reason[:maxReason] + "…"
+	}
+	r.keep(entry{Fact: &crony.Fact{Run: run, At: r.now().UTC(),
+		Ended: &crony.EndedFact{State: state, Reason: strings.ToValidUTF8(reason, "")}}})
+}
+
+// keep writes down and reports what has happened. If it can't be written yet, it is reported all the same.
+func (r *runner) keep(e entry) *crony.Fact {
+	written, err := r.journal.keep(e)
 	if err != nil {
-		r.log.Error("fact not written down", "run", e.Fact.Run, "err", err)
+		r.log.Error("fact not written down yet", "run", e.Fact.Run, "err", err)
 	}
 	r.reports.fact(*written.Fact)
+	return written.Fact
 }
 
 // start hands an attempt to the starters. It does not wait.
-func (r *runner) start(a attempt) {
+func (r *runner) start(a *attempt) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.waiting = append(r.waiting, a)
@@ -118,17 +131,17 @@ func (r *runner) startAll() {
 	}
 }
 
-func (r *runner) startOne(a attempt) {
-	p, err := startProcess(r.dir, a, r.now)
+func (r *runner) startOne(a *attempt) {
+	p, err := startProcess(r.dir, r.boot, a, r.now)
 	if err != nil {
 		r.log.Warn("run not started", "job", a.job.Name, "run", a.run, "err", err)
 		r.end(a.run, crony.Failed, err.Error())
 		r.runs.Done()
 		return
 	}
-	r.must(entry{Ticks: p.ticks, Fact: &crony.Fact{Run: a.run, At: p.began,
+	r.keep(entry{Birth: &p.birth, Fact: &crony.Fact{Run: a.run, At: p.began,
 		Started: &crony.StartedFact{Attempt: a.number, PID: p.pid}}})
-	r.reports.output(p.files...)
+	r.reports.output(p.outputs...)
 	r.hold(p)
 	go func() {
 		defer r.runs.Done()
@@ -136,7 +149,7 @@ func (r *runner) startOne(a attempt) {
 	}()
 }
 
-// hold keeps the process among the running, under its timeout. If everything is being killed it is killed too.
+// hold keeps the process among the running, under its timeout.
 func (r *runner) hold(p *process) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -157,10 +170,10 @@ func (r *runner) finish(p *process, exit crony.ExitedFact) {
 	if p.timer != nil {
 		p.timer.Stop()
 	}
-	sizes := r.reports.finish(p.files)
+	sizes := r.reports.finish(p.outputs)
 	exit.Attempt, exit.StdoutBytes, exit.StderrBytes = p.attempt, sizes[0], sizes[1]
-	state, reason := p.verdict(exit)
-	r.must(entry{Fact: &crony.Fact{Run: p.run, At: r.now().UTC(), Exited: &exit}})
+	state, reason := p.verdict(&exit)
+	r.keep(entry{Fact: &crony.Fact{Run: p.run, At: r.now().UTC(), Exited: &exit}})
 	r.end(p.run, state, reason)
 }
 
@@ -189,66 +202,4 @@ func (r *runner) drain(patience time.Duration) {
 	}
 	r.mu.Unlock()
 	<-done
-}
-
-// recover takes up the runs that an earlier life left in the journal: it reports again what was not acknowledged, waits for
-// processes that are still there, and returns the claims of runs that were never started.
-func (r *runner) recover() ([]crony.Fact, error) {
-	var claims []crony.Fact
-	var errs []error
-	kept := map[crony.RunID]bool{}
-	for _, rec := range r.journal.records() {
-		first := rec.facts[0]
-		kept[first.Run] = true
-		for _, f := range rec.facts {
-			r.reports.fact(f)
-		}
-		last := rec.facts[len(rec.facts)-1]
-		switch {
-		case last.Claimed != nil:
-			claims = append(claims, last)
-		case first.Claimed != nil:
-			errs = append(errs, r.adopt(rec, last))
-		}
-	}
-	return claims, errors.Join(append(errs, removeOutputs(r.dir, kept))...)
-}
-
-// adopt takes up a run that had started. If its process is gone, or when it goes, how it ended can't be known.
-func (r *runner) adopt(rec record, last crony.Fact) error {
-	started := startedOf(rec.facts)
-	if started == nil {
-		return nil // it ended without a process
-	}
-	p, err := adoptProcess(r.dir, *started, rec)
-	if err != nil {
-		return err
-	}
-	r.reports.output(p.files...)
-	switch {
-	case last.Ended != nil:
-		r.reports.finish(p.files)
-		r.reports.settled(p.run)
-	case last.Exited != nil:
-		r.reports.finish(p.files)
-		state, reason := p.verdict(*last.Exited)
-		r.end(p.run, state, reason)
-	default:
-		r.log.Info("run adopted", "run", p.run, "pid", p.pid)
-		r.hold(p)
-		r.runs.Go(func() {
-			p.waitForeign()
-			r.finish(p, crony.ExitedFact{})
-		})
-	}
-	return nil
-}
-
-func startedOf(facts []crony.Fact) *crony.Fact {
-	for i := len(facts) - 1; i >= 0; i-- {
-		if facts[i].Started != nil {
-			return &facts[i]
-		}
-	}
-	return nil
 }

@@ -13,7 +13,7 @@ import (
 type timetable struct {
 	jobs   map[string]*job
 	asks   queue[*job]
-	starts queue[*granted]
+	starts queue[*seat]
 }
 
 // job is a job that the agent has, in one state: another epoch is another job.
@@ -21,19 +21,21 @@ type job struct {
 	def    crony.Definition
 	epoch  int64
 	plan   *schedule.Schedule
-	next   time.Time // the occurrence to claim next; zero: none
-	asked  time.Time // when it was asked for; zero: it is not
-	ask    uint64    // the request by which it was
-	seated int       // its place in the queue, from 1; 0: not in it
-	loose  bool      // not confirmed since the link came up
+	cursor time.Time   // every occurrence up to it is decided, for all that the agent knows
+	taken  crony.RunID // of the last occurrence that was granted
+	next   time.Time   // the occurrence to claim next; zero: none
+	asked  time.Time   // when it was asked for; zero: it is not
+	ask    uint64      // the request by which it was
+	place  int         // in the queue, from 1; 0: not in it
+	loose  bool        // not confirmed since the link came up
 }
 
-// granted is a run that waits for its time.
-type granted struct {
-	run    crony.RunID
-	job    *job
-	at     time.Time // when to start it
-	seated int
+// seat is a place of a run that waits for its time.
+type seat struct {
+	run   crony.RunID
+	job   *job
+	at    time.Time // when to start it
+	place int
 }
 
 // ahead is how long before an occurrence is due it is asked for.
@@ -57,7 +59,10 @@ func (t *timetable) assign(def crony.Definition, epoch int64, cursor, now time.T
 		t.jobs[def.Job.Name] = j
 	}
 	j.loose = false
-	t.plan(j, cursor, now)
+	if cursor.After(j.cursor) {
+		j.cursor = cursor
+	}
+	t.plan(j, j.cursor, now)
 }
 
 // unassign drops a job.
@@ -88,27 +93,29 @@ func latest(plan *schedule.Schedule, cursor, now time.Time) time.Time {
 		return next
 	}
 	// Go back from now in growing steps to the last that is due, so that a long absence costs no more than a short one.
-	for step := time.Second; ; step *= 2 {
-		from := now.Add(-step)
-		if !from.After(cursor) {
-			from = cursor
+	from := cursor
+	for step, most := time.Second, now.Sub(cursor); step < most && step > 0; step *= 2 {
+		if due := plan.Next(now.Add(-step)); !due.IsZero() && !due.After(now) {
+			from = now.Add(-step)
+			break
 		}
-		due := plan.Next(from)
-		if due.After(now) || due.IsZero() {
-			continue
-		}
-		for after := plan.Next(due); !after.IsZero() && !after.After(now); after = plan.Next(due) {
-			due = after
-		}
-		return due
 	}
+	last := next
+	for at := plan.Next(from); !at.IsZero() && !at.After(now); at = plan.Next(at) {
+		last = at
+	}
+	return last
 }
 
-// due returns the jobs whose next occurrence is to be asked for now.
+// due returns the jobs whose next occurrence is to be asked for now. One that is overdue, as the clock went forward or the
+// agent stood still, stands for those that came after it: the latest of them is asked for.
 func (t *timetable) due(now time.Time) []*job {
 	var jobs []*job
 	for len(t.asks) > 0 && !t.asks[0].when().After(now) {
 		j := t.asks[0]
+		if j.asked.IsZero() && j.next.Before(now) {
+			j.next = latest(j.plan, j.next.Add(-1), now)
+		}
 		jobs = append(jobs, j)
 		j.asked = now
 		heap.Fix(&t.asks, 0) // it comes again when no answer has come
@@ -116,10 +123,21 @@ func (t *timetable) due(now time.Time) []*job {
 	return jobs
 }
 
-// settle moves a job on once its occurrence is decided, whichever way.
-func (t *timetable) settle(j *job, at, now time.Time) {
+// settle moves a job on once its occurrence is decided. One that was refused may be anybody's: only what was granted moves
+// the cursor.
+func (t *timetable) settle(j *job, at, now time.Time, granted bool) {
+	if granted && at.After(j.cursor) {
+		j.cursor = at
+	}
 	if t.current(j) && j.next.Equal(at) {
 		t.plan(j, at, now)
+	}
+}
+
+// rewind plans everything anew after the clock went back.
+func (t *timetable) rewind(now time.Time) {
+	for _, j := range t.jobs {
+		t.plan(j, j.cursor, now)
 	}
 }
 
@@ -127,20 +145,20 @@ func (t *timetable) settle(j *job, at, now time.Time) {
 func (t *timetable) current(j *job) bool { return t.jobs[j.def.Job.Name] == j }
 
 // grant seats a run until it is due.
-func (t *timetable) grant(g *granted) { t.starts.add(g) }
+func (t *timetable) grant(g *seat) { t.starts.add(g) }
 
 // ready returns the runs that are due.
-func (t *timetable) ready(now time.Time) []*granted {
-	var runs []*granted
+func (t *timetable) ready(now time.Time) []*seat {
+	var runs []*seat
 	for len(t.starts) > 0 && !t.starts[0].at.After(now) {
-		runs = append(runs, heap.Pop(&t.starts).(*granted))
+		runs = append(runs, heap.Pop(&t.starts).(*seat))
 	}
 	return runs
 }
 
 // revoked takes back the runs that wait for their time under a state of their job that is no more.
-func (t *timetable) revoked() []*granted {
-	var runs []*granted
+func (t *timetable) revoked() []*seat {
+	var runs []*seat
 	for _, g := range t.starts {
 		if !t.current(g.job) {
 			runs = append(runs, g)
@@ -170,10 +188,11 @@ func (t *timetable) confirmed() []string {
 	return gone
 }
 
-// wake returns when there is something to do next; the zero time if there is nothing.
-func (t *timetable) wake() time.Time {
+// wake returns when there is something to do next; the zero time if there is nothing. While nothing may be asked for, only
+// starts count.
+func (t *timetable) wake(asking bool) time.Time {
 	var at time.Time
-	if len(t.asks) > 0 {
+	if asking && len(t.asks) > 0 {
 		at = t.asks[0].when()
 	}
 	if len(t.starts) > 0 && (at.IsZero() || t.starts[0].at.Before(at)) {
@@ -190,44 +209,46 @@ func (j *job) when() time.Time {
 	return j.next.Add(-ahead)
 }
 
-func (j *job) seat() *int          { return &j.seated }
-func (g *granted) when() time.Time { return g.at }
-func (g *granted) seat() *int      { return &g.seated }
+func (j *job) where() *int      { return &j.place }
+func (g *seat) when() time.Time { return g.at }
+func (g *seat) where() *int     { return &g.place }
 
-// seated is something that waits for a time, and knows its place in the queue.
-type seated interface {
+// waiter is something that waits for a time, and knows its place in the queue.
+type waiter interface {
 	when() time.Time
-	seat() *int
+	where() *int
 }
 
 // queue is a heap by time.
-type queue[T seated] []T
+type queue[T waiter] []T
 
 func (q queue[T]) Len() int           { return len(q) }
 func (q queue[T]) Less(i, j int) bool { return q[i].when().Before(q[j].when()) }
 func (q queue[T]) Swap(i, j int) {
 	q[i], q[j] = q[j], q[i]
-	*q[i].seat(), *q[j].seat() = i+1, j+1
+	*q[i].where(), *q[j].where() = i+1, j+1
 }
 
 // Push implements heap.Interface; use add.
 func (q *queue[T]) Push(x any) {
 	*q = append(*q, x.(T))
-	*x.(T).seat() = len(*q)
+	*x.(T).where() = len(*q)
 }
 
 // Pop implements heap.Interface; use remove.
 func (q *queue[T]) Pop() any {
+	var none T
 	last := (*q)[len(*q)-1]
+	(*q)[len(*q)-1] = none
 	*q = (*q)[:len(*q)-1]
-	*last.seat() = 0
+	*last.where() = 0
 	return last
 }
 
 func (q *queue[T]) add(x T) { heap.Push(q, x) }
 
 func (q *queue[T]) remove(x T) {
-	if i := *x.seat(); i > 0 {
+	if i := *x.where(); i > 0 {
 		heap.Remove(q, i-1)
 	}
 }

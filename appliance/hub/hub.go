@@ -13,6 +13,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"sync"
@@ -57,9 +58,10 @@ type Options struct {
 type Hub struct {
 	wire.UnimplementedLinkServer
 
-	opts    Options
-	log     *slog.Logger
-	metrics metrics
+	opts     Options
+	log      *slog.Logger
+	metrics  metrics
+	patience time.Duration // for the first message
 
 	mu      sync.Mutex
 	streams map[string]*stream // by agent
@@ -73,28 +75,27 @@ func New(opts Options) (*Hub, error) {
 	if opts.Now == nil {
 		opts.Now = time.Now
 	}
-	h := &Hub{opts: opts, log: opts.Log.With("part", "hub"), streams: map[string]*stream{}}
+	h := &Hub{opts: opts, log: opts.Log.With("part", "hub"), patience: helloWait, streams: map[string]*stream{}}
 	return h, h.metrics.register(opts.Registerer, h.connected)
 }
 
 // Bounds on what one agent can make a server hold.
 const (
-	maxReport  = 1 << 20 // bytes of a report
-	maxMessage = maxReport + 64<<10
-	maxClaims  = 4096 // occurrences of a request
-	helloWait  = 10 * time.Second
+	maxReport = 1 << 20  // bytes of a report, and of every other message
+	maxAgent  = 64 << 10 // bytes of what an agent says of itself
+	maxClaims = 4096     // occurrences of a request
+	helloWait = 10 * time.Second
 )
 
 // Serve answers agents on the listener until ctx is done, and returns when the last stream has ended. It closes the listener.
 func (h *Hub) Serve(ctx context.Context, l net.Listener) error {
 	server := grpc.NewServer(
-		grpc.Creds(credentials.NewTLS(h.opts.TLS)),
-		grpc.MaxRecvMsgSize(maxMessage),
+		grpc.Creds(greeter{credentials.NewTLS(h.opts.TLS), h.log}),
+		grpc.MaxRecvMsgSize(maxReport),
 		grpc.MaxConcurrentStreams(4),
 		grpc.ConnectionTimeout(helloWait),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 5 * time.Second, Timeout: 5 * time.Second}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: time.Second, PermitWithoutStream: true}),
-		grpc.SharedWriteBuffer(true),
 	)
 	wire.RegisterLinkServer(server, h)
 	stop := context.AfterFunc(ctx, server.Stop)
@@ -119,12 +120,17 @@ func (h *Hub) Connect(link wire.Link_ConnectServer) error {
 		err = s.serve()
 		h.leave(s)
 	}
-	if err != nil && link.Context().Err() == nil {
-		log.Warn("stream ended", "err", err)
-	} else {
+	if left(err) {
 		log.Info("agent left")
+	} else {
+		log.Warn("stream ended", "err", err)
 	}
 	return err
+}
+
+// left says whether a stream ended by the agent's will, or with its connection.
+func left(err error) bool {
+	return err == nil || errors.Is(err, io.EOF) || errors.Is(err, context.Canceled) || status.Code(err) == codes.Canceled
 }
 
 // identity returns whom the stream's certificate names. The TLS handshake has checked the certificate.
@@ -149,9 +155,12 @@ func identity(ctx context.Context) (pki.Identity, error) {
 
 // admit reads the agent's Hello, ends its stream of before if there is one, and registers it.
 func (h *Hub) admit(link wire.Link_ConnectServer, who pki.Identity, log *slog.Logger) (*stream, error) {
-	hello, err := receiveHello(link)
+	hello, err := h.receiveHello(link)
 	if err != nil {
 		return nil, err
+	}
+	if n := len(hello.GetAgent()); n > maxAgent {
+		return nil, status.Errorf(codes.InvalidArgument, "the agent says %d bytes of itself; at most %d", n, maxAgent)
 	}
 	agent, err := wire.Decode[crony.Agent](hello.GetAgent())
 	if err != nil {
@@ -167,6 +176,7 @@ func (h *Hub) admit(link wire.Link_ConnectServer, who pki.Identity, log *slog.Lo
 	s := &stream{hub: h, link: link, agent: agent, log: log, ctx: ctx, end: end, done: make(chan struct{}),
 		held: map[string]int64{}, ordered: map[crony.RunID]bool{}}
 	if err := h.enter(s); err != nil {
+		end(err)
 		return nil, err
 	}
 	if err := s.begin(hello.GetRuns()); err != nil {
@@ -177,8 +187,8 @@ func (h *Hub) admit(link wire.Link_ConnectServer, who pki.Identity, log *slog.Lo
 	return s, nil
 }
 
-// receiveHello waits for the first message no longer than helloWait.
-func receiveHello(link wire.Link_ConnectServer) (*wire.Hello, error) {
+// receiveHello waits for the first message, but not for ever.
+func (h *Hub) receiveHello(link wire.Link_ConnectServer) (*wire.Hello, error) {
 	type result struct {
 		msg *wire.FromAgent
 		err error
@@ -188,7 +198,7 @@ func receiveHello(link wire.Link_ConnectServer) (*wire.Hello, error) {
 		msg, err := link.Recv() // ends with the stream, at the latest
 		got <- result{msg, err}
 	}()
-	timer := time.NewTimer(helloWait)
+	timer := time.NewTimer(h.patience)
 	defer timer.Stop()
 	select {
 	case r := <-got:
@@ -200,7 +210,7 @@ func receiveHello(link wire.Link_ConnectServer) (*wire.Hello, error) {
 		}
 		return nil, status.Error(codes.InvalidArgument, "the first message must be a hello")
 	case <-timer.C:
-		return nil, status.Error(codes.DeadlineExceeded, "no hello")
+		return nil, status.Errorf(codes.DeadlineExceeded, "no hello within %s", h.patience)
 	}
 }
 

@@ -18,8 +18,9 @@ func (m *metrics) register(r prometheus.Registerer, connected func() float64) er
 	m.claims = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "crony_claims_total", Help: "Claims that agents asked this server for, by what was decided."}, []string{"decision"})
 	m.ended = prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "crony_runs_ended_total", Help: "Ends of runs that agents reported to this server, by state; a report that is repeated counts again."},
-		[]string{"state"})
+		Name: "crony_runs_ended_total",
+		Help: "Ends of runs that agents reported to this server, by state; a report that is repeated counts again.",
+	}, []string{"state"})
 	agents := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "crony_agents_connected", Help: "Agents that hold a stream to this server."}, connected)
 	for _, c := range []prometheus.Collector{m.claims, m.ended, agents} {

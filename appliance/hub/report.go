@@ -26,73 +26,149 @@ func (s *stream) store(ctx context.Context, reports <-chan *wire.Report) error {
 }
 
 func (s *stream) storeOne(ctx context.Context, report *wire.Report) error {
-	facts := make([]crony.Fact, len(report.GetFacts()))
-	for i, data := range report.GetFacts() {
-		fact, err := wire.Decode[crony.Fact](data)
-		if err != nil {
-			return status.Error(codes.InvalidArgument, err.Error())
-		}
-		facts[i] = fact
-	}
-	chunks := make([]crony.Chunk, len(report.GetChunks()))
-	for i, c := range report.GetChunks() {
-		chunks[i] = c.Domain()
-	}
-	if err := s.own(ctx, facts, chunks); err != nil {
+	r, err := s.accept(ctx, report)
+	if err != nil {
 		return err
 	}
-	if err := s.hub.opts.Runs.Append(ctx, facts, chunks); err != nil {
+	if err := s.append(ctx, r); err != nil {
 		return fmt.Errorf("store a report: %w", err)
 	}
-	s.hub.metrics.stored(facts)
-	return s.send(&wire.FromServer{Kind: &wire.FromServer_Ack{Ack: &wire.Ack{Id: report.GetId()}}})
-}
-
-// own checks that everything in a report is of this agent's runs. A run's first fact names its agent, and comes first.
-func (s *stream) own(ctx context.Context, facts []crony.Fact, chunks []crony.Chunk) error {
-	checked := map[crony.RunID]bool{}
-	for i := range facts {
-		f := &facts[i]
-		switch {
-		case f.Claimed != nil && f.Claimed.Agent != s.agent.ID:
-			return status.Errorf(codes.PermissionDenied, "the run %s is claimed in the name of another agent", f.Run)
-		case f.Seq >= crony.VerdictSeq:
-			return status.Errorf(codes.PermissionDenied, "the run %s: an agent gives no verdicts", f.Run)
-		case f.Claimed != nil && !checked[f.Run]:
-			// a fact of this run, under this agent's name, may be stored already; a run of another's must not be touched
-			if run, err := s.hub.opts.Runs.Run(ctx, f.Run); err == nil && run.Agent != s.agent.ID {
-				return notIts(f.Run)
-			}
-			checked[f.Run] = true
-		default:
-			if err := s.ownRun(ctx, f.Run, checked); err != nil {
+	for i := range r.facts { // an order is taken with its run's first fact, should the agent's word of it be lost
+		if c := r.facts[i].Claimed; c != nil && c.Trigger == crony.ByHand {
+			if err := s.taken(ctx, c.Job, r.facts[i].Run); err != nil {
 				return err
 			}
 		}
 	}
-	for i := range chunks {
-		if err := s.ownRun(ctx, chunks[i].Run, checked); err != nil {
-			return err
+	return s.send(&wire.FromServer{Kind: &wire.FromServer_Ack{Ack: &wire.Ack{Id: report.GetId()}}})
+}
+
+// records are what a report holds.
+type records struct {
+	facts  []crony.Fact
+	chunks []crony.Chunk
+}
+
+func (r *records) len() int { return len(r.facts) + len(r.chunks) }
+
+// halves cuts records of two or more in two. Facts come first, so that a run is known before its output.
+func (r *records) halves() []records {
+	f, c := len(r.facts), len(r.chunks)
+	switch {
+	case f > 0 && c > 0:
+		return []records{{facts: r.facts}, {chunks: r.chunks}}
+	case f > 0:
+		return []records{{facts: r.facts[:f/2]}, {facts: r.facts[f/2:]}}
+	}
+	return []records{{chunks: r.chunks[:c/2]}, {chunks: r.chunks[c/2:]}}
+}
+
+// append stores what can be stored. What never can be is logged and dropped: the agent could only send it again, for ever,
+// and all that comes after it would wait.
+func (s *stream) append(ctx context.Context, r records) error {
+	err := s.hub.opts.Runs.Append(ctx, r.facts, r.chunks)
+	switch crony.CodeOf(err) {
+	case "":
+	case crony.Conflict: // all but what is in conflict is stored
+		s.log.Error("reported fact dropped: another is stored under its number", "err", err)
+	case crony.Invalid: // nothing is stored
+		if r.len() > 1 {
+			for _, half := range r.halves() {
+				if err := s.append(ctx, half); err != nil {
+					return err
+				}
+			}
+			return nil
+		}
+		s.log.Error("reported record dropped: it can't be right", "err", err)
+		return nil
+	default:
+		return err
+	}
+	s.hub.metrics.stored(r.facts)
+	return nil
+}
+
+// accept reads a report and checks that everything in it is of this agent's runs. A run's first fact names its agent, and
+// comes first.
+func (s *stream) accept(ctx context.Context, report *wire.Report) (records, error) {
+	var r records
+	runs := owners{stream: s, own: map[crony.RunID]bool{}}
+	for _, data := range report.GetFacts() {
+		f, err := wire.Decode[crony.Fact](data)
+		if err != nil {
+			return r, status.Error(codes.InvalidArgument, err.Error())
+		}
+		own, err := runs.ownsFact(ctx, &f)
+		if err != nil {
+			return r, err
+		}
+		if own {
+			r.facts = append(r.facts, f)
 		}
 	}
-	return nil
+	for _, c := range report.GetChunks() {
+		own, err := runs.owns(ctx, crony.RunID(c.GetRun()))
+		if err != nil {
+			return r, err
+		}
+		if own {
+			r.chunks = append(r.chunks, c.Domain())
+		}
+	}
+	return r, nil
 }
 
-func (s *stream) ownRun(ctx context.Context, id crony.RunID, checked map[crony.RunID]bool) error {
-	if checked[id] {
-		return nil
+// owners tells whose runs are. It asks the run log once for each.
+type owners struct {
+	*stream
+	own map[crony.RunID]bool // false: nobody's
+}
+
+func (o *owners) ownsFact(ctx context.Context, f *crony.Fact) (bool, error) {
+	switch {
+	case f.Seq >= crony.VerdictSeq:
+		return false, status.Errorf(codes.PermissionDenied, "the run %.40q: an agent gives no verdicts", f.Run)
+	case f.Claimed == nil:
+		return o.owns(ctx, f.Run)
+	case f.Claimed.Agent != o.agent.ID:
+		return false, status.Errorf(codes.PermissionDenied, "the run %.40q is claimed in the name of another agent", f.Run)
+	case !o.own[f.Run]:
+		if _, err := o.look(ctx, f.Run); err != nil {
+			return false, err
+		}
+		o.own[f.Run] = true
 	}
-	run, err := s.hub.opts.Runs.Run(ctx, id)
+	return true, nil
+}
+
+// owns says whether a run is this agent's. It is not if nobody knows the run: its first fact was dropped, or its day is gone
+// from the run log. What is said of such a run can't be stored, and must not be in the way of the rest.
+func (o *owners) owns(ctx context.Context, id crony.RunID) (bool, error) {
+	if own, ok := o.own[id]; ok {
+		return own, nil
+	}
+	own, err := o.look(ctx, id)
 	if err != nil {
-		return status.Errorf(codes.FailedPrecondition, "the run %s is not known: %v", id, err)
+		return false, err
 	}
-	if run.Agent != s.agent.ID {
-		return notIts(id)
+	if !own {
+		o.log.Error("report of an unknown run dropped", "run", fmt.Sprintf("%.40s", id))
 	}
-	checked[id] = true
-	return nil
+	o.own[id] = own
+	return own, nil
 }
 
-func notIts(id crony.RunID) error {
-	return status.Errorf(codes.PermissionDenied, "the run %s is another agent's", id)
+// look reports whether the run is known; the error says that it is another agent's.
+func (o *owners) look(ctx context.Context, id crony.RunID) (bool, error) {
+	run, err := o.hub.opts.Runs.Run(ctx, id)
+	switch {
+	case crony.CodeOf(err) == crony.NotFound, crony.CodeOf(err) == crony.Invalid:
+		return false, nil
+	case err != nil:
+		return false, fmt.Errorf("look up the run %s: %w", id, err)
+	case run.Agent != o.agent.ID:
+		return false, status.Errorf(codes.PermissionDenied, "the run %s is another agent's", id)
+	}
+	return true, nil
 }

@@ -69,22 +69,31 @@ func (s *stream) serve() error {
 	defer s.feed.Close()
 	claims, reports := make(chan *wire.ClaimRequest, queue), make(chan *wire.Report, queue)
 	group, ctx := errgroup.WithContext(s.ctx)
-	received := make(chan error, 1)
-	go func() { received <- s.receive(ctx, claims, reports) }()
+	received := make(chan struct{})
+	var why error // the receiver's end: it ends with the transport's stream, which ends when Connect returns
+	go func() {
+		defer close(received)
+		why = s.receive(ctx, claims, reports)
+	}()
 	group.Go(func() error { return s.decide(ctx, claims) })
 	group.Go(func() error { return s.store(ctx, reports) })
 	group.Go(func() error { return s.tell(ctx) })
 	group.Go(func() error {
 		select {
-		case err := <-received: // the receiver ends with the transport's stream, which ends when Connect returns
-			return err
+		case <-received:
+			return why
 		case <-s.presence.Lost():
 			return status.Error(codes.Unavailable, "the agent's lease ended")
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
 	})
-	return group.Wait()
+	err := group.Wait()
+	if s.link.Context().Err() != nil { // the others saw no more than that
+		<-received
+		return why
+	}
+	return err
 }
 
 func (s *stream) send(msg *wire.FromServer) error {
@@ -105,7 +114,7 @@ func (s *stream) receive(ctx context.Context, claims chan<- *wire.ClaimRequest, 
 		case *wire.FromAgent_Report:
 			err = push(ctx, reports, kind.Report)
 		case *wire.FromAgent_Taken:
-			err = s.hub.opts.State.TakeStart(ctx, kind.Taken.GetJob(), crony.RunID(kind.Taken.GetRun()))
+			err = s.taken(ctx, kind.Taken.GetJob(), crony.RunID(kind.Taken.GetRun()))
 		default:
 			err = status.Errorf(codes.InvalidArgument, "a message of kind %T was not expected", kind)
 		}
@@ -158,6 +167,18 @@ func (s *stream) answer(ctx context.Context, req *wire.ClaimRequest) error {
 	return s.send(&wire.FromServer{Kind: &wire.FromServer_Claims{Claims: reply}})
 }
 
+// taken forgets an order that the agent has taken.
+func (s *stream) taken(ctx context.Context, job string, run crony.RunID) error {
+	order, ok := s.hub.opts.State.Order(job)
+	if !ok || order.Run != run {
+		return nil
+	}
+	if order.Agent != s.agent.ID {
+		return status.Errorf(codes.PermissionDenied, "the order to start %s is another agent's", job)
+	}
+	return s.hub.opts.State.TakeStart(ctx, job, run)
+}
+
 // tell sends what the agent has to run, first all of it and then each change.
 func (s *stream) tell(ctx context.Context) error {
 	for {
@@ -189,18 +210,28 @@ func (s *stream) tellJob(ctx context.Context, name string) error {
 	job, has := s.hub.opts.State.Assigned(s.agent.ID, name)
 	epoch, told := s.held[name]
 	switch {
-	case has && (!told || epoch != job.Assignment.Epoch):
-		s.held[name] = job.Assignment.Epoch
-		if err := s.send(&wire.FromServer{Kind: &wire.FromServer_Assign{Assign: &wire.Assign{
-			Definition: wire.Encode(job.Definition), Epoch: job.Assignment.Epoch,
-			Cursor: job.Claim.At.UnixNano(), Owed: s.owed(ctx, job)}}}); err != nil {
-			return err
-		}
 	case !has && told:
 		delete(s.held, name)
 		return s.send(&wire.FromServer{Kind: &wire.FromServer_Unassign{Unassign: &wire.Unassign{Job: name}}})
+	case !has:
+		return nil
+	case !told || epoch != job.Assignment.Epoch:
+		if err := s.assign(ctx, job); err != nil {
+			return err
+		}
+		s.held[name] = job.Assignment.Epoch
 	}
 	return s.order(ctx, name, job)
+}
+
+func (s *stream) assign(ctx context.Context, job state.Assigned) error {
+	owed, err := s.owed(ctx, job)
+	if err != nil {
+		return err
+	}
+	return s.send(&wire.FromServer{Kind: &wire.FromServer_Assign{Assign: &wire.Assign{
+		Definition: wire.Encode(job.Definition), Epoch: job.Assignment.Epoch,
+		Cursor: wire.Nanos(job.Claim.At), Owed: string(owed)}}})
 }
 
 // order sends the order to start a job now, if there is one for this agent that its run does not show to be taken.
@@ -209,8 +240,12 @@ func (s *stream) order(ctx context.Context, name string, job state.Assigned) err
 	if !ok || order.Agent != s.agent.ID || s.ordered[order.Run] {
 		return nil
 	}
+	known, err := s.known(ctx, order.Run)
+	if err != nil {
+		return err
+	}
 	s.ordered[order.Run] = true
-	if _, err := s.hub.opts.Runs.Run(ctx, order.Run); err == nil {
+	if known {
 		return s.hub.opts.State.TakeStart(ctx, name, order.Run)
 	}
 	return s.send(&wire.FromServer{Kind: &wire.FromServer_Start{Start: &wire.Start{
@@ -219,13 +254,26 @@ func (s *stream) order(ctx context.Context, name string, job state.Assigned) err
 
 // owed returns the run of the job's last claim if this agent holds it and has not said a word of it: the agent's reply may
 // have been lost, or the agent died with it.
-func (s *stream) owed(ctx context.Context, job state.Assigned) string {
+func (s *stream) owed(ctx context.Context, job state.Assigned) (crony.RunID, error) {
 	c := job.Claim
 	if c.Run == "" || c.Agent != s.agent.ID || c.Epoch != job.Assignment.Epoch {
-		return ""
+		return "", nil
 	}
-	if _, err := s.hub.opts.Runs.Run(ctx, c.Run); crony.CodeOf(err) != crony.NotFound {
-		return ""
+	known, err := s.known(ctx, c.Run)
+	if known || err != nil {
+		return "", err
 	}
-	return string(c.Run)
+	return c.Run, nil
+}
+
+// known says whether the run log has the run. An error must not be taken for a no: the run would start twice.
+func (s *stream) known(ctx context.Context, id crony.RunID) (bool, error) {
+	_, err := s.hub.opts.Runs.Run(ctx, id)
+	if crony.CodeOf(err) == crony.NotFound {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("look up the run %s: %w", id, err)
+	}
+	return true, nil
 }

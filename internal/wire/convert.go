@@ -27,6 +27,14 @@ func (x *Chunk) Domain() crony.Chunk {
 // Time returns the instant of a message's unix nanoseconds, in UTC.
 func Time(nanos int64) time.Time { return time.Unix(0, nanos).UTC() }
 
+// Nanos returns the unix nanoseconds of t, 0 of the zero time, which has none.
+func Nanos(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixNano()
+}
+
 // Encode writes a domain value as the JSON that travels inside a message.
 func Encode[T any](v T) []byte {
 	data, err := json.Marshal(v)

@@ -1,0 +1,304 @@
+package agent_test
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"crony"
+	"crony/internal/testcluster"
+)
+
+// child is an agent in a process of its own, connected through a proxy that a test can cut.
+type child struct {
+	t      *testing.T
+	c      *testcluster.Cluster
+	dir    string
+	config string
+	proxy  *proxy
+	cmd    *exec.Cmd
+}
+
+func newChild(t *testing.T, c *testcluster.Cluster) *child {
+	t.Helper()
+	dir := t.TempDir()
+	root, leaf := c.Agent("a1")
+	p := newProxy(t, c.Address)
+	a := &child{t: t, c: c, dir: filepath.Join(dir, "data"), config: filepath.Join(dir, "agent.yaml"), proxy: p}
+	if err := leaf.Save(filepath.Join(dir, "cert.pem")); err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(dir, "ca.pem"), string(root.PEM()))
+	write(t, a.config, fmt.Sprintf("server: %s\ndir: %s\nca_file: %s/ca.pem\ncert_file: %s/cert.pem\n", p.address(), a.dir, dir, dir))
+	return a
+}
+
+func write(t *testing.T, path, text string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (a *child) start() {
+	a.t.Helper()
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), "CRONY_AGENT_TEST_CHILD=agent "+a.config)
+	cmd.Stderr = logged{a.t}
+	if err := cmd.Start(); err != nil {
+		a.t.Fatal(err)
+	}
+	a.cmd = cmd
+	a.t.Cleanup(func() {
+		cmd.Process.Kill()
+		cmd.Wait()
+	})
+}
+
+func (a *child) kill() {
+	a.t.Helper()
+	a.cmd.Process.Kill()
+	a.cmd.Wait()
+}
+
+// placed waits until the job is the agent's.
+func (a *child) placed(job string) {
+	a.t.Helper()
+	a.c.Wait(job+" to be placed", func() bool {
+		j, err := a.c.Job(a.t.Context(), job)
+		return err == nil && j.Assignment != nil
+	})
+}
+
+// order starts a job by hand.
+func (a *child) order(job string) crony.RunID {
+	a.t.Helper()
+	a.placed(job)
+	id, err := a.c.StartJob(a.t.Context(), job)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	return id
+}
+
+func (a *child) inState(id crony.RunID, state crony.RunState) crony.Run {
+	a.t.Helper()
+	var run crony.Run
+	a.c.Wait(fmt.Sprintf("the run to be %s", state), func() bool {
+		var err error
+		run, err = a.c.Run(a.t.Context(), id)
+		return err == nil && run.State == state
+	})
+	return run
+}
+
+// logged writes a child's log to the test's.
+type logged struct{ t *testing.T }
+
+func (l logged) Write(p []byte) (int, error) {
+	l.t.Log(strings.TrimSpace(string(p)))
+	return len(p), nil
+}
+
+// TestKilledBeforeDue kills the agent while a claimed run waits for its time. The next agent starts it, once.
+func TestKilledBeforeDue(t *testing.T) {
+	t.Parallel()
+	c := testcluster.Start(t, 0)
+	a := newChild(t, c)
+	a.start()
+	marks := filepath.Join(t.TempDir(), "marks")
+	c.Apply(fmt.Sprintf("jobs:\n- name: m\n  schedule: '*/4 * * * * *'\n  shell: {command: 'echo $CRONY_SCHEDULED_AT >> %s; echo ran'}\n", marks))
+	var id crony.RunID
+	for id == "" {
+		c.Wait("a claimed run", func() bool {
+			for _, r := range c.AllRuns("m") {
+				if r.State == crony.Claimed && time.Until(r.ScheduledAt) > 300*time.Millisecond {
+					id = r.ID
+				}
+			}
+			return id != ""
+		})
+		a.kill()
+		if run, err := c.Run(t.Context(), id); err != nil || run.State != crony.Claimed || time.Until(run.ScheduledAt) < 0 {
+			t.Logf("the kill came too late; once more")
+			id = ""
+			a.start()
+		}
+	}
+	a.start()
+	run := a.inState(id, crony.Succeeded)
+	text, err := os.ReadFile(marks)
+	if n := strings.Count(string(text), run.ScheduledAt.UTC().Format(time.RFC3339)); err != nil || n != 1 || len(run.Attempts) != 1 {
+		t.Errorf("it ran %d times, with %d attempts, %v", n, len(run.Attempts), err)
+	}
+	if out := c.Text(id, crony.Stdout); out != "ran\n" {
+		t.Errorf("output %q", out)
+	}
+}
+
+// TestKilledWhileRunning kills the agent while a run goes on. The next agent adopts it: its output is whole, and its end is
+// lost, never a success.
+func TestKilledWhileRunning(t *testing.T) {
+	t.Parallel()
+	c := testcluster.Start(t, 0)
+	a := newChild(t, c)
+	a.start()
+	flag := filepath.Join(t.TempDir(), "flag")
+	c.Apply(fmt.Sprintf("jobs:\n- name: m\n  shell: {command: 'echo before; while ! test -e %s; do sleep 0.05; done; echo after; echo err >&2'}\n", flag))
+	id := a.order("m")
+	c.Wait("output", func() bool {
+		run, err := c.Run(t.Context(), id)
+		return err == nil && run.State == crony.Running && c.Text(id, crony.Stdout) == "before\n"
+	})
+	a.kill()
+	pid := a.inState(id, crony.Running).Attempts[0].PID
+	a.start()
+	c.Wait("the agent to be back", func() bool {
+		agents, err := c.ListAgents(t.Context())
+		return err == nil && len(agents) == 1
+	})
+	if run := a.inState(id, crony.Running); run.Attempts[0].PID != pid || syscall.Kill(pid, 0) != nil {
+		t.Errorf("%+v, and its process is gone", run)
+	}
+	write(t, flag, "")
+	run := a.inState(id, crony.Lost)
+	if !strings.Contains(run.Reason, "restarted") || run.EndedAt.IsZero() || len(run.Attempts) != 1 || run.Attempts[0].ExitCode != nil {
+		t.Errorf("%+v", run)
+	}
+	if out, err := c.Text(id, crony.Stdout), c.Text(id, crony.Stderr); out != "before\nafter\n" || err != "err\n" {
+		t.Errorf("output %q, %q", out, err)
+	}
+}
+
+// TestKilledBeforeReport has the server away while a run ends, and then kills the agent. The next one reports it once, whole.
+func TestKilledBeforeReport(t *testing.T) {
+	t.Parallel()
+	c := testcluster.Start(t, 0)
+	a := newChild(t, c)
+	a.start()
+	flag := filepath.Join(t.TempDir(), "flag")
+	c.Apply(fmt.Sprintf("jobs:\n- name: m\n  shell: {command: 'while ! test -e %s; do sleep 0.05; done; seq 20000; rm %s; exit 4'}\n", flag, flag))
+	id := a.order("m")
+	a.inState(id, crony.Running)
+	a.proxy.set(true)
+	write(t, flag, "")
+	journal := func() string {
+		text, err := os.ReadFile(filepath.Join(a.dir, "journal"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	c.Wait("the run to end", func() bool { return strings.Contains(journal(), `"ended"`) })
+	a.kill()
+	a.proxy.set(false)
+	a.start()
+	run := a.inState(id, crony.Failed)
+	if run.Reason != "exit code 4" || len(run.Attempts) != 1 {
+		t.Errorf("%+v", run)
+	}
+	want, err := exec.Command("seq", "20000").Output()
+	if out := c.Text(id, crony.Stdout); err != nil || out != string(want) {
+		t.Errorf("%d bytes of output, want %d", len(out), len(want))
+	}
+	c.Wait("the agent to forget it", func() bool { return strings.Contains(journal(), `"settled"`) })
+	if left, err := os.ReadDir(filepath.Join(a.dir, "runs")); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+}
+
+// TestAnswerLost loses the server's answer to a claim, on its way through the network: the server counts the occurrence as the
+// agent's, and the agent does not know. It runs, once, when the agent is connected again.
+func TestAnswerLost(t *testing.T) {
+	t.Parallel()
+	c := testcluster.Start(t, 0)
+	a := newChild(t, c)
+	a.start()
+	marks := filepath.Join(t.TempDir(), "marks")
+	c.Apply(fmt.Sprintf("jobs:\n- name: m\n  schedule: '*/4 * * * * *'\n  shell: {command: 'echo $CRONY_SCHEDULED_AT >> %s'}\n", marks))
+	var due time.Time
+	c.Wait("a run, and some time until the next", func() bool {
+		runs := c.AllRuns("m")
+		if len(runs) == 0 || runs[0].State != crony.Succeeded {
+			return false
+		}
+		due = runs[0].ScheduledAt.Add(4 * time.Second)
+		return time.Until(due) > 1500*time.Millisecond
+	})
+	a.proxy.setMute(true)
+	c.Wait("the occurrence to be over", func() bool { return time.Since(due) > time.Second })
+	for _, r := range c.AllRuns("m") {
+		if !r.ScheduledAt.Before(due) {
+			t.Fatalf("the answer was not lost: %+v", r)
+		}
+	}
+	a.proxy.set(true)
+	a.proxy.setMute(false)
+	a.proxy.set(false)
+	c.Wait("the run of the lost answer", func() bool {
+		for _, r := range c.AllRuns("m") {
+			if r.ScheduledAt.Equal(due) && r.State == crony.Succeeded && r.StartedAt.Sub(due) > time.Second {
+				return true
+			}
+		}
+		return false
+	})
+	text, err := os.ReadFile(marks)
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := map[string]bool{}
+	for line := range strings.Lines(string(text)) {
+		if seen[line] {
+			t.Errorf("started twice: %s", line)
+		}
+		seen[line] = true
+	}
+}
+
+// TestWiped loses the agent's directory: the server declares its runs lost. When the directory comes back, facts correct it.
+func TestWiped(t *testing.T) {
+	t.Parallel()
+	c := testcluster.Start(t, 0)
+	a := newChild(t, c)
+	a.start()
+	flag := filepath.Join(t.TempDir(), "flag")
+	c.Apply(fmt.Sprintf("jobs:\n- name: m\n  shell: {command: 'while ! test -e %s; do sleep 0.05; done; echo done'}\n", flag))
+	id := a.order("m")
+	a.inState(id, crony.Running)
+	a.proxy.set(true)
+	write(t, flag, "")
+	c.Wait("the run to end", func() bool {
+		text, err := os.ReadFile(filepath.Join(a.dir, "journal"))
+		return err == nil && strings.Contains(string(text), `"ended"`)
+	})
+	a.kill()
+	if err := os.Rename(a.dir, a.dir+".away"); err != nil {
+		t.Fatal(err)
+	}
+	a.proxy.set(false)
+	a.start()
+	if run := a.inState(id, crony.Lost); run.Reason != "its agent came back and knows nothing of it" {
+		t.Errorf("%+v", run)
+	}
+	a.kill()
+	if err := os.Rename(a.dir+".away", a.dir+".back"); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.RemoveAll(a.dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(a.dir+".back", a.dir); err != nil {
+		t.Fatal(err)
+	}
+	a.start()
+	run := a.inState(id, crony.Succeeded)
+	if code, ok := run.ExitCode(); !ok || code != 0 || run.Reason != "" {
+		t.Errorf("%+v", run)
+	}
+}

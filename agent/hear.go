@@ -1,0 +1,150 @@
+package agent
+
+import (
+	"crony"
+	"crony/internal/wire"
+)
+
+// hear takes in a message of the server.
+func (l *loop) hear(msg *wire.FromServer) {
+	switch kind := msg.GetKind().(type) {
+	case nil: // a new stream: what was asked on the old one is answered no more, what was ordered is ordered again
+		clear(l.asked)
+		l.orders = nil
+		l.table.loosen()
+	case *wire.FromServer_Assign:
+		l.assign(kind.Assign)
+	case *wire.FromServer_Unassign:
+		l.unassign(kind.Unassign.GetJob())
+	case *wire.FromServer_Synced:
+		l.synced()
+	case *wire.FromServer_Claims:
+		l.decided(kind.Claims)
+	case *wire.FromServer_Start:
+		l.order(kind.Start)
+	}
+}
+
+func (l *loop) assign(msg *wire.Assign) {
+	def, err := wire.Decode[crony.Definition](msg.GetDefinition())
+	if err != nil {
+		l.log.Error("assignment is not readable", "err", err)
+		return
+	}
+	name := def.Job.Name
+	l.table.assign(def, msg.GetEpoch(), wire.Time(msg.GetCursor()), l.clock())
+	l.drop("the job was changed before the run was due")
+	l.log.Debug("job assigned", "job", name, "epoch", msg.GetEpoch())
+	for _, f := range l.waiting[name] {
+		l.resume(f)
+	}
+	delete(l.waiting, name)
+	if run := crony.RunID(msg.GetOwed()); run != "" {
+		l.take(grant{ask{l.table.jobs[name], wire.Time(msg.GetCursor())}, run})
+	}
+}
+
+func (l *loop) unassign(name string) {
+	l.table.unassign(name)
+	l.drop("the job was removed, or given to another agent, before the run was due")
+}
+
+// synced ends the list of assignments that a new stream begins with.
+func (l *loop) synced() {
+	for _, name := range l.table.confirmed() {
+		l.unassign(name)
+	}
+	for name, facts := range l.waiting {
+		for _, f := range facts {
+			l.runner.skip(f.Run, "the agent stopped before the run was due, and has the job no more")
+		}
+		delete(l.waiting, name)
+	}
+}
+
+// drop skips the runs that wait for their time under a state of their job that is no more.
+func (l *loop) drop(reason string) {
+	for _, g := range l.table.revoked() {
+		l.runner.skip(g.run, reason)
+	}
+}
+
+// decided takes in the answer to a request.
+func (l *loop) decided(reply *wire.ClaimReply) {
+	asks, ok := l.asked[reply.GetId()]
+	delete(l.asked, reply.GetId())
+	if !ok || len(asks) != len(reply.GetDecisions()) {
+		return
+	}
+	now := l.clock()
+	for i, d := range reply.GetDecisions() {
+		a := asks[i]
+		if a.job == nil {
+			continue
+		}
+		if d.GetGranted() {
+			l.take(grant{a, crony.RunID(d.GetRun())})
+		} else {
+			l.log.Info("claim refused", "job", a.job.def.Job.Name, "at", a.at, "reason", d.GetReason())
+		}
+		l.table.settle(a.job, a.at, now, d.GetGranted())
+	}
+}
+
+// take writes a granted claim down and seats its run; one that was taken before is left alone. If the job has changed since
+// it was asked for, the run is skipped with the reason. What can't be written is not started, and is tried again.
+func (l *loop) take(g grant) {
+	j := g.job
+	if j.taken == g.run || l.journal.knows(g.run) {
+		return
+	}
+	if err := l.runner.claim(g.run, j, crony.ClaimedFact{Trigger: crony.BySchedule, ScheduledAt: g.at}); err != nil {
+		l.log.Error("run not written down, and so not started", "job", j.def.Job.Name, "run", g.run, "err", err)
+		l.untaken = append(l.untaken, g)
+		return
+	}
+	j.taken = g.run
+	if !l.table.current(j) {
+		l.runner.skip(g.run, "the job was changed, removed or given to another agent before the run was due")
+		return
+	}
+	l.table.grant(&seat{run: g.run, job: j, at: g.at})
+}
+
+// order takes an order to start a job now. The same order may come again.
+func (l *loop) order(msg *wire.Start) {
+	req, err := wire.Decode[crony.StartRequest](msg.GetRequest())
+	if err != nil {
+		l.log.Error("order is not readable", "err", err)
+		return
+	}
+	j := l.table.jobs[req.Job]
+	if j == nil {
+		l.log.Warn("order for a job that this agent has not", "job", req.Job)
+		return
+	}
+	if !l.journal.knows(req.Run) {
+		if l.full() {
+			l.orders = append(l.orders, msg)
+			return
+		}
+		err := l.runner.claim(req.Run, j, crony.ClaimedFact{Trigger: crony.ByHand, By: req.By, ScheduledAt: req.At})
+		if err != nil {
+			l.log.Error("order not written down, and so not taken", "job", req.Job, "err", err)
+			l.orders = append(l.orders, msg)
+			return
+		}
+		l.runner.start(newAttempt(req.Run, j, req.At))
+	}
+	l.link.post(&wire.FromAgent{Kind: &wire.FromAgent_Taken{Taken: &wire.Taken{Job: req.Job, Run: string(req.Run)}}})
+}
+
+// resume seats a run that was claimed in an earlier life, if the job is still what it was claimed for.
+func (l *loop) resume(f crony.Fact) {
+	j, c := l.table.jobs[f.Claimed.Job], f.Claimed
+	if j.def.UID != c.JobUID || j.def.Generation != c.Generation {
+		l.runner.skip(f.Run, "the job was changed before the run was due")
+		return
+	}
+	l.table.grant(&seat{run: f.Run, job: j, at: c.ScheduledAt})
+}

@@ -1,0 +1,385 @@
+package agent
+
+import (
+	"context"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"crony"
+	"crony/internal/wire"
+)
+
+// loopRig is a loop in a bubble, whose server is the test. Its runner starts nothing: what would start waits in its queue.
+type loopRig struct {
+	*rig
+	loop *loop
+	mu   sync.Mutex
+	step time.Duration // of the wall clock, away from the bubble's
+	read int           // messages of the loop that the test has read
+}
+
+// inBubble runs a test with a loop that is connected and has no jobs.
+func inBubble(t *testing.T, recovered []crony.Fact, test func(t *testing.T, l *loopRig)) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		l := &loopRig{rig: newRig(t, dir)}
+		now := func() time.Time {
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			return time.Now().Add(l.step)
+		}
+		l.loop = newLoop(l.desk, l.runner, l.journal, now, l.journal.log)
+		l.runner.now = now
+		ctx, cancel := context.WithCancel(t.Context())
+		var running sync.WaitGroup
+		running.Go(func() { l.loop.run(ctx, recovered) })
+		defer running.Wait()
+		defer cancel()
+		l.say(&wire.FromServer{})
+		test(t, l)
+	})
+}
+
+func (l *loopRig) stepBy(d time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.step += d
+}
+
+func (l *loopRig) say(messages ...*wire.FromServer) {
+	for _, msg := range messages {
+		l.loop.inbox <- msg
+	}
+	synctest.Wait()
+}
+
+func (l *loopRig) sleep(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
+}
+
+func assigned(def crony.Definition, epoch int64, cursor time.Time, owed crony.RunID) *wire.FromServer {
+	return &wire.FromServer{Kind: &wire.FromServer_Assign{Assign: &wire.Assign{
+		Definition: wire.Encode(def), Epoch: epoch, Cursor: cursor.UnixNano(), Owed: string(owed)}}}
+}
+
+func unassigned(job string) *wire.FromServer {
+	return &wire.FromServer{Kind: &wire.FromServer_Unassign{Unassign: &wire.Unassign{Job: job}}}
+}
+
+func synced() *wire.FromServer {
+	return &wire.FromServer{Kind: &wire.FromServer_Synced{Synced: &wire.Synced{}}}
+}
+
+// grantAll answers a request: granted, all of it.
+func grantAll(req *wire.ClaimRequest) *wire.FromServer {
+	reply := &wire.ClaimReply{Id: req.GetId()}
+	for _, o := range req.GetOccurrences() {
+		run := crony.OccurrenceRunID("uid-"+o.GetJob(), wire.Time(o.GetAt()), "")
+		reply.Decisions = append(reply.Decisions, &wire.Decision{Granted: true, Run: string(run)})
+	}
+	return &wire.FromServer{Kind: &wire.FromServer_Claims{Claims: reply}}
+}
+
+// asks returns the requests that came since it was last called.
+func (l *loopRig) asks() []*wire.ClaimRequest {
+	l.desk.mu.Lock()
+	defer l.desk.mu.Unlock()
+	var list []*wire.ClaimRequest
+	for ; l.read < len(l.desk.posted); l.read++ {
+		if req := l.desk.posted[l.read].GetClaims(); req != nil {
+			list = append(list, req)
+		}
+	}
+	return list
+}
+
+// ask returns the one request that came, for one occurrence.
+func (l *loopRig) ask(job string, at time.Time) *wire.ClaimRequest {
+	l.t.Helper()
+	list := l.asks()
+	if len(list) != 1 || len(list[0].GetOccurrences()) != 1 {
+		l.t.Fatalf("asked %v, want one for %s", list, job)
+	}
+	if o := list[0].GetOccurrences()[0]; o.GetJob() != job || !wire.Time(o.GetAt()).Equal(at) {
+		l.t.Fatalf("asked for %s at %s, want %s at %s", o.GetJob(), wire.Time(o.GetAt()), job, at)
+	}
+	return list[0]
+}
+
+// starts returns what would have started by now.
+func (l *loopRig) starts() []string {
+	l.runner.mu.Lock()
+	defer l.runner.mu.Unlock()
+	var list []string
+	for _, a := range l.runner.waiting {
+		list = append(list, a.job.Name+"@"+a.due.UTC().Format(time.TimeOnly))
+	}
+	return list
+}
+
+func (l *loopRig) expectStarts(want ...string) {
+	l.t.Helper()
+	if got := l.starts(); !slices.Equal(got, want) {
+		l.t.Errorf("started %v, want %v", got, want)
+	}
+}
+
+// midnight is when a bubble begins.
+var midnight = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
+
+func at(clock string) time.Time {
+	d, err := time.Parse(time.TimeOnly, clock)
+	if err != nil {
+		panic(err)
+	}
+	return midnight.Add(d.Sub(d.Truncate(24 * time.Hour)))
+}
+
+// TestOnTime asks a second ahead and starts to the instant.
+func TestOnTime(t *testing.T) {
+	inBubble(t, nil, func(t *testing.T, l *loopRig) {
+		l.say(assigned(definition("m", "* * * * *"), 1, midnight, ""), synced())
+		l.sleep(59*time.Second - 1)
+		if got := l.asks(); len(got) > 0 {
+			t.Errorf("asked too early: %v", got)
+		}
+		l.sleep(1)
+		l.say(grantAll(l.ask("m", at("00:01:00"))))
+		l.sleep(time.Second - 1)
+		l.expectStarts()
+		l.sleep(1)
+		l.expectStarts("m@00:01:00")
+		l.sleep(time.Minute)
+		l.say(grantAll(l.asks()[0])) // a second late
+		l.expectStarts("m@00:01:00", "m@00:02:00")
+	})
+}
+
+// TestOvertaken has a granted claim whose job is another's, or another, before it is due: it is skipped, with the reason.
+func TestOvertaken(t *testing.T) {
+	def := definition("m", "* * * * *")
+	changed, paused := def, definition("m", "* * * * *", func(j *crony.Job) { j.Paused = true })
+	changed.Generation, paused.Generation = 2, 2
+	for name, what := range map[string][]*wire.FromServer{
+		"changed": {assigned(changed, 2, midnight, "")},
+		"paused":  {assigned(paused, 2, midnight, "")},
+		"removed": {unassigned("m")},
+		"moved":   {{}, synced()},
+	} {
+		for _, answer := range []string{"before", "after"} {
+			t.Run(name+" "+answer, func(t *testing.T) {
+				inBubble(t, nil, func(t *testing.T, l *loopRig) {
+					l.say(assigned(def, 1, midnight, ""), synced())
+					l.sleep(59 * time.Second)
+					grant := grantAll(l.ask("m", at("00:01:00")))
+					if answer == "before" {
+						l.say(append([]*wire.FromServer{grant}, what...)...)
+					} else {
+						l.say(append(what, grant)...)
+					}
+					l.sleep(time.Minute)
+					l.expectStarts()
+					records := l.journal.records()
+					if name == "moved" && answer == "after" { // it came on the stream of before: nobody waits for it
+						if len(records) > 0 {
+							t.Errorf("%v", records)
+						}
+						return
+					}
+					if len(records) != 1 || records[0].last().Ended == nil {
+						t.Fatalf("%+v", records)
+					}
+					if end := records[0].last().Ended; end.State != crony.Skipped || !strings.Contains(end.Reason, "before the run was due") {
+						t.Errorf("%+v", end)
+					}
+					if first := records[0].facts[0].Claimed; first.Generation != 1 || first.Epoch != 1 {
+						t.Errorf("claimed for %+v, want what it was asked for", first)
+					}
+				})
+			})
+		}
+	}
+}
+
+// TestAnswerTwice has no answer for so long that the loop asks again. Then both come, in either order, and one run starts.
+func TestAnswerTwice(t *testing.T) {
+	for _, order := range [][]int{{0, 1}, {1, 0}, {0}, {1}, {0, 0, 1, 1}} {
+		inBubble(t, nil, func(_ *testing.T, l *loopRig) {
+			l.say(assigned(definition("m", "* * * * *"), 1, midnight, ""), synced())
+			l.sleep(59 * time.Second)
+			requests := []*wire.ClaimRequest{l.ask("m", at("00:01:00"))}
+			l.sleep(askAgain)
+			requests = append(requests, l.ask("m", at("00:01:00")))
+			for _, i := range order {
+				l.say(grantAll(requests[i]))
+			}
+			l.sleep(time.Second)
+			if slices.Contains(order, 1) {
+				l.expectStarts("m@00:01:00")
+			} else { // the first answer alone: the second request is still to be answered
+				l.expectStarts()
+			}
+		})
+	}
+}
+
+// TestOwed has the server say on a new stream that a claim was granted of which the agent never heard.
+func TestOwed(t *testing.T) {
+	inBubble(t, nil, func(t *testing.T, l *loopRig) {
+		def := definition("m", "* * * * *")
+		run := crony.OccurrenceRunID("uid-m", at("00:01:00"), "")
+		l.say(assigned(def, 1, midnight, ""), synced())
+		l.sleep(59 * time.Second)
+		lost := grantAll(l.ask("m", at("00:01:00")))
+		l.sleep(2 * time.Second)
+		for range 3 {
+			l.say(&wire.FromServer{}, assigned(def, 1, at("00:01:00"), run), synced(), lost)
+		}
+		l.expectStarts("m@00:01:00")
+		mustKeep(t, l.journal, entry{Settled: run})
+		l.say(&wire.FromServer{}, assigned(def, 1, at("00:01:00"), run), synced()) // by a server that is behind
+		l.expectStarts("m@00:01:00")
+		l.say(&wire.FromServer{}, assigned(def, 1, midnight, ""), synced()) // likewise
+		l.sleep(5 * time.Second)
+		if asked := l.asks(); len(asked) > 0 {
+			t.Errorf("asked for what was granted: %v", asked)
+		}
+	})
+}
+
+// TestNewStream asks again at once for what had no answer on the old one, and for the latest only.
+func TestNewStream(t *testing.T) {
+	inBubble(t, nil, func(_ *testing.T, l *loopRig) {
+		def := definition("m", "* * * * *")
+		l.say(assigned(def, 1, midnight, ""), synced())
+		l.sleep(59 * time.Second)
+		old := grantAll(l.ask("m", at("00:01:00")))
+		l.sleep(time.Hour)
+		l.asks()
+		l.say(&wire.FromServer{}, assigned(def, 1, midnight, ""), synced(), old)
+		l.expectStarts()
+		l.say(grantAll(l.ask("m", at("01:00:00"))))
+		l.expectStarts("m@01:00:00")
+	})
+}
+
+func TestOrders(t *testing.T) {
+	inBubble(t, nil, func(t *testing.T, l *loopRig) {
+		order := func(job string, run crony.RunID) *wire.FromServer {
+			return &wire.FromServer{Kind: &wire.FromServer_Start{Start: &wire.Start{
+				Request: wire.Encode(crony.StartRequest{Run: run, Job: job, Agent: "a1", By: "eve", At: time.Now()})}}}
+		}
+		l.say(assigned(definition("m", ""), 1, midnight, ""), synced())
+		l.say(order("m", runAt(1)), order("m", runAt(1)), order("nobody", runAt(2)), order("m", runAt(3)))
+		l.say(&wire.FromServer{Kind: &wire.FromServer_Start{Start: &wire.Start{Request: []byte("junk")}}})
+		l.expectStarts("m@00:00:00", "m@00:00:00")
+		taken := map[string]int{}
+		for _, msg := range l.desk.posted {
+			taken[msg.GetTaken().GetRun()]++
+		}
+		if taken[string(runAt(1))] != 2 || taken[string(runAt(2))] != 0 || taken[string(runAt(3))] != 1 {
+			t.Errorf("taken: %v", taken)
+		}
+		if f := l.journal.records()[0].facts[0].Claimed; f.Trigger != crony.ByHand || f.By != "eve" {
+			t.Errorf("%+v", f)
+		}
+	})
+}
+
+// TestResume starts what an earlier life had claimed, when its job is still the same, and skips the rest.
+func TestResume(t *testing.T) {
+	def := definition("m", "* * * * *")
+	fact := func(n int, job string, change func(*crony.ClaimedFact)) crony.Fact {
+		c := crony.ClaimedFact{Job: job, JobUID: "uid-" + job, Generation: 1, Agent: "a1", ScheduledAt: at("00:01:00")}
+		if change != nil {
+			change(&c)
+		}
+		return crony.Fact{Run: runAt(n), Seq: 1, Claimed: &c}
+	}
+	recovered := []crony.Fact{
+		fact(1, "m", nil),
+		fact(2, "m", func(c *crony.ClaimedFact) { c.Generation = 9 }),
+		fact(3, "m", func(c *crony.ClaimedFact) { c.JobUID = "another" }),
+		fact(4, "gone", nil),
+	}
+	inBubble(t, recovered, func(t *testing.T, l *loopRig) {
+		for i := range recovered {
+			mustAdd(t, l.journal, entry{Fact: &recovered[i]})
+		}
+		l.sleep(30 * time.Second)
+		l.say(assigned(def, 1, at("00:01:00"), runAt(1)), synced())
+		l.sleep(29 * time.Second)
+		l.expectStarts()
+		l.sleep(time.Second)
+		l.expectStarts("m@00:01:00")
+		for i, r := range l.journal.records() {
+			if skipped := r.last().Ended != nil && r.last().Ended.State == crony.Skipped; skipped != (i > 0) {
+				t.Errorf("run %d: %+v", i+1, r.last())
+			}
+		}
+	})
+}
+
+// TestJournalRefuses has a full disk: what was granted starts when it can be written down, and nothing more is asked for
+// until then.
+func TestJournalRefuses(t *testing.T) {
+	inBubble(t, nil, func(t *testing.T, l *loopRig) {
+		l.say(assigned(definition("a", "* * * * *"), 1, midnight, ""), assigned(definition("b", "*/2 * * * *"), 2, midnight, ""), synced())
+		l.sleep(59 * time.Second)
+		disk := &smallDisk{File: l.journal.file.(*os.File)}
+		l.journal.mu.Lock()
+		l.journal.file = disk
+		l.journal.mu.Unlock()
+		l.say(grantAll(l.ask("a", at("00:01:00"))))
+		l.sleep(10 * time.Minute)
+		if asked := l.asks(); len(asked) > 0 || len(l.starts()) > 0 {
+			t.Errorf("asked %v, started %v", asked, l.starts())
+		}
+		l.journal.mu.Lock()
+		disk.room = 1 << 20
+		l.journal.mu.Unlock()
+		l.sleep(tick)
+		l.expectStarts("a@00:01:00")
+		if asked := l.asks(); len(asked) != 1 || len(asked[0].GetOccurrences()) != 2 {
+			t.Errorf("asked %v, want the latest of both jobs", asked)
+		}
+	})
+}
+
+// TestFull has an agent that can't deliver: it takes no more.
+func TestFull(t *testing.T) {
+	inBubble(t, nil, func(t *testing.T, l *loopRig) {
+		for n := range maxRuns {
+			mustAdd(t, l.journal, claimed(runAt(n)))
+		}
+		l.say(assigned(definition("m", "* * * * *"), 1, midnight, ""), synced())
+		l.sleep(10 * time.Minute)
+		if asked := l.asks(); len(asked) > 0 {
+			t.Errorf("asked %v", asked)
+		}
+		mustKeep(t, l.journal, entry{Settled: runAt(0)})
+		l.sleep(tick)
+		l.ask("m", at("00:10:00"))
+	})
+}
+
+// TestJunk has a server that talks nonsense.
+func TestJunk(t *testing.T) {
+	inBubble(t, nil, func(_ *testing.T, l *loopRig) {
+		l.say(assigned(definition("m", "* * * * *"), 1, midnight, ""), synced(),
+			&wire.FromServer{Kind: &wire.FromServer_Assign{Assign: &wire.Assign{Definition: []byte("{")}}},
+			&wire.FromServer{Kind: &wire.FromServer_Claims{Claims: &wire.ClaimReply{Id: 77}}})
+		l.sleep(59 * time.Second)
+		req := l.ask("m", at("00:01:00"))
+		l.say(&wire.FromServer{Kind: &wire.FromServer_Claims{Claims: &wire.ClaimReply{Id: req.GetId()}}}) // too short
+		l.sleep(askAgain)
+		l.say(grantAll(l.ask("m", at("00:01:00"))))
+		l.expectStarts("m@00:01:00")
+	})
+}

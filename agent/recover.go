@@ -1,0 +1,107 @@
+package agent
+
+import (
+	"errors"
+	"os"
+	"time"
+
+	"crony"
+)
+
+// recover takes up the runs that an earlier life left in the journal: it reports again what was not acknowledged, waits for
+// processes that are still there, and returns the claims of runs that were never started.
+func (r *runner) recover() []crony.Fact {
+	var claims []crony.Fact
+	kept := map[crony.RunID]bool{}
+	for _, rec := range r.journal.records() {
+		last := rec.last()
+		kept[last.Run] = true
+		for _, f := range rec.facts {
+			r.reports.fact(f)
+		}
+		switch {
+		case last.Claimed == nil:
+			r.adopt(&rec)
+		case r.begun(last.Run):
+			r.adoptBegun(last.Run, &rec)
+		default:
+			claims = append(claims, *last)
+		}
+	}
+	if err := removeOutputs(r.dir, kept); err != nil {
+		r.log.Warn("old files stay", "err", err)
+	}
+	return claims
+}
+
+// adopt takes up a run that had started. If its process is gone, or when it goes, how it ended can't be known.
+func (r *runner) adopt(rec *record) {
+	last, started := rec.last(), startedOf(rec.facts)
+	if started == nil {
+		return // it ended without a process
+	}
+	p := adoptProcess(r.dir, r.boot, started, rec)
+	switch {
+	case last.Ended != nil:
+		r.reports.output(p.outputs...)
+		r.reports.finish(p.outputs)
+		r.reports.settled(p.run)
+	case last.Exited != nil:
+		r.reports.output(p.outputs...)
+		r.reports.finish(p.outputs)
+		state, reason := p.verdict(last.Exited)
+		r.end(p.run, state, reason)
+	default:
+		r.follow(p)
+	}
+}
+
+func (r *runner) follow(p *process) {
+	r.log.Info("run adopted", "run", p.run, "pid", p.pid, "alive", p.alive())
+	r.reports.output(p.outputs...)
+	r.hold(p)
+	r.runs.Go(func() {
+		p.waitForeign()
+		r.finish(p, crony.ExitedFact{})
+	})
+}
+
+// begun says whether the earlier life may have started a claimed run: the outputs are made right before that.
+func (r *runner) begun(run crony.RunID) bool {
+	_, err := os.Stat(outputPath(r.dir, run, 1, string(crony.Stdout)))
+	return !errors.Is(err, os.ErrNotExist)
+}
+
+// adoptBegun takes up a run that the earlier life was starting when it ended. It is not started again: nothing may start
+// twice. Its process, if there is one, is known by its environment.
+func (r *runner) adoptBegun(run crony.RunID, rec *record) {
+	pid := findLeader(run, 1)
+	for range 2 { // a process that is just taking up another program shows no environment
+		if pid != 0 {
+			break
+		}
+		time.Sleep(foreignPoll)
+		pid = findLeader(run, 1)
+	}
+	ticks, err := startTicks(pid)
+	if pid == 0 || err != nil {
+		left := outputs(r.dir, run, 1, rec.terms.Limit)
+		r.reports.output(left...)
+		r.reports.finish(left)
+		r.end(run, crony.Lost, "its agent stopped while it started the run: what became of it can't be known")
+		return
+	}
+	rec.birth = birth{Boot: r.boot, Ticks: ticks}
+	started := r.keep(entry{Birth: &rec.birth, Fact: &crony.Fact{Run: run, At: r.now().UTC(),
+		Started: &crony.StartedFact{Attempt: 1, PID: pid}}})
+	r.follow(adoptProcess(r.dir, r.boot, started, rec))
+}
+
+func startedOf(facts []crony.Fact) *crony.Fact {
+	for i := len(facts) - 1; i >= 0; i-- {
+		if facts[i].Started != nil {
+			return &facts[i]
+		}
+	}
+	return nil
+}

@@ -1,0 +1,170 @@
+package hub
+
+import (
+	"errors"
+	"slices"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc/codes"
+
+	"crony"
+	"crony/internal/wire"
+)
+
+// TestTwoStreams has an agent connect again while its old stream is there: the old one ends first.
+func TestTwoStreams(t *testing.T) {
+	s := newServer(t)
+	first := s.connect("a1")
+	second := s.connect("a1")
+	first.refused(codes.Aborted, "the agent connected again")
+	id := newRun()
+	second.acked(1, life("a1", id))
+	other := s.connect("a2") // another agent's is left alone
+	second.acked(2, life("a1", id))
+	if n := s.connected(); n != 2 {
+		t.Errorf("%v streams", n)
+	}
+	other.leave()
+	second.leave()
+	if n := s.connected(); n != 0 {
+		t.Errorf("%v streams", n)
+	}
+	s.logged("agent left")
+}
+
+// TestVerdicts ends the runs that an agent no longer knows; what it says of them later counts for more.
+func TestVerdicts(t *testing.T) {
+	s := newServer(t)
+	kept, gone, done := newRun(), newRun(), newRun()
+	p := s.connect("a1")
+	p.acked(1, slices.Concat(life("a1", kept)[:2], life("a1", gone)[:2], life("a1", done)))
+	p.leave()
+	p = s.connect("a1", string(kept))
+	if a, b, c := s.stateOf(kept), s.stateOf(gone), s.stateOf(done); a != crony.Running || b != crony.Lost || c != crony.Succeeded {
+		t.Errorf("kept is %s, gone %s, done %s", a, b, c)
+	}
+	p.leave()
+	s.connect("a1", string(kept), string(gone)).acked(1, life("a1", gone))
+	if run, err := s.runs.Log.Run(t.Context(), gone); err != nil || run.State != crony.Succeeded || run.Reason != "" {
+		t.Errorf("%+v, %v", run, err)
+	}
+}
+
+// TestOwed claims, and says nothing of it on the next streams: the server tells what is owed, until the agent has reported it,
+// and not while it can't know.
+func TestOwed(t *testing.T) {
+	s := newServer(t)
+	p := s.connect("a1")
+	s.apply(testJob("m", "* * * * * *"))
+	a, def := p.assigned("m")
+	if a.GetOwed() != "" || a.GetCursor() == 0 {
+		t.Errorf("%v", a)
+	}
+	at := time.Now().Add(time.Second).Truncate(time.Second)
+	run := crony.OccurrenceRunID(def.UID, at, "")
+	p.send(&wire.FromAgent{Kind: &wire.FromAgent_Claims{Claims: &wire.ClaimRequest{Id: 1,
+		Occurrences: []*wire.Occurrence{{Job: "m", Epoch: a.GetEpoch(), At: at.UnixNano()}}}}})
+	s.eventually("the claim", func() bool {
+		job, ok := s.state.Assigned("a1", "m")
+		return ok && job.Claim.Run == run
+	})
+	p.leave()
+
+	s.runs.fail(nil, errors.New("input/output error"))
+	p = s.connect("a1")
+	p.refused(codes.Unknown, "look up the run")
+	s.runs.fail(nil, nil)
+	for range 2 {
+		p = s.connect("a1")
+		if again, _ := p.assigned("m"); again.GetOwed() != string(run) || !wire.Time(again.GetCursor()).Equal(at) || again.GetEpoch() != a.GetEpoch() {
+			t.Errorf("%v", again)
+		}
+		p.leave()
+	}
+	other := s.connect("a2") // owed to a1 alone
+	p = s.connect("a1")
+	p.assigned("m")
+	p.acked(1, life("a1", run))
+	p.leave()
+	p = s.connect("a1", string(run))
+	if again, _ := p.assigned("m"); again.GetOwed() != "" {
+		t.Errorf("owed again after it was reported: %v", again)
+	}
+	other.leave()
+}
+
+// TestChanges tells an agent of every change to its jobs, once.
+func TestChanges(t *testing.T) {
+	s := newServer(t)
+	p := s.connect("a1")
+	p.until(func(m *wire.FromServer) bool { return m.GetSynced() != nil })
+	s.apply(testJob("m", "* * * * *"), testJob("n", "* * * * *"))
+	first, _ := p.assigned("m")
+	p.assigned("n")
+	s.apply(testJob("m", "0 * * * *"))
+	second, def := p.assigned("m")
+	if second.GetEpoch() <= first.GetEpoch() || def.Generation != 2 {
+		t.Errorf("%v after %v", second, first)
+	}
+	if err := s.state.DeleteJob(t.Context(), "m"); err != nil {
+		t.Fatal(err)
+	}
+	p.until(func(m *wire.FromServer) bool { return m.GetUnassign().GetJob() == "m" })
+	p.leave()
+	p = s.connect("a1")
+	p.until(func(m *wire.FromServer) bool { return m.GetSynced() != nil })
+	if len(p.seen) != 1 {
+		t.Errorf("before synced: %v", p.seen)
+	}
+}
+
+// TestOrders tells of an order until it is taken; the agent's first word of the run is as good as its taking. Others can't
+// take it.
+func TestOrders(t *testing.T) {
+	s := newServer(t)
+	p := s.connect("a1")
+	s.apply(testJob("m", ""))
+	p.assigned("m")
+	order := func(p *byHand) crony.StartRequest {
+		t.Helper()
+		req, err := wire.Decode[crony.StartRequest](p.until(func(m *wire.FromServer) bool { return m.GetStart() != nil }).GetStart().GetRequest())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return req
+	}
+	taken := func(run crony.RunID) *wire.FromAgent {
+		return &wire.FromAgent{Kind: &wire.FromAgent_Taken{Taken: &wire.Taken{Job: "m", Run: string(run)}}}
+	}
+	pending := func() bool {
+		_, ok := s.state.Order("m")
+		return ok
+	}
+	id, err := s.state.StartJob(crony.WithActor(t.Context(), "eve"), "m")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := order(p); got.Run != id || got.By != "eve" {
+		t.Errorf("%+v", got)
+	}
+	thief := s.connect("a2")
+	thief.send(taken(id))
+	thief.refused(codes.PermissionDenied, "the order to start m is another agent's")
+	p.leave()
+	p = s.connect("a1")
+	if got := order(p); got.Run != id || !pending() {
+		t.Errorf("%+v", got)
+	}
+	p.send(taken(newRun()), taken(id), taken(id))
+	s.eventually("the order to be taken", func() bool { return !pending() })
+
+	if id, err = s.state.StartJob(t.Context(), "m"); err != nil {
+		t.Fatal(err)
+	}
+	order(p)
+	facts := life("a1", id)
+	facts[0].Claimed.Job, facts[0].Claimed.Trigger = "m", crony.ByHand
+	p.acked(1, facts)
+	s.eventually("the order to be taken", func() bool { return !pending() })
+}
