@@ -104,13 +104,23 @@ func (p *process) removeScript() {
 	os.Remove(p.script) //nolint:errcheck // most have none; the next start of the agent removes what is left
 }
 
+// ownPeak returns the most memory that the agent has had, in KiB. A child begins as its parent's image, so that a peak no
+// higher than this says nothing of what the child had itself.
+func ownPeak() int64 {
+	var own syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &own); err != nil {
+		return 0
+	}
+	return own.Maxrss
+}
+
 // wait waits for a child of this agent. The files are not waited for: what the process left behind may hold them for ever.
 func (p *process) wait() crony.ExitedFact {
 	p.cmd.Wait() //nolint:errcheck // the state says it all
 	p.leave()
 	state := p.cmd.ProcessState
 	fact := crony.ExitedFact{CPUSeconds: (state.UserTime() + state.SystemTime()).Seconds()}
-	if usage, ok := state.SysUsage().(*syscall.Rusage); ok {
+	if usage, ok := state.SysUsage().(*syscall.Rusage); ok && usage.Maxrss > ownPeak() {
 		fact.MaxRSS = usage.Maxrss << 10
 	}
 	if status, ok := state.Sys().(syscall.WaitStatus); ok && status.Signaled() {

@@ -108,7 +108,7 @@ func (s *Server) open(ctx context.Context) error {
 		return fmt.Errorf("open the run log: %w", err)
 	}
 	s.stack.Push("run log", 0, func(context.Context) error { return s.Runs.Close() })
-	return s.serve()
+	return s.serve() //nolint:contextcheck // services live by the stack's contexts, not by the one of opening
 }
 
 // serve starts the services.
