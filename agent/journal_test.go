@@ -375,3 +375,20 @@ func readLines(r io.Reader, n int) int {
 		}
 	}
 }
+
+// TestJournalHalfWritten has a disk that takes half of an entry, and can't cut it off again: a shorter entry that is written
+// later ends the file all the same.
+func TestJournalHalfWritten(t *testing.T) {
+	j, _ := journalAt(t, filepath.Join(t.TempDir(), "journal"))
+	mustAdd(t, j, claimed(runAt(1)), claimed(runAt(2)))
+	disk := &smallDisk{File: j.file.(*os.File), room: j.size + 200, stuck: true}
+	j.file = disk
+	if _, err := j.add(claimed(runAt(3))); err == nil {
+		t.Fatal("there was room")
+	}
+	disk.room, disk.stuck = 1<<20, false
+	mustKeep(t, j, entry{Settled: runAt(1)})
+	if again, text := reopened(t, j); again.count() != 1 || text.String() != "" {
+		t.Errorf("%d runs; %s", again.count(), text)
+	}
+}
