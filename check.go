@@ -1,13 +1,9 @@
 package crony
 
 import (
-	"errors"
-	"fmt"
 	"path"
 	"regexp"
 	"strings"
-
-	"crony/internal/schedule"
 )
 
 const maxNameLength = 63
@@ -65,84 +61,6 @@ func (c *checker) length(path, text string, most int) {
 	if strings.ContainsRune(text, 0) {
 		c.fault(path, "", "holds a zero byte")
 	}
-}
-
-func (c *checker) schedules(at string, j *Job) {
-	if len(j.Schedules) > maxEach {
-		c.fault(at+"schedules", "", "%d entries; at most %d", len(j.Schedules), maxEach)
-		return
-	}
-	if j.Schedule != "" {
-		c.entry(at, "schedule", j.Name, ScheduleEntry{Cron: j.Schedule})
-	}
-	for i, e := range j.Schedules {
-		c.entry(at, fmt.Sprintf("schedules[%d]", i), j.Name, e)
-	}
-	if len(j.Entries()) > 1 {
-		c.later(at+"schedules", true)
-	}
-}
-
-func (c *checker) entry(at, key, job string, e ScheduleEntry) {
-	p := at + key
-	if key != "schedule" {
-		c.later(p+".at", len(e.At) > 0)
-		c.later(p+".timezone", e.Timezone != "")
-		c.later(p+".jitter", e.Jitter != 0)
-		c.later(p+".starts_at", !e.StartsAt.IsZero())
-		c.later(p+".ends_at", !e.EndsAt.IsZero())
-	}
-	given := 0
-	for _, is := range []bool{e.Cron != "", e.Every != 0, len(e.At) > 0} {
-		if is {
-			given++
-		}
-	}
-	if given != 1 {
-		c.fault(p, "give one of cron, every and at", "%d of cron, every and at are given", given)
-		return
-	}
-	if len(e.At) > 0 {
-		return
-	}
-	s, err := e.Parse(job)
-	if err == nil && s.Reboot() {
-		c.fault(p, "", "not supported yet: @reboot")
-	}
-	if err != nil {
-		var bad *schedule.Error
-		errors.As(err, &bad)
-		if key != "schedule" {
-			p += map[bool]string{true: ".cron", false: ".every"}[e.Cron != ""]
-		}
-		c.fault(p, bad.Hint, "%s", sentence(bad))
-	}
-}
-
-// sentence is a schedule's error without its hint, which stands on its own in a fault.
-func sentence(e *schedule.Error) string {
-	if e.Field == "" {
-		return e.Message
-	}
-	return e.Field + ": " + e.Message
-}
-
-// Parse makes the schedule that the entry names; job is the name of its job.
-func (e *ScheduleEntry) Parse(job string) (*schedule.Schedule, error) {
-	if e.Every != 0 {
-		return schedule.Every(e.Every.Std())
-	}
-	return schedule.Parse(e.Cron, schedule.Options{Hash: job})
-}
-
-// Plan returns the job's schedule, nil if it has none: such a job runs only when told to. The job must have no faults.
-func (j *Job) Plan() *schedule.Schedule {
-	for _, e := range j.Entries() {
-		if s, err := e.Parse(j.Name); err == nil {
-			return s
-		}
-	}
-	return nil
 }
 
 func (c *checker) work(at string, j *Job) {

@@ -131,7 +131,7 @@ func TestNotSupportedYet(t *testing.T) {
 		}
 	}
 	want := map[string]bool{}
-	for _, key := range strings.Fields(`scripts calendars channels schedules at timezone jitter starts_at ends_at policy deadline
+	for _, key := range strings.Fields(`scripts calendars channels policy deadline
 		limit mode agent selector exclude strategy failover overlap max_parallel on_disconnect on_lost retry http grpc notify
 		retention user secrets umask memory cpu pids`) {
 		want[key] = true

@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"crony"
-	"crony/internal/schedule"
 )
 
 // timetable knows when to ask for what, and when to start what was granted. It is pure: time comes in as an argument. A wake
@@ -20,10 +19,11 @@ type timetable struct {
 type job struct {
 	def    crony.Definition
 	epoch  int64
-	plan   *schedule.Schedule
+	plan   *crony.Plan // nil: nothing by time
 	cursor time.Time   // every occurrence up to it is decided, for all that the agent knows
 	taken  crony.RunID // of the last occurrence that was granted
 	next   time.Time   // the occurrence to claim next; zero: none
+	start  time.Time   // when that one starts
 	asked  time.Time   // when it was asked for; zero: it is not
 	ask    uint64      // the request by which it was
 	place  int         // in the queue, from 1; 0: not in it
@@ -34,11 +34,12 @@ type job struct {
 type seat struct {
 	run   crony.RunID
 	job   *job
-	at    time.Time // when to start it
+	at    time.Time // the occurrence; of an order, when it was given
+	start time.Time // when to start it
 	place int
 }
 
-// ahead is how long before an occurrence is due it is asked for.
+// ahead is how long before an occurrence starts it is asked for.
 const ahead = time.Second
 
 // askAgain is after how long an answer that has not come is asked for again.
@@ -80,14 +81,25 @@ func (t *timetable) plan(j *job, cursor, now time.Time) {
 	if j.plan == nil {
 		return
 	}
-	j.next = latest(j.plan, cursor, now)
+	j.expect(latest(j.plan, cursor, now))
 	if !j.next.IsZero() {
 		t.asks.add(j)
 	}
 }
 
+// expect makes at the occurrence to claim next.
+func (j *job) expect(at time.Time) { j.next, j.start = at, j.startOf(at) }
+
+// startOf returns when an occurrence starts.
+func (j *job) startOf(at time.Time) time.Time {
+	if j.plan == nil || at.IsZero() {
+		return at
+	}
+	return j.plan.Start(at)
+}
+
 // latest returns the last occurrence after the cursor that is due by now, or else the first that is not.
-func latest(plan *schedule.Schedule, cursor, now time.Time) time.Time {
+func latest(plan interface{ Next(time.Time) time.Time }, cursor, now time.Time) time.Time {
 	next := plan.Next(cursor)
 	if next.IsZero() || next.After(now) {
 		return next
@@ -114,7 +126,7 @@ func (t *timetable) due(now time.Time) []*job {
 	for len(t.asks) > 0 && !t.asks[0].when().After(now) {
 		j := t.asks[0]
 		if j.asked.IsZero() && j.next.Before(now) {
-			j.next = latest(j.plan, j.next.Add(-1), now)
+			j.expect(latest(j.plan, j.next.Add(-1), now))
 		}
 		jobs = append(jobs, j)
 		j.asked = now
@@ -145,12 +157,15 @@ func (t *timetable) rewind(now time.Time) {
 func (t *timetable) current(j *job) bool { return t.jobs[j.def.Job.Name] == j }
 
 // grant seats a run until it is due.
-func (t *timetable) grant(g *seat) { t.starts.add(g) }
+func (t *timetable) grant(g *seat) {
+	g.start = g.job.startOf(g.at)
+	t.starts.add(g)
+}
 
 // ready returns the runs that are due.
 func (t *timetable) ready(now time.Time) []*seat {
 	var runs []*seat
-	for len(t.starts) > 0 && !t.starts[0].at.After(now) {
+	for len(t.starts) > 0 && !t.starts[0].start.After(now) {
 		runs = append(runs, heap.Pop(&t.starts).(*seat))
 	}
 	return runs
@@ -195,8 +210,8 @@ func (t *timetable) wake(asking bool) time.Time {
 	if asking && len(t.asks) > 0 {
 		at = t.asks[0].when()
 	}
-	if len(t.starts) > 0 && (at.IsZero() || t.starts[0].at.Before(at)) {
-		at = t.starts[0].at
+	if len(t.starts) > 0 && (at.IsZero() || t.starts[0].start.Before(at)) {
+		at = t.starts[0].start
 	}
 	return at
 }
@@ -206,11 +221,11 @@ func (j *job) when() time.Time {
 	if !j.asked.IsZero() {
 		return j.asked.Add(askAgain)
 	}
-	return j.next.Add(-ahead)
+	return j.start.Add(-ahead)
 }
 
 func (j *job) where() *int      { return &j.place }
-func (g *seat) when() time.Time { return g.at }
+func (g *seat) when() time.Time { return g.start }
 func (g *seat) where() *int     { return &g.place }
 
 // waiter is something that waits for a time, and knows its place in the queue.

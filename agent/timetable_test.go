@@ -217,3 +217,34 @@ func BenchmarkTimetable(b *testing.B) {
 		})
 	}
 }
+
+// Jitter moves when an occurrence is asked for and started, and never which one it is.
+func TestJitter(t *testing.T) {
+	def := crony.Definition{Job: crony.Job{Name: "a", Schedules: []crony.ScheduleEntry{
+		{Cron: "0 * * * *", Jitter: crony.Duration(10 * time.Minute)}}}}
+	noon := time.Date(2027, 1, 1, 12, 0, 0, 0, time.UTC)
+	table := newTimetable()
+	table.assign(def, 1, noon.Add(-time.Minute), noon.Add(-time.Minute))
+	j := table.jobs["a"]
+	start := def.Job.Plan().Start(noon)
+	if !start.After(noon.Add(ahead)) {
+		t.Fatalf("the occurrence starts at %s, so this test shows nothing: rename the job", start)
+	}
+	if due := table.due(start.Add(-ahead - 1)); len(due) > 0 {
+		t.Errorf("asked for more than a second before it starts")
+	}
+	if due := table.due(start.Add(-ahead)); len(due) != 1 || !due[0].next.Equal(noon) {
+		t.Fatalf("a second before its start: %d jobs due, the next occurrence is %s", len(due), j.next)
+	}
+	table.grant(&seat{run: "r", job: j, at: noon})
+	table.settle(j, noon, start.Add(-ahead), true)
+	if runs := table.ready(start.Add(-1)); len(runs) > 0 {
+		t.Error("started before its time")
+	}
+	if runs := table.ready(start); len(runs) != 1 || !runs[0].at.Equal(noon) {
+		t.Errorf("at its start: %d runs", len(runs))
+	}
+	if !j.next.Equal(noon.Add(time.Hour)) {
+		t.Errorf("then comes %s", j.next)
+	}
+}

@@ -40,7 +40,7 @@ const (
 	// Watches resume from a revision after a pause; this is how long a pause may be. Whoever was away for longer lists anew.
 	compactAfter = "5m"
 
-	maxTxnOps       = 1 << 16 // claims are decided, and a manifest is applied, many in a transaction
+	maxTxnOps       = 1 << 14 // claims are decided, and a manifest is applied, many in a transaction
 	maxRequestBytes = 8 << 20 // a manifest of 4 MiB, and room to spare
 )
 

@@ -12,7 +12,7 @@ import (
 
 // maxOps is how many operations, and how many conditions, a transaction may have at its top: somewhat fewer than a member
 // takes in all, since what is nested counts as well.
-const maxOps = 1000
+const maxOps = 16_000
 
 // txn collects the changes of one transaction, and the conditions that what they were computed from still stands.
 type txn struct {

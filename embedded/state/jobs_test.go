@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -111,11 +112,13 @@ func TestDefinitionAndAssignmentChangeTogether(t *testing.T) {
 			}
 		})
 		all.Go(func() {
+			pace := time.NewTicker(2 * time.Millisecond) // a leader that places without a pause would let nobody in
+			defer pace.Stop()
 			for n := 0; ; n++ {
 				select {
 				case <-done:
 					return
-				default:
+				case <-pace.C:
 				}
 				var list []crony.Assignment
 				for i := range names {

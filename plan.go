@@ -1,0 +1,127 @@
+package crony
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"crony/internal/schedule"
+)
+
+// Plan is when a job is due: all of its schedules together. It never changes and is safe for concurrent use.
+type Plan struct{ set *schedule.Set }
+
+// Plan returns when the job is due, nil if only when it is told to. The job must have no faults.
+func (j *Job) Plan() *Plan {
+	options := schedule.SetOptions{Job: j.Name}
+	for _, e := range j.Entries() {
+		entry, err := e.compile(j.Name)
+		if err != nil {
+			return nil
+		}
+		options.Entries = append(options.Entries, entry)
+	}
+	set, err := schedule.NewSet(options)
+	if err != nil || len(options.Entries) == 0 {
+		return nil
+	}
+	return &Plan{set}
+}
+
+// Next returns the first occurrence after t, in UTC; the zero time if there is none. An instant that several schedules name
+// is one occurrence.
+func (p *Plan) Next(t time.Time) time.Time {
+	for {
+		o, ok := p.set.Next(t)
+		if !ok {
+			return time.Time{}
+		}
+		if o.Runs() {
+			return o.At
+		}
+		t = o.At
+	}
+}
+
+// Start returns when the occurrence at an instant is to start: at the instant, or later by its jitter, which is the same on
+// every host.
+func (p *Plan) Start(at time.Time) time.Time {
+	if o, ok := p.set.Next(at.Add(-1)); ok && o.At.Equal(at) {
+		return o.Start
+	}
+	return at
+}
+
+// compile makes of an entry what a set of schedules takes; job is the job's name. The error is a [*schedule.Error].
+func (e *ScheduleEntry) compile(job string) (schedule.Entry, error) {
+	entry := schedule.Entry{StartsAt: e.StartsAt, EndsAt: e.EndsAt, Jitter: e.Jitter.Std()}
+	zone, err := LoadZone(e.Timezone)
+	if err != nil {
+		return entry, &schedule.Error{Field: "time zone", Message: err.Error(), Hint: "as Europe/Berlin"}
+	}
+	switch {
+	case e.Every != 0:
+		entry.Schedule, err = schedule.Every(e.Every.Std())
+	case len(e.At) > 0:
+		entry.Schedule, err = schedule.At(e.At...)
+	case e.Timezone != "" && strings.HasPrefix(e.Cron, "CRON_TZ="):
+		return entry, &schedule.Error{Field: "time zone", Message: "CRON_TZ and timezone both name one", Hint: "leave one out"}
+	default:
+		entry.Schedule, err = schedule.Parse(e.Cron, schedule.Options{Location: zone, Hash: job})
+	}
+	if err != nil {
+		return entry, err
+	}
+	_, err = schedule.NewSet(schedule.SetOptions{Job: job, Entries: []schedule.Entry{entry}})
+	return entry, err
+}
+
+func (c *checker) schedules(at string, j *Job) {
+	if len(j.Schedules) > maxEach {
+		c.fault(at+"schedules", "", "%d entries; at most %d", len(j.Schedules), maxEach)
+		return
+	}
+	if j.Schedule != "" {
+		c.entry(at+"schedule", j.Name, &ScheduleEntry{Cron: j.Schedule})
+	}
+	for i := range j.Schedules {
+		c.entry(fmt.Sprintf("%sschedules[%d]", at, i), j.Name, &j.Schedules[i])
+	}
+}
+
+func (c *checker) entry(path, job string, e *ScheduleEntry) {
+	given := 0
+	for _, is := range []bool{e.Cron != "", e.Every != 0, len(e.At) > 0} {
+		if is {
+			given++
+		}
+	}
+	if given != 1 {
+		c.fault(path, "give one of cron, every and at", "%d of cron, every and at are given", given)
+		return
+	}
+	if len(e.At) > maxTimes {
+		c.fault(path+".at", "", "%d times; at most %d", len(e.At), maxTimes)
+		return
+	}
+	entry, err := e.compile(or(job, "job"))
+	if bad, ok := errors.AsType[*schedule.Error](err); ok {
+		c.fault(path, bad.Hint, "%s", sentence(bad))
+		return
+	}
+	if entry.Schedule.Reboot() {
+		c.fault(path, "", "not supported yet: @reboot")
+	}
+}
+
+// maxTimes is how many times one entry of a job may list.
+const maxTimes = 1000
+
+// sentence is a schedule's error without its hint, which stands on its own in a fault.
+func sentence(e *schedule.Error) string {
+	if e.Field == "" {
+		return e.Message
+	}
+	return e.Field + ": " + e.Message
+}
