@@ -108,6 +108,9 @@ func (c *Cluster) startServer(people, agents string) {
 	}
 }
 
+// Server returns the server, for what no client can do. It is another one after [Cluster.RestartServer].
+func (c *Cluster) Server() *appliance.Server { return c.server }
+
 // Link returns the token of a fresh one-time link.
 func (c *Cluster) Link() string {
 	link, err := c.server.Store.CreateLink(c.t.Context(), "link-test", "tester", crony.Admin, time.Hour)
