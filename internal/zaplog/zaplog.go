@@ -13,6 +13,8 @@ import (
 	"maps"
 	"math"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"go.uber.org/zap/zapcore"
@@ -117,7 +119,7 @@ func attrs(fields []zapcore.Field) []slog.Attr {
 func attr(f zapcore.Field) slog.Attr {
 	switch f.Type {
 	case zapcore.StringType:
-		return slog.String(f.Key, f.String)
+		return slog.String(f.Key, clip(f.String))
 	case zapcore.BoolType:
 		return slog.Bool(f.Key, f.Integer == 1)
 	case zapcore.Int64Type, zapcore.Int32Type, zapcore.Int16Type, zapcore.Int8Type:
@@ -137,6 +139,16 @@ func attr(f zapcore.Field) slog.Attr {
 	}
 }
 
+// maxText is how much of a text is logged, in bytes: libraries log whole requests when they are slow.
+const maxText = 1 << 10
+
+func clip(text string) string {
+	if len(text) <= maxText {
+		return text
+	}
+	return strings.ToValidUTF8(text[:maxText], "") + "… of " + strconv.Itoa(len(text)) + " bytes"
+}
+
 func errKey(key string) string {
 	if key == "error" {
 		return "err"
@@ -151,7 +163,11 @@ func encoded(f zapcore.Field) slog.Attr {
 	f.AddTo(encoder)
 	var out []slog.Attr
 	for _, key := range slices.Sorted(maps.Keys(encoder.Fields)) {
-		out = append(out, slog.Any(key, encoder.Fields[key]))
+		value := encoder.Fields[key]
+		if text, ok := value.(string); ok {
+			value = clip(text)
+		}
+		out = append(out, slog.Any(key, value))
 	}
 	if len(out) == 1 {
 		return out[0]

@@ -135,3 +135,15 @@ func TestTimeAndCallerAreTheEntrys(t *testing.T) {
 		t.Errorf("the caller is lost: %s", &out)
 	}
 }
+
+type long int
+
+func (n long) String() string { return strings.Repeat("é", int(n)) }
+
+// A library that logs a whole request does not fill the log with it.
+func TestLongTexts(t *testing.T) {
+	log, out := loggers(slog.LevelInfo, zapcore.InfoLevel)
+	kept := strings.Repeat("é", maxText/2) + "… of 4000 bytes"
+	log.Info("m", zap.String("text", long(2000).String()), zap.Stringer("stringer", long(2000)), zap.Stringer("short", long(1)))
+	check(t, out, `level=INFO msg=m text="`+kept+`" stringer="`+kept+`" short=é`)
+}
