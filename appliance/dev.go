@@ -10,13 +10,13 @@ import (
 	"io/fs"
 	"log/slog"
 	"net"
-	"os"
 	"path/filepath"
 	"strings"
 	"time"
 
 	"crony"
 	"crony/agent"
+	"crony/internal/durable"
 	"crony/internal/pki"
 	"crony/internal/version"
 )
@@ -142,7 +142,7 @@ func welcome(ctx context.Context, opts DevOptions, server *Server) error {
 	}
 	file := filepath.Join(opts.Dir, clientFile)
 	config := fmt.Sprintf("# Written by crony dev at each start.\naddress: %s\ntoken: %s\n", server.opts.PeopleURL, token)
-	if err := replaceFile(file, config); err != nil {
+	if err := durable.WriteFile(file, []byte(config), 0o600); err != nil {
 		return fmt.Errorf("write the command line's configuration: %w", err)
 	}
 	link, err := server.Store.CreateLink(ctx, "link-"+devName, adminName, crony.Admin, linkTTL)
@@ -154,23 +154,6 @@ func welcome(ctx context.Context, opts DevOptions, server *Server) error {
   sign in once  %s/login#%s
   command line  export CRONY_CONFIG=%s
 `, server.opts.PeopleURL, server.opts.PeopleURL, link, file)
-	return nil
-}
-
-// replaceFile writes a file that only its owner can read, all of it or not at all.
-func replaceFile(path, text string) error {
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-")
-	if err != nil {
-		return err
-	}
-	_, err = f.WriteString(text)
-	err = errors.Join(err, f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(f.Name()))
-	}
 	return nil
 }
 

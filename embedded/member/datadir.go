@@ -13,6 +13,7 @@ import (
 	"go.etcd.io/etcd/server/v3/storage/wal"
 
 	"crony"
+	"crony/internal/durable"
 	"crony/internal/pki"
 )
 
@@ -37,7 +38,7 @@ func (d *dataDir) finish() error {
 		return nil
 	}
 	if err == nil {
-		err = syncDir(d.path)
+		err = durable.SyncDir(d.path)
 	}
 	if err != nil {
 		return fmt.Errorf("finish data directory: %w", err)
@@ -160,7 +161,7 @@ func (d *dataDir) vacate() error {
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(f.Close(), syncDir(d.path), syncDir(filepath.Dir(d.path))); err != nil {
+	if err := errors.Join(f.Close(), durable.SyncDir(d.path), durable.SyncDir(filepath.Dir(d.path))); err != nil {
 		return err
 	}
 	return os.RemoveAll(d.member())
@@ -199,12 +200,4 @@ func noMember(path string) error {
 func exists(path string) bool {
 	_, err := os.Lstat(path)
 	return err == nil
-}
-
-func syncDir(path string) error {
-	d, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }

@@ -18,6 +18,7 @@ import (
 	bolterrors "go.etcd.io/bbolt/errors"
 
 	"crony"
+	"crony/internal/durable"
 )
 
 // days is the set of day files. A file is opened when it is needed, for reading only if that will do (opening for writing
@@ -276,7 +277,7 @@ func (s *days) create(day dayNumber) error {
 		return err
 	}
 	s.log.Debug("day file made", "path", path)
-	return syncDir(s.dir)
+	return durable.SyncDir(s.dir)
 }
 
 func boltOptions(write bool) *bbolt.Options {

@@ -29,6 +29,7 @@ import (
 	"go.etcd.io/bbolt"
 
 	"crony"
+	"crony/internal/durable"
 )
 
 // Options says where a log is and how it behaves.
@@ -151,7 +152,7 @@ func (l *Log) RunningOn(agent string) int { return l.mem.runningOn(agent) }
 func lockDir(dir string) (*os.File, error) {
 	switch err := os.Mkdir(dir, 0o700); {
 	case err == nil:
-		if err := syncDir(filepath.Dir(dir)); err != nil {
+		if err := durable.SyncDir(filepath.Dir(dir)); err != nil {
 			return nil, err
 		}
 	case !errors.Is(err, fs.ErrExist):
@@ -168,15 +169,6 @@ func lockDir(dir string) (*os.File, error) {
 		}
 	}
 	return f, nil
-}
-
-// syncDir makes the names in dir durable, which syncing the files themselves does not.
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
 
 func errClosed() error { return crony.Errorf(crony.Unavailable, "the run log is closed") }

@@ -56,6 +56,7 @@ func house() map[string]int {
 
 		"crony": 1,
 
+		"crony/internal/durable":   0,
 		"crony/internal/lifecycle": 0,
 		"crony/internal/pki":       0,
 		"crony/internal/schedule":  0,

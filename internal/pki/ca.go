@@ -16,6 +16,8 @@ import (
 	"path/filepath"
 	"regexp"
 	"time"
+
+	"crony/internal/durable"
 )
 
 // How long certificates hold. They begin a little in the past, as the clocks of a fleet differ.
@@ -111,10 +113,10 @@ func (ca *CA) Save(dir string) error {
 	if err != nil {
 		return fmt.Errorf("save certificate authority: %w", err)
 	}
-	if err := writeFile(filepath.Join(dir, keyFile), text, 0o600); err != nil {
+	if err := durable.WriteFile(filepath.Join(dir, keyFile), text, 0o600); err != nil {
 		return fmt.Errorf("save certificate authority: %w", err)
 	}
-	if err := writeFile(path, ca.root.PEM(), 0o644); err != nil {
+	if err := durable.WriteFile(path, ca.root.PEM(), 0o644); err != nil {
 		return fmt.Errorf("save certificate authority: %w", err)
 	}
 	return nil

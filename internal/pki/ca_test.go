@@ -214,18 +214,6 @@ func TestOpenLeafRefusesHalves(t *testing.T) {
 	}
 }
 
-func TestWriteFileLeavesNothingBehind(t *testing.T) {
-	dir := t.TempDir()
-	path := filepath.Join(dir, "taken")
-	if err := os.MkdirAll(filepath.Join(path, "by a directory"), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	if err := writeFile(path, []byte("x"), 0o600); err == nil {
-		t.Fatal("a directory was replaced")
-	}
-	check(t, "files", modes(t, dir), map[string]string{"taken": "drwx------"})
-}
-
 func modes(t *testing.T, dir string) map[string]string {
 	t.Helper()
 	entries, err := os.ReadDir(dir)

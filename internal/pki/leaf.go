@@ -4,6 +4,8 @@ import (
 	"crypto/tls"
 	"fmt"
 	"os"
+
+	"crony/internal/durable"
 )
 
 // Leaf is a certificate with its private key.
@@ -38,7 +40,7 @@ func OpenLeaf(path string) (*Leaf, error) {
 // Who wants two paths, as many programs do, gives this one twice.
 func (l *Leaf) Save(path string) error {
 	text := append(append([]byte{}, l.CertPEM...), l.KeyPEM...)
-	if err := writeFile(path, text, 0o600); err != nil {
+	if err := durable.WriteFile(path, text, 0o600); err != nil {
 		return fmt.Errorf("save certificate: %w", err)
 	}
 	return nil
