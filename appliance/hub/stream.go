@@ -221,7 +221,7 @@ func (s *stream) tellJob(ctx context.Context, name string) error {
 		}
 		s.held[name] = job.Assignment.Epoch
 	}
-	return s.order(ctx, name, job)
+	return s.order(ctx, name)
 }
 
 func (s *stream) assign(ctx context.Context, job state.Assigned) error {
@@ -235,7 +235,7 @@ func (s *stream) assign(ctx context.Context, job state.Assigned) error {
 }
 
 // order sends the order to start a job now, if there is one for this agent that its run does not show to be taken.
-func (s *stream) order(ctx context.Context, name string, job state.Assigned) error {
+func (s *stream) order(ctx context.Context, name string) error {
 	order, ok := s.hub.opts.State.Order(name)
 	if !ok || order.Agent != s.agent.ID || s.ordered[order.Run] {
 		return nil
@@ -248,8 +248,7 @@ func (s *stream) order(ctx context.Context, name string, job state.Assigned) err
 	if known {
 		return s.hub.opts.State.TakeStart(ctx, name, order.Run)
 	}
-	return s.send(&wire.FromServer{Kind: &wire.FromServer_Start{Start: &wire.Start{
-		Request: wire.Encode(order), Definition: wire.Encode(job.Definition), Epoch: job.Assignment.Epoch}}})
+	return s.send(&wire.FromServer{Kind: &wire.FromServer_Start{Start: &wire.Start{Request: wire.Encode(order)}}})
 }
 
 // owed returns the run of the job's last claim if this agent holds it and has not said a word of it: the agent's reply may

@@ -979,9 +979,7 @@ func (x *Ack) GetId() uint64 {
 // Start orders a run that a person asked for. It is repeated until it is taken.
 type Start struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Request       []byte                 `protobuf:"bytes,1,opt,name=request,proto3" json:"request,omitempty"`       // JSON of crony.StartRequest
-	Definition    []byte                 `protobuf:"bytes,2,opt,name=definition,proto3" json:"definition,omitempty"` // JSON of crony.Definition
-	Epoch         int64                  `protobuf:"varint,3,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Request       []byte                 `protobuf:"bytes,1,opt,name=request,proto3" json:"request,omitempty"` // JSON of crony.StartRequest; the job's Assign comes before it
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1021,20 +1019,6 @@ func (x *Start) GetRequest() []byte {
 		return x.Request
 	}
 	return nil
-}
-
-func (x *Start) GetDefinition() []byte {
-	if x != nil {
-		return x.Definition
-	}
-	return nil
-}
-
-func (x *Start) GetEpoch() int64 {
-	if x != nil {
-		return x.Epoch
-	}
-	return 0
 }
 
 // Taken says that the agent has written the order down and answers for the run from now on.
@@ -1156,13 +1140,9 @@ const file_wire_proto_rawDesc = "" +
 	"\x02at\x18\x05 \x01(\x10R\x02at\x12\x12\n" +
 	"\x04data\x18\x06 \x01(\fR\x04data\"\x15\n" +
 	"\x03Ack\x12\x0e\n" +
-	"\x02id\x18\x01 \x01(\x04R\x02id\"W\n" +
+	"\x02id\x18\x01 \x01(\x04R\x02id\"!\n" +
 	"\x05Start\x12\x18\n" +
-	"\arequest\x18\x01 \x01(\fR\arequest\x12\x1e\n" +
-	"\n" +
-	"definition\x18\x02 \x01(\fR\n" +
-	"definition\x12\x14\n" +
-	"\x05epoch\x18\x03 \x01(\x03R\x05epoch\"+\n" +
+	"\arequest\x18\x01 \x01(\fR\arequest\"+\n" +
 	"\x05Taken\x12\x10\n" +
 	"\x03job\x18\x01 \x01(\tR\x03job\x12\x10\n" +
 	"\x03run\x18\x02 \x01(\tR\x03run2J\n" +
