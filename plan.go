@@ -56,7 +56,7 @@ func (p *Plan) Start(at time.Time) time.Time {
 // compile makes of an entry what a set of schedules takes; job is the job's name. The error is a [*schedule.Error].
 func (e *ScheduleEntry) compile(job string) (schedule.Entry, error) {
 	entry := schedule.Entry{StartsAt: e.StartsAt, EndsAt: e.EndsAt, Jitter: e.Jitter.Std()}
-	zone, err := LoadZone(e.Timezone)
+	zone, err := loadZone(e.Timezone)
 	if err != nil {
 		return entry, &schedule.Error{Field: "time zone", Message: err.Error(), Hint: "as Europe/Berlin"}
 	}
@@ -70,10 +70,6 @@ func (e *ScheduleEntry) compile(job string) (schedule.Entry, error) {
 	default:
 		entry.Schedule, err = schedule.Parse(e.Cron, schedule.Options{Location: zone, Hash: job})
 	}
-	if err != nil {
-		return entry, err
-	}
-	_, err = schedule.NewSet(schedule.SetOptions{Job: job, Entries: []schedule.Entry{entry}})
 	return entry, err
 }
 
@@ -105,7 +101,11 @@ func (c *checker) entry(path, job string, e *ScheduleEntry) {
 		c.fault(path+".at", "", "%d times; at most %d", len(e.At), maxTimes)
 		return
 	}
-	entry, err := e.compile(or(job, "job"))
+	job = or(job, "job")
+	entry, err := e.compile(job)
+	if err == nil {
+		_, err = schedule.NewSet(schedule.SetOptions{Job: job, Entries: []schedule.Entry{entry}})
+	}
 	if bad, ok := errors.AsType[*schedule.Error](err); ok {
 		c.fault(path, bad.Hint, "%s", sentence(bad))
 		return

@@ -38,20 +38,19 @@ const MaxFires = 1000
 
 // Explain answers the question as of now. An Invalid error has the fault's path.
 func (q ScheduleQuestion) Explain(now time.Time) (ScheduleAnswer, error) {
-	zone, err := LoadZone(q.Timezone)
-	if err != nil {
-		return ScheduleAnswer{}, invalid("the question", []Fault{{Path: "timezone", Message: err.Error(), Hint: "as Europe/Berlin"}})
-	}
 	if q.Count < 0 || q.Count > MaxFires {
 		return ScheduleAnswer{}, invalid("the question", []Fault{{Path: "count",
 			Message: fmt.Sprintf("%d is out of range", q.Count), Hint: fmt.Sprintf("1 to %d", MaxFires)}})
 	}
-	s, err := schedule.Parse(q.Schedule, schedule.Options{Location: zone, Hash: or(q.Job, "job")})
-	if err != nil {
-		var bad *schedule.Error
-		errors.As(err, &bad)
-		return ScheduleAnswer{}, invalid("the schedule", []Fault{{Path: "schedule", Message: sentence(bad), Hint: bad.Hint}})
+	entry, err := (&ScheduleEntry{Cron: q.Schedule, Timezone: q.Timezone}).compile(or(q.Job, "job"))
+	if bad, ok := errors.AsType[*schedule.Error](err); ok {
+		path := "schedule"
+		if bad.Field == "time zone" && q.Timezone != "" {
+			path = "timezone"
+		}
+		return ScheduleAnswer{}, invalid("the question", []Fault{{Path: path, Message: sentence(bad), Hint: bad.Hint}})
 	}
+	s := entry.Schedule
 	from := q.From
 	if from.IsZero() {
 		from = now
@@ -65,8 +64,8 @@ func (q ScheduleQuestion) Explain(now time.Time) (ScheduleAnswer, error) {
 	return answer, nil
 }
 
-// LoadZone returns a time zone by its IANA name; UTC if the name is empty. "Local" is no name: it differs from host to host.
-func LoadZone(name string) (*time.Location, error) {
+// loadZone returns a time zone by its IANA name; UTC if the name is empty. "Local" is no name: it differs from host to host.
+func loadZone(name string) (*time.Location, error) {
 	if name == "" {
 		return time.UTC, nil
 	}

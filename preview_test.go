@@ -32,6 +32,8 @@ func TestExplain(t *testing.T) {
 		{ScheduleQuestion{Schedule: "0 0 31 2 *"}, "schedule"},
 		{ScheduleQuestion{Schedule: "* * * * *", Timezone: "Local"}, "timezone"},
 		{ScheduleQuestion{Schedule: "* * * * *", Count: MaxFires + 1}, "count"},
+		{ScheduleQuestion{Schedule: "CRON_TZ=UTC * * * * *", Timezone: "UTC"}, "timezone"},
+		{ScheduleQuestion{Schedule: "CRON_TZ=Mars/Olympus * * * * *"}, "schedule"},
 	} {
 		_, err := tt.question.Explain(now)
 		e, ok := errors.AsType[*Error](err)
