@@ -54,11 +54,11 @@ func house() map[string]int {
 		"crony/embedded/member": 2,
 		"crony/internal/wire":   2,
 
-		"crony": 1,
+		"crony":              1,
+		"crony/internal/pki": 1,
 
 		"crony/internal/durable":   0,
 		"crony/internal/lifecycle": 0,
-		"crony/internal/pki":       0,
 		"crony/internal/schedule":  0,
 		"crony/internal/strict":    0,
 		"crony/internal/version":   0,
