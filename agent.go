@@ -44,6 +44,12 @@ type Definition struct {
 	CreatedAt  time.Time `json:"created_at"`
 	UpdatedAt  time.Time `json:"updated_at"`
 	UpdatedBy  string    `json:"updated_by,omitempty"`
+	// PlanSince is since when the job comes due as it does: when its schedules, its calendars or its being paused last
+	// changed. Occurrences up to it are not this definition's.
+	PlanSince time.Time `json:"plan_since"`
+	// Calendars are those that the job keeps, as they are now, so that a definition alone says when the job is due. When one
+	// changes, the job has a new generation.
+	Calendars []Calendar `json:"calendars,omitempty"`
 }
 
 // StartRequest is a person's order to run a job now.

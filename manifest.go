@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"crony/internal/strict"
 )
@@ -26,11 +27,18 @@ type Script struct {
 
 // Calendar names days on which jobs do not run.
 type Calendar struct {
-	Name             string    `json:"name"`
-	Timezone         string    `json:"timezone,omitempty"`
-	WorkingDays      []Weekday `json:"working_days,omitempty"`
-	DaysOff          []string  `json:"days_off,omitempty"`           // 2027-01-01, or 2027-02-05/2027-02-11 with both ends
-	ExtraWorkingDays []string  `json:"extra_working_days,omitempty"` // the same forms
+	Name             string     `json:"name"`
+	Timezone         string     `json:"timezone,omitempty"`
+	WorkingDays      []Weekday  `json:"working_days,omitempty"`
+	DaysOff          []string   `json:"days_off,omitempty"`           // 2027-01-01, or 2027-02-05/2027-02-11 with both ends
+	ExtraWorkingDays []string   `json:"extra_working_days,omitempty"` // the same forms
+	Blackouts        []Blackout `json:"blackouts,omitempty"`          // in which nothing starts, on working days too
+}
+
+// Blackout is a time in which nothing starts.
+type Blackout struct {
+	From time.Time `json:"from"`
+	To   time.Time `json:"to"` // without this instant itself
 }
 
 // Channel is a way to tell people; exactly one of its kinds is set.

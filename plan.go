@@ -12,11 +12,12 @@ import (
 // Plan is when a job is due: all of its schedules together. It never changes and is safe for concurrent use.
 type Plan struct{ set *schedule.Set }
 
-// Plan returns when the job is due, nil if only when it is told to. The job must have no faults.
-func (j *Job) Plan() *Plan {
-	options := schedule.SetOptions{Job: j.Name}
-	for _, e := range j.Entries() {
-		entry, err := e.compile(j.Name)
+// Plan returns when the job is due, nil if only when it is told to. The definition must have no faults. Whether the job is
+// paused makes no difference.
+func (d *Definition) Plan() *Plan {
+	options := schedule.SetOptions{Job: d.Job.Name}
+	for _, e := range d.Job.Entries() {
+		entry, err := e.compile(d.Job.Name)
 		if err != nil {
 			return nil
 		}

@@ -12,7 +12,7 @@ func planOf(t *testing.T, manifest string) *Plan {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return m.Jobs[0].Plan()
+	return (&Definition{Job: m.Jobs[0]}).Plan()
 }
 
 func instants(t *testing.T, texts string) []time.Time {

@@ -3,14 +3,17 @@ package crony
 import (
 	"context"
 	"iter"
+	"time"
 )
 
 // Jobs is where jobs are defined. Every method is safe for concurrent use; every error is an [Error] or wraps one when a
 // person can do something about it. After a write returns, a read through the same store sees it.
 type Jobs interface {
-	// ApplyJobs defines all of jobs or, if any can't be, none. Applying what stands already changes nothing. The jobs must
-	// have no faults (see [Job.Faults]). Conflict if a precondition of opts does not hold.
-	ApplyJobs(ctx context.Context, jobs []Job, opts ApplyOptions) ([]Applied, error)
+	// Define defines all that the manifest holds or, if any can't be, nothing, and says of each what was done: calendars
+	// first, then jobs, each in their order. Defining what stands already changes nothing. The manifest must have no faults
+	// (see [Manifest.Faults]). Conflict if a precondition of opts does not hold; Invalid if a job names a calendar that
+	// there is not.
+	Define(ctx context.Context, m Manifest, opts ApplyOptions) ([]Applied, error)
 	// Job returns one job; NotFound if there is none.
 	Job(ctx context.Context, name string) (JobStatus, error)
 	// ListJobs returns jobs in the order of their names.
@@ -23,6 +26,24 @@ type Jobs interface {
 	// StartJob asks the job's agent for a run now and returns the id that the run will have, once the order is stored.
 	// NotFound without the job, Unavailable if no agent has it, Conflict while an earlier order is not taken yet.
 	StartJob(ctx context.Context, name string) (RunID, error)
+}
+
+// Calendars is where calendars are looked up. They are defined by [Jobs.Define]. Every method is safe for concurrent use.
+type Calendars interface {
+	// Calendar returns one calendar; NotFound if there is none.
+	Calendar(ctx context.Context, name string) (CalendarStatus, error)
+	// ListCalendars returns all calendars, in the order of their names.
+	ListCalendars(ctx context.Context) ([]CalendarStatus, error)
+	// DeleteCalendar removes a calendar; NotFound if there is none, Conflict while jobs keep it.
+	DeleteCalendar(ctx context.Context, name string) error
+}
+
+// CalendarStatus is a calendar as it stands in the store.
+type CalendarStatus struct {
+	Calendar  Calendar  `json:"calendar"`
+	UpdatedAt time.Time `json:"updated_at"`
+	UpdatedBy string    `json:"updated_by,omitempty"`
+	Jobs      []string  `json:"jobs"` // the names of those that keep it, sorted
 }
 
 // Runs is what is known of runs. Every method is safe for concurrent use.
@@ -50,12 +71,25 @@ type ApplyOptions struct {
 	IfGeneration *int64
 }
 
-// Applied says what applying a job did, or would do.
+// Applied says what defining something did, or would do.
 type Applied struct {
+	Kind       Kind   `json:"kind"`
 	Name       string `json:"name"`
 	Action     Action `json:"action"`
 	Generation int64  `json:"generation"` // after it
 }
+
+// Kind is what a manifest can define.
+type Kind string
+
+// The kinds.
+const (
+	KindJob      Kind = "job"
+	KindCalendar Kind = "calendar"
+)
+
+// Allowed lists the kinds.
+func (Kind) Allowed() []string { return []string{"job", "calendar"} }
 
 // Action is what happened to a definition.
 type Action string

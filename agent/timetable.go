@@ -55,7 +55,7 @@ func (t *timetable) assign(def crony.Definition, epoch int64, cursor, now time.T
 		t.unassign(def.Job.Name)
 		j = &job{def: def, epoch: epoch} // whoever asked by the one of before still has that
 		if !def.Job.Paused {
-			j.plan = def.Job.Plan()
+			j.plan = def.Plan()
 		}
 		t.jobs[def.Job.Name] = j
 	}

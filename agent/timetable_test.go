@@ -226,7 +226,7 @@ func TestJitter(t *testing.T) {
 	table := newTimetable()
 	table.assign(def, 1, noon.Add(-time.Minute), noon.Add(-time.Minute))
 	j := table.jobs["a"]
-	start := def.Job.Plan().Start(noon)
+	start := def.Plan().Start(noon)
 	if !start.After(noon.Add(ahead)) {
 		t.Fatalf("the occurrence starts at %s, so this test shows nothing: rename the job", start)
 	}

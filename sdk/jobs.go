@@ -28,10 +28,11 @@ func (c *Client) Apply(ctx context.Context, manifest []byte, dryRun bool) ([]cro
 	return answer.Jobs, nil
 }
 
-// ApplyJobs implements [crony.Jobs].
-func (c *Client) ApplyJobs(ctx context.Context, jobs []crony.Job, opts crony.ApplyOptions) ([]crony.Applied, error) {
+// Define implements [crony.Jobs].
+func (c *Client) Define(ctx context.Context, m crony.Manifest, opts crony.ApplyOptions) ([]crony.Applied, error) {
+	jobs := m.Jobs
 	switch {
-	case len(jobs) == 0:
+	case len(jobs)+len(m.Calendars) == 0:
 		return nil, nil
 	case opts.IfGeneration != nil && len(jobs) > 1:
 		return nil, crony.Errorf(crony.Invalid, "a generation is the condition of one job, not of %d", len(jobs))
@@ -42,7 +43,7 @@ func (c *Client) ApplyJobs(ctx context.Context, jobs []crony.Job, opts crony.App
 			return nil, err
 		}
 	}
-	manifest, err := encode(crony.Manifest{Jobs: jobs})
+	manifest, err := encode(m)
 	if err != nil {
 		return nil, err
 	}
@@ -73,7 +74,7 @@ func (c *Client) applyIf(ctx context.Context, job crony.Job, generation int64) (
 	if status.Generation == generation {
 		action = crony.Unchanged
 	}
-	return []crony.Applied{{Name: job.Name, Action: action, Generation: status.Generation}}, nil
+	return []crony.Applied{{Kind: crony.KindJob, Name: job.Name, Action: action, Generation: status.Generation}}, nil
 }
 
 // checkGeneration is the condition of a dry run, for which the API has none: since nothing is written, nothing is lost by

@@ -33,7 +33,7 @@ func TestApplySendsTheBytesAsTheyAre(t *testing.T) {
 	}
 }
 
-func TestApplyJobsOnCondition(t *testing.T) {
+func TestDefineOnCondition(t *testing.T) {
 	// The server has job "a" at generation 3.
 	put := func(w http.ResponseWriter, r *http.Request) {
 		generation := 4
@@ -80,7 +80,7 @@ func TestApplyJobsOnCondition(t *testing.T) {
 		{"dry, new", "new", crony.ApplyOptions{IfGeneration: generation(0), DryRun: true}, " dry 0"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			applied, err := c.ApplyJobs(t.Context(), []crony.Job{{Name: tt.job}}, tt.opts)
+			applied, err := c.Define(t.Context(), crony.Manifest{Jobs: []crony.Job{{Name: tt.job}}}, tt.opts)
 			got := string(crony.CodeOf(err))
 			if err == nil {
 				got = fmt.Sprintf("%s %s %d", applied[0].Action, applied[0].Name, applied[0].Generation)
@@ -90,7 +90,7 @@ func TestApplyJobsOnCondition(t *testing.T) {
 			}
 		})
 	}
-	_, err := c.ApplyJobs(t.Context(), make([]crony.Job, 2), crony.ApplyOptions{IfGeneration: generation(1)})
+	_, err := c.Define(t.Context(), crony.Manifest{Jobs: make([]crony.Job, 2)}, crony.ApplyOptions{IfGeneration: generation(1)})
 	if crony.CodeOf(err) != crony.Invalid {
 		t.Errorf("one condition of two jobs: got %v", err)
 	}

@@ -39,7 +39,8 @@ type fakeJobs struct {
 	heard *hearing
 }
 
-func (f *fakeJobs) ApplyJobs(ctx context.Context, jobs []crony.Job, opts crony.ApplyOptions) ([]crony.Applied, error) {
+func (f *fakeJobs) Define(ctx context.Context, m crony.Manifest, opts crony.ApplyOptions) ([]crony.Applied, error) {
+	jobs := m.Jobs
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.err != nil {
@@ -55,7 +56,7 @@ func (f *fakeJobs) ApplyJobs(ctx context.Context, jobs []crony.Job, opts crony.A
 		if old.Generation == 0 {
 			action = crony.Created
 		}
-		applied = append(applied, crony.Applied{Name: job.Name, Action: action, Generation: old.Generation + 1})
+		applied = append(applied, crony.Applied{Kind: crony.KindJob, Name: job.Name, Action: action, Generation: old.Generation + 1})
 		if !opts.DryRun {
 			f.actor = crony.ActorFrom(ctx)
 			f.jobs[job.Name] = crony.JobStatus{Definition: crony.Definition{
@@ -94,7 +95,7 @@ func (f *fakeJobs) PauseJob(ctx context.Context, name string, paused bool) (cron
 		return job, err
 	}
 	job.Job.Paused = paused
-	_, err = f.ApplyJobs(ctx, []crony.Job{job.Job}, crony.ApplyOptions{})
+	_, err = f.Define(ctx, crony.Manifest{Jobs: []crony.Job{job.Job}}, crony.ApplyOptions{})
 	return job, err
 }
 

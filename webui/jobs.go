@@ -51,7 +51,7 @@ func (r rest) PutJob(ctx context.Context, req api.PutJobRequestObject) (api.PutJ
 	if err != nil {
 		return nil, err
 	}
-	_, err = r.opts.Jobs.ApplyJobs(ctx, []crony.Job{*req.Body}, crony.ApplyOptions{IfGeneration: generation})
+	_, err = r.opts.Jobs.Define(ctx, crony.Manifest{Jobs: []crony.Job{*req.Body}}, crony.ApplyOptions{IfGeneration: generation})
 	if generation != nil && crony.CodeOf(err) == crony.Conflict {
 		return nil, withStatus(http.StatusPreconditionFailed, err)
 	}
@@ -113,7 +113,7 @@ func (r rest) ApplyManifest(
 	if err != nil {
 		return nil, err
 	}
-	applied, err := r.opts.Jobs.ApplyJobs(ctx, manifest.Jobs, crony.ApplyOptions{DryRun: deref(req.Params.DryRun)})
+	applied, err := r.opts.Jobs.Define(ctx, crony.Manifest{Jobs: manifest.Jobs}, crony.ApplyOptions{DryRun: deref(req.Params.DryRun)})
 	if err != nil {
 		return nil, err
 	}

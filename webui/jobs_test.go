@@ -122,7 +122,7 @@ func TestApply(t *testing.T) {
 	yaml := http.Header{"Content-Type": {"application/yaml; charset=utf-8"}}
 	r := newRig(t)
 	want := api.ApplyResult{Jobs: []crony.Applied{
-		{Name: "one", Action: crony.Created, Generation: 1}, {Name: "two", Action: crony.Created, Generation: 1},
+		{Kind: crony.KindJob, Name: "one", Action: crony.Created, Generation: 1}, {Kind: crony.KindJob, Name: "two", Action: crony.Created, Generation: 1},
 	}}
 	for _, query := range []string{"?dry_run=true", ""} {
 		got := r.do(t, call{method: "POST", path: "/api/v1/apply" + query, as: "editor", body: manifest, header: yaml})

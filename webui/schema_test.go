@@ -24,7 +24,7 @@ func TestSchemasAreTheTypes(t *testing.T) {
 		crony.RunState(""), crony.Run{}, crony.Attempt{}, crony.Chunk{}, crony.AgentStatus{}, crony.Job{}, crony.ScheduleEntry{},
 		crony.ScheduleQuestion{}, crony.ScheduleAnswer{}, crony.ScheduleFire{},
 		crony.CalendarUse{}, crony.Misfire{}, crony.Placement{}, crony.Retry{}, crony.Shell{}, crony.Limits{}, crony.HTTP{},
-		crony.GRPC{}, crony.TLS{}, crony.Notify{}, crony.Retention{},
+		crony.GRPC{}, crony.TLS{}, crony.Notify{}, crony.Retention{}, crony.Calendar{}, crony.Blackout{},
 	} {
 		types["crony."+reflect.TypeOf(v).Name()] = reflect.TypeOf(v)
 	}

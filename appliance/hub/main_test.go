@@ -173,7 +173,7 @@ func (s *server) logged(want string) {
 
 func (s *server) apply(jobs ...crony.Job) {
 	s.t.Helper()
-	if _, err := s.state.ApplyJobs(s.t.Context(), jobs, crony.ApplyOptions{}); err != nil {
+	if _, err := s.state.Define(s.t.Context(), crony.Manifest{Jobs: jobs}, crony.ApplyOptions{}); err != nil {
 		s.t.Fatal(err)
 	}
 }

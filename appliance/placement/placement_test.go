@@ -155,7 +155,7 @@ func TestRun(t *testing.T) {
 		for _, name := range names {
 			jobs = append(jobs, crony.Job{Name: name, Shell: &crony.Shell{Command: "true"}})
 		}
-		if _, err := store.ApplyJobs(t.Context(), jobs, crony.ApplyOptions{}); err != nil {
+		if _, err := store.Define(t.Context(), crony.Manifest{Jobs: jobs}, crony.ApplyOptions{}); err != nil {
 			t.Fatal(err)
 		}
 	}

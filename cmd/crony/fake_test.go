@@ -133,7 +133,7 @@ func (f *fake) apply(w http.ResponseWriter, r *http.Request) {
 	}
 	applied := []crony.Applied{}
 	for _, j := range m.Jobs {
-		a := crony.Applied{Name: j.Name, Action: crony.Created, Generation: 1}
+		a := crony.Applied{Kind: crony.KindJob, Name: j.Name, Action: crony.Created, Generation: 1}
 		if old, ok := f.jobs[j.Name]; ok {
 			a.Action, a.Generation = crony.Updated, old.Generation+1
 		}

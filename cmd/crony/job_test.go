@@ -53,7 +53,7 @@ func TestJobApply(t *testing.T) {
 		t.Errorf("got\n%s and %d jobs", got, len(f.jobs))
 	}
 	s.stdin = strings.NewReader(`{"jobs": [{"name": "piped", "shell": {"command": "a"}}]}`)
-	if got := s.want("job", "apply", "-f", "-", "-o", "yaml"); got != "- name: piped\n  action: created\n  generation: 1\n" {
+	if got := s.want("job", "apply", "-f", "-", "-o", "yaml"); got != "- kind: job\n  name: piped\n  action: created\n  generation: 1\n" {
 		t.Errorf("got\n%s", got)
 	}
 }

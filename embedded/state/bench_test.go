@@ -106,7 +106,7 @@ func BenchmarkApply(b *testing.B) {
 	b.ResetTimer()
 	ours, floor := alternate(b.N, 2000, func(from, to int) {
 		by64(from, to, func(n int) {
-			if _, err := r.ApplyJobs(b.Context(), []crony.Job{job1(fmt.Sprintf("job-%06d", n), "")}, crony.ApplyOptions{}); err != nil {
+			if _, err := r.Define(b.Context(), crony.Manifest{Jobs: []crony.Job{job1(fmt.Sprintf("job-%06d", n), "")}}, crony.ApplyOptions{}); err != nil {
 				b.Error(err)
 			}
 		})

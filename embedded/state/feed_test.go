@@ -174,7 +174,7 @@ func TestFeedLosesNothing(t *testing.T) {
 				case 0:
 					err = r.DeleteJob(ctx, name)
 				case 1, 2:
-					_, err = r.ApplyJobs(ctx, []crony.Job{job1(name, fmt.Sprint(w, n))}, crony.ApplyOptions{})
+					_, err = r.Define(ctx, crony.Manifest{Jobs: []crony.Job{job1(name, fmt.Sprint(w, n))}}, crony.ApplyOptions{})
 				default:
 					j := r.look(name)
 					err = r.Place(ctx, term, []crony.Assignment{{Job: name, Agent: fmt.Sprint("a", n%3), Generation: j.generation()}})

@@ -97,7 +97,7 @@ func TestWatchIsCut(t *testing.T) {
 		r.link.cut()
 		done := make(chan error, 1)
 		go func() {
-			_, err := r.ApplyJobs(t.Context(), []crony.Job{job1("a", fmt.Sprint(n)), job1(fmt.Sprint("b", n), "")}, crony.ApplyOptions{})
+			_, err := r.Define(t.Context(), crony.Manifest{Jobs: []crony.Job{job1("a", fmt.Sprint(n)), job1(fmt.Sprint("b", n), "")}}, crony.ApplyOptions{})
 			done <- err
 		}()
 		r.link.release()
@@ -233,7 +233,7 @@ func TestUnreadableValues(t *testing.T) {
 	if got := r.Counts(); got != (Counts{Jobs: 2}) {
 		t.Errorf("counts: %+v", got)
 	}
-	_, err := r.ApplyJobs(t.Context(), []crony.Job{job1("b", "2")}, crony.ApplyOptions{})
+	_, err := r.Define(t.Context(), crony.Manifest{Jobs: []crony.Job{job1("b", "2")}}, crony.ApplyOptions{})
 	if crony.CodeOf(err) != crony.Unavailable || !strings.Contains(err.Error(), "can't read") {
 		t.Errorf("a change of a job that can't be read: %v, want unavailable", err)
 	}

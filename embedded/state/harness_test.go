@@ -247,7 +247,7 @@ func job1(name, note string) crony.Job {
 // define applies jobs.
 func (r *rig) define(jobs ...crony.Job) {
 	r.t.Helper()
-	if _, err := r.ApplyJobs(r.ctx(), jobs, crony.ApplyOptions{}); err != nil {
+	if _, err := r.Define(r.ctx(), crony.Manifest{Jobs: jobs}, crony.ApplyOptions{}); err != nil {
 		r.t.Fatal(err)
 	}
 }

@@ -15,14 +15,15 @@ import (
 
 var _ crony.Jobs = (*Store)(nil)
 
-// ApplyJobs implements [crony.Jobs]. A definition and its assignment change in one transaction. TooLarge if more jobs would
+// Define implements [crony.Jobs]. A definition and its assignment change in one transaction. TooLarge if more jobs would
 // change than one transaction can hold.
-func (s *Store) ApplyJobs(ctx context.Context, list []crony.Job, opts crony.ApplyOptions) ([]crony.Applied, error) {
+func (s *Store) Define(ctx context.Context, m crony.Manifest, opts crony.ApplyOptions) ([]crony.Applied, error) {
+	list := m.Jobs
 	if err := checkList(list, opts); err != nil {
 		return nil, err
 	}
 	var applied []crony.Applied
-	err := s.change(ctx, "apply jobs", func() (*txn, error) {
+	err := s.change(ctx, "define jobs", func() (*txn, error) {
 		t := s.newTxn(ctx)
 		applied = make([]crony.Applied, len(list))
 		var parts [][]clientv3.Op
@@ -98,29 +99,31 @@ func (t *txn) define(want *crony.Job) (crony.Applied, []clientv3.Op) {
 	old := t.look(want.Name)
 	if old.rev != 0 && sameJob(&old.def.Job, want) {
 		t.loose = true
-		return crony.Applied{Name: want.Name, Action: crony.Unchanged, Generation: old.generation()}, nil
+		return crony.Applied{Kind: crony.KindJob, Name: want.Name, Action: crony.Unchanged, Generation: old.generation()}, nil
 	}
 	t.expect(specs+want.Name, old.rev)
 	one, action := &txn{store: t.store, now: t.now}, crony.Updated
-	def := crony.Definition{UID: rand.Text(), CreatedAt: t.now}
+	def := crony.Definition{UID: rand.Text(), CreatedAt: t.now, UpdatedAt: t.now, PlanSince: t.now}
 	if old.rev == 0 {
 		action = crony.Created
 		one.put(claims+want.Name, claimValue(crony.Claim{At: t.now})) // it begins now
 	} else {
 		def = *old.def
+		def.UpdatedAt = later(t.now, old.def.UpdatedAt) // servers' clocks differ; a job's history does not go back
 		one.archive(old.def)
 		if newPlan(&old.def.Job, want) {
+			def.PlanSince = def.UpdatedAt
 			one.decideUntil(want.Name, t.now)
 		}
 	}
-	def.Job, def.UpdatedAt, def.UpdatedBy = *want, t.now, t.actor
+	def.Job, def.UpdatedBy = *want, t.actor
 	def.Generation++
 	one.put(specs+want.Name, encode(def))
 	if a := old.assignment; a != nil {
 		t.expect(assignmentKey(a.Agent, want.Name), a.Epoch)
 		one.assign(crony.Assignment{Job: want.Name, Agent: a.Agent, Generation: def.Generation, Since: a.Since, Reason: a.Reason})
 	}
-	return crony.Applied{Name: want.Name, Action: action, Generation: def.Generation}, one.ops
+	return crony.Applied{Kind: crony.KindJob, Name: want.Name, Action: action, Generation: def.Generation}, one.ops
 }
 
 // archive keeps the generation that is replaced, and forgets the oldest.
@@ -142,6 +145,13 @@ func (t *txn) decideUntil(name string, at time.Time) {
 	t.ops = append(t.ops, clientv3.OpTxn(
 		[]clientv3.Cmp{clientv3.Compare(clientv3.Value(key), "<", claimsBefore(at))},
 		[]clientv3.Op{clientv3.OpPut(key, claimValue(crony.Claim{At: at}))}, nil))
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
 
 // newPlan says whether what was due before the change is no measure of what is due after it.
@@ -172,7 +182,7 @@ func noJob(name string) error {
 
 func (j *job) status(now time.Time, agents int) crony.JobStatus {
 	st := crony.JobStatus{Definition: *j.def, Assignment: j.assignment}
-	if plan := j.def.Job.Plan(); plan != nil && !j.def.Job.Paused {
+	if plan := j.def.Plan(); plan != nil && !j.def.Job.Paused {
 		st.NextAt = plan.Next(now)
 	}
 	switch {

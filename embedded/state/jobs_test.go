@@ -106,7 +106,7 @@ func TestDefinitionAndAssignmentChangeTogether(t *testing.T) {
 		people.Go(func() {
 			for n := range rounds {
 				name := fmt.Sprint("job-", n%names)
-				if _, err := s.ApplyJobs(t.Context(), []crony.Job{job1(name, fmt.Sprintf("%p %d", s, n))}, crony.ApplyOptions{}); err != nil {
+				if _, err := s.Define(t.Context(), crony.Manifest{Jobs: []crony.Job{job1(name, fmt.Sprintf("%p %d", s, n))}}, crony.ApplyOptions{}); err != nil {
 					t.Error(err)
 				}
 			}
@@ -203,7 +203,7 @@ func TestWritesThroughAServerThatIsBehind(t *testing.T) {
 	start := func(t *testing.T, r *rig) error { _, err := r.StartJob(t.Context(), "a"); return err }
 	apply := func(note string, opts crony.ApplyOptions, want ...crony.Action) func(*testing.T, *rig) error {
 		return func(t *testing.T, r *rig) error {
-			applied, err := r.ApplyJobs(t.Context(), []crony.Job{job1("a", note)}, opts)
+			applied, err := r.Define(t.Context(), crony.Manifest{Jobs: []crony.Job{job1("a", note)}}, opts)
 			for i := range want {
 				if err == nil && applied[i].Action != want[i] {
 					t.Errorf("applied: %+v, want %s", applied, want[i])
@@ -269,7 +269,7 @@ func TestManyAtOnce(t *testing.T) {
 	for n := range maxOps + 1 {
 		jobs = append(jobs, job1(fmt.Sprintf("job-%04d", n), "1"))
 	}
-	if _, err := r.ApplyJobs(t.Context(), jobs, crony.ApplyOptions{}); crony.CodeOf(err) != crony.TooLarge {
+	if _, err := r.Define(t.Context(), crony.Manifest{Jobs: jobs}, crony.ApplyOptions{}); crony.CodeOf(err) != crony.TooLarge {
 		t.Errorf("%d jobs: %v, want too_large", len(jobs), err)
 	}
 	r.define(jobs[:maxOps]...)
@@ -288,14 +288,14 @@ func TestManyAtOnce(t *testing.T) {
 	for i := range big {
 		big[i].Shell = &crony.Shell{Command: strings.Repeat("x", 200<<10)}
 	}
-	if _, err := r.ApplyJobs(t.Context(), big, crony.ApplyOptions{}); crony.CodeOf(err) != crony.TooLarge {
+	if _, err := r.Define(t.Context(), crony.Manifest{Jobs: big}, crony.ApplyOptions{}); crony.CodeOf(err) != crony.TooLarge {
 		t.Errorf("100 jobs of 200 KiB: %v, want too_large", err)
 	}
 }
 
 func TestActor(t *testing.T) {
 	r := newRig(t, emptied(t))
-	if _, err := r.ApplyJobs(crony.WithActor(t.Context(), "eve"), []crony.Job{job1("a", "1")}, crony.ApplyOptions{}); err != nil {
+	if _, err := r.Define(crony.WithActor(t.Context(), "eve"), crony.Manifest{Jobs: []crony.Job{job1("a", "1")}}, crony.ApplyOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	r.give("a1", "a")
@@ -319,19 +319,19 @@ func TestCancelledWrites(t *testing.T) {
 	r := newRig(t, emptied(t))
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := r.ApplyJobs(ctx, []crony.Job{job1("a", "1")}, crony.ApplyOptions{}); !errors.Is(err, context.Canceled) {
+	if _, err := r.Define(ctx, crony.Manifest{Jobs: []crony.Job{job1("a", "1")}}, crony.ApplyOptions{}); !errors.Is(err, context.Canceled) {
 		t.Errorf("a cancelled write: %v", err)
 	}
 	r.link.hold()
 	ctx, cancel = context.WithTimeout(t.Context(), 50e6)
 	defer cancel()
-	_, err := r.ApplyJobs(ctx, []crony.Job{job1("b", "1")}, crony.ApplyOptions{})
+	_, err := r.Define(ctx, crony.Manifest{Jobs: []crony.Job{job1("b", "1")}}, crony.ApplyOptions{})
 	if crony.CodeOf(err) != crony.Unavailable || !strings.Contains(err.Error(), "was made") {
 		t.Errorf("a write that is not shown in time: %v", err)
 	}
 	done, asked := make(chan error, 1), r.asked()
 	go func() {
-		_, err := r.ApplyJobs(context.WithoutCancel(ctx), []crony.Job{job1("c", "1")}, crony.ApplyOptions{})
+		_, err := r.Define(context.WithoutCancel(ctx), crony.Manifest{Jobs: []crony.Job{job1("c", "1")}}, crony.ApplyOptions{})
 		done <- err
 	}()
 	<-asked

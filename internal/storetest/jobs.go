@@ -68,7 +68,7 @@ type jobsTest struct {
 // apply applies jobs and returns what was done, as "name action generation".
 func (t *jobsTest) apply(ctx context.Context, opts crony.ApplyOptions, jobs ...crony.Job) []string {
 	t.Helper()
-	applied, err := t.store.ApplyJobs(ctx, jobs, opts)
+	applied, err := t.store.Define(ctx, crony.Manifest{Jobs: jobs}, opts)
 	if err != nil {
 		t.Fatalf("apply: %v", err)
 	}
@@ -185,9 +185,9 @@ func (t *jobsTest) several(ctx context.Context) {
 
 func (t *jobsTest) allOrNothing(ctx context.Context) {
 	t.apply(ctx, crony.ApplyOptions{}, Job("a", "1"))
-	_, err := t.store.ApplyJobs(ctx, []crony.Job{Job("a", "2"), Job("b", "1"), Job("a", "3")}, crony.ApplyOptions{})
+	_, err := t.store.Define(ctx, crony.Manifest{Jobs: []crony.Job{Job("a", "2"), Job("b", "1"), Job("a", "3")}}, crony.ApplyOptions{})
 	t.refused("a job given twice", err, crony.Invalid, false)
-	_, err = t.store.ApplyJobs(ctx, []crony.Job{Job("a", "2"), Job("b", "1")}, crony.ApplyOptions{IfGeneration: new(int64(1))})
+	_, err = t.store.Define(ctx, crony.Manifest{Jobs: []crony.Job{Job("a", "2"), Job("b", "1")}}, crony.ApplyOptions{IfGeneration: new(int64(1))})
 	t.refused("one condition for two jobs", err, crony.Invalid, false)
 	t.want("what is there", t.all(ctx, crony.JobQuery{}), "a 1 1")
 }
@@ -199,20 +199,20 @@ func (t *jobsTest) dryRun(ctx context.Context) {
 		"a updated 2", "b unchanged 1", "c created 1")
 	t.want("what is there", t.all(ctx, crony.JobQuery{}), "a 1 1", "b 1 1")
 	dry.IfGeneration = new(int64(2))
-	_, err := t.store.ApplyJobs(ctx, []crony.Job{Job("a", "2")}, dry)
+	_, err := t.store.Define(ctx, crony.Manifest{Jobs: []crony.Job{Job("a", "2")}}, dry)
 	t.refused("a dry run on a condition that does not hold", err, crony.Conflict, true)
 }
 
 func (t *jobsTest) preconditions(ctx context.Context) {
 	on := func(generation int64) crony.ApplyOptions { return crony.ApplyOptions{IfGeneration: &generation} }
-	_, err := t.store.ApplyJobs(ctx, []crony.Job{Job("a", "1")}, on(1))
+	_, err := t.store.Define(ctx, crony.Manifest{Jobs: []crony.Job{Job("a", "1")}}, on(1))
 	t.refused("a change of a job that is not there", err, crony.Conflict, true)
 	t.want("a new job", t.apply(ctx, on(0), Job("a", "1")), "a created 1")
-	_, err = t.store.ApplyJobs(ctx, []crony.Job{Job("a", "2")}, on(0))
+	_, err = t.store.Define(ctx, crony.Manifest{Jobs: []crony.Job{Job("a", "2")}}, on(0))
 	t.refused("a new job that is there", err, crony.Conflict, true)
 	t.want("a change", t.apply(ctx, on(1), Job("a", "2")), "a updated 2")
 	for _, generation := range []int64{1, 3} {
-		_, err = t.store.ApplyJobs(ctx, []crony.Job{Job("a", "3")}, on(generation))
+		_, err = t.store.Define(ctx, crony.Manifest{Jobs: []crony.Job{Job("a", "3")}}, on(generation))
 		t.refused(fmt.Sprintf("a change of generation %d", generation), err, crony.Conflict, true)
 	}
 	t.want("no change", t.apply(ctx, on(2), Job("a", "2")), "a unchanged 2")
@@ -225,7 +225,7 @@ func (t *jobsTest) oneCreates(ctx context.Context) {
 	var all sync.WaitGroup
 	for n := range writers {
 		all.Go(func() {
-			_, results[n] = t.store.ApplyJobs(ctx, []crony.Job{Job("a", fmt.Sprint(n))}, crony.ApplyOptions{IfGeneration: new(int64)})
+			_, results[n] = t.store.Define(ctx, crony.Manifest{Jobs: []crony.Job{Job("a", fmt.Sprint(n))}}, crony.ApplyOptions{IfGeneration: new(int64)})
 		})
 	}
 	all.Wait()
@@ -257,7 +257,7 @@ func (t *jobsTest) nothingLost(ctx context.Context) {
 		all.Go(func() {
 			for n := range changes {
 				note := fmt.Sprintf("%d/%d", w, n)
-				applied, err := t.store.ApplyJobs(ctx, []crony.Job{Job("a", note)}, crony.ApplyOptions{})
+				applied, err := t.store.Define(ctx, crony.Manifest{Jobs: []crony.Job{Job("a", note)}}, crony.ApplyOptions{})
 				if err != nil {
 					t.Errorf("%s: %v", note, err)
 					return
@@ -289,7 +289,7 @@ func (t *jobsTest) together(ctx context.Context) {
 			for i := range names {
 				jobs = append(jobs, Job(names[(i+w)%len(names)], fmt.Sprint(w)))
 			}
-			if _, err := t.store.ApplyJobs(ctx, jobs, crony.ApplyOptions{}); err != nil {
+			if _, err := t.store.Define(ctx, crony.Manifest{Jobs: jobs}, crony.ApplyOptions{}); err != nil {
 				t.Errorf("writer %d: %v", w, err)
 			}
 		})
@@ -315,7 +315,7 @@ func (t *jobsTest) ownWrites(ctx context.Context) {
 		all.Go(func() {
 			for n := range 25 {
 				note := fmt.Sprint(n)
-				if _, err := t.store.ApplyJobs(ctx, []crony.Job{Job(name, note)}, crony.ApplyOptions{}); err != nil {
+				if _, err := t.store.Define(ctx, crony.Manifest{Jobs: []crony.Job{Job(name, note)}}, crony.ApplyOptions{}); err != nil {
 					t.Error(err)
 					return
 				}

@@ -77,6 +77,12 @@ type Assignment = crony.Assignment
 // Attempt defines model for Attempt.
 type Attempt = crony.Attempt
 
+// Blackout defines model for Blackout.
+type Blackout = crony.Blackout
+
+// Calendar defines model for Calendar.
+type Calendar = crony.Calendar
+
 // CalendarUse defines model for CalendarUse.
 type CalendarUse = crony.CalendarUse
 
