@@ -2,6 +2,7 @@ package crony
 
 import (
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -13,6 +14,7 @@ type Duration time.Duration
 // ParseDuration reads what [Duration.String] writes, and every form of [time.ParseDuration]; d and w may lead. A negative
 // duration is an error: nothing in a definition lasts less than no time.
 func ParseDuration(s string) (Duration, error) {
+	wrong := fmt.Errorf("%q is not a duration; write one like 90s, 1h30m or 30d", s)
 	rest, total := s, time.Duration(0)
 	for _, u := range []struct {
 		name string
@@ -22,22 +24,22 @@ func ParseDuration(s string) (Duration, error) {
 		if !ok {
 			continue
 		}
-		n, err := strconv.ParseUint(number, 10, 16)
-		if err != nil {
-			return 0, fmt.Errorf("%q is not a duration; write one like 90s, 1h30m or 30d", s)
+		n, err := strconv.ParseUint(number, 10, 32)
+		if err != nil || n > uint64((math.MaxInt64-total)/u.size) {
+			return 0, wrong
 		}
 		total += time.Duration(n) * u.size
 		rest = after
 	}
 	if rest != "" {
 		d, err := time.ParseDuration(rest)
-		if err != nil || d < 0 {
-			return 0, fmt.Errorf("%q is not a duration; write one like 90s, 1h30m or 30d", s)
+		if err != nil || d < 0 || d > math.MaxInt64-total {
+			return 0, wrong
 		}
 		total += d
 	}
-	if s == "" || total < 0 {
-		return 0, fmt.Errorf("%q is not a duration; write one like 90s, 1h30m or 30d", s)
+	if s == "" {
+		return 0, wrong
 	}
 	return Duration(total), nil
 }
