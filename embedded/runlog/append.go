@@ -21,24 +21,26 @@ const (
 
 // request is one Append on its way to the writer. It shares no memory with the caller, who may give up waiting.
 type request struct {
-	facts  []factRecord
-	chunks []chunkRecord
-	size   int // bytes to write, about
-	done   chan error
+	facts     []factRecord
+	chunks    []chunkRecord
+	stretches []stretchRecord
+	size      int // bytes to write, about
+	done      chan error
 
 	err       error // this and the next are the writer's
-	conflicts []*factRecord
+	conflicts []string
 }
+
+func (r *request) records() int { return len(r.facts) + len(r.chunks) + len(r.stretches) }
 
 // outcome is what the sender is told.
 func (r *request) outcome() error {
 	if r.err != nil || len(r.conflicts) == 0 {
 		return r.err
 	}
-	f := &r.conflicts[0].fact
-	err := crony.Errorf(crony.Conflict, "run %s has another fact under number %d", f.Run, f.Seq)
+	err := crony.Errorf(crony.Conflict, "%s", r.conflicts[0])
 	if more := len(r.conflicts) - 1; more > 0 {
-		return err.WithHint("%d more of the facts that were sent with it conflict too", more)
+		return err.WithHint("%d more of what was sent with it conflict too", more)
 	}
 	return err
 }
@@ -75,6 +77,11 @@ func (l *Log) Append(ctx context.Context, facts []crony.Fact, chunks []crony.Chu
 	if err != nil {
 		return err
 	}
+	return l.send(ctx, r)
+}
+
+// send hands a request to the writer and waits for its outcome.
+func (l *Log) send(ctx context.Context, r *request) error {
 	select {
 	case l.queue <- r:
 	case <-l.closing:

@@ -22,6 +22,9 @@ import (
 //	runs    run [16]                                                   version byte, the folded run as JSON
 //	index   'j' job, 'a' agent or 's' state; 0; run [16]               one byte, without meaning
 //	chunks  run [16], attempt uint32, stream byte, offset uint64       version byte, chunk header, data
+//	stretches  job; 0; to, from as nanoseconds since 1970 uint64; uid  version byte, the stretch as JSON
+//
+// The bucket of stretches is made with the first of them; the older files have none.
 const (
 	format = 1 // of a day file; grows when an older crony could not read it
 
@@ -31,6 +34,8 @@ const (
 	bucketIndex  = "index"
 	bucketChunks = "chunks"
 	keyFormat    = "format"
+
+	bucketStretches = "stretches"
 
 	valueVersion = 1
 

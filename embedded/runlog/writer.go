@@ -38,12 +38,12 @@ func (l *Log) write() {
 // batch takes, with first, what else waits already.
 func (l *Log) batch(first *request) []*request {
 	batch := []*request{first}
-	records, size := len(first.facts)+len(first.chunks), first.size
+	records, size := first.records(), first.size
 	for records < batchRecords && size < batchBytes {
 		select {
 		case r := <-l.queue:
 			batch = append(batch, r)
-			records += len(r.facts) + len(r.chunks)
+			records += r.records()
 			size += r.size
 		default:
 			return batch
@@ -54,10 +54,11 @@ func (l *Log) batch(first *request) []*request {
 
 // part is what a batch has for one day.
 type part struct {
-	day    dayNumber
-	facts  []*factRecord
-	chunks []*chunkRecord
-	from   []*request
+	day       dayNumber
+	facts     []*factRecord
+	chunks    []*chunkRecord
+	stretches []*stretchRecord
+	from      []*request
 }
 
 func split(batch []*request) []*part {
@@ -84,6 +85,10 @@ func split(batch []*request) []*part {
 			p := of(r.chunks[i].run.day(), r)
 			p.chunks = append(p.chunks, &r.chunks[i])
 		}
+		for i := range r.stretches {
+			p := of(r.stretches[i].day, r)
+			p.stretches = append(p.stretches, &r.stretches[i])
+		}
 	}
 	return parts
 }
@@ -102,8 +107,8 @@ func (l *Log) commit(batch []*request) {
 			}
 			continue
 		}
-		for _, f := range w.conflicts {
-			f.from.conflicts = append(f.from.conflicts, f)
+		for _, c := range w.conflicts {
+			c.from.conflicts = append(c.from.conflicts, c.text)
 		}
 		l.mem.commit(w)
 	}
@@ -122,7 +127,7 @@ type writing struct {
 	touched   map[runKey]*touched
 	changes   []change
 	arrived   []arrival
-	conflicts []*factRecord
+	conflicts []conflict
 	stored    int
 }
 
@@ -138,6 +143,12 @@ type change struct {
 	run    runKey
 	now    *record
 	unseen bool
+}
+
+// conflict is a record that differs from the one that is stored in its place.
+type conflict struct {
+	from *request
+	text string
 }
 
 // arrival is a chunk that is new, or longer than it was.
@@ -160,6 +171,11 @@ func (w *writing) store(tx *bbolt.Tx, p *part) error {
 			return err
 		}
 	}
+	for _, s := range p.stretches {
+		if err := w.stretch(tx, s); err != nil {
+			return err
+		}
+	}
 	for run, t := range w.touched {
 		if err := w.fold(run, t); err != nil {
 			return err
@@ -174,7 +190,8 @@ func (w *writing) store(tx *bbolt.Tx, p *part) error {
 func (w *writing) fact(tx *bbolt.Tx, f *factRecord) error {
 	if there := w.facts.Get(f.key); there != nil {
 		if !sameFact(there, f.value) {
-			w.conflicts = append(w.conflicts, f)
+			w.conflicts = append(w.conflicts,
+				conflict{f.from, fmt.Sprintf("run %s has another fact under number %d", f.fact.Run, f.fact.Seq)})
 		}
 		return nil
 	}
