@@ -30,10 +30,11 @@ type Assignment struct {
 
 // Claim is the last occurrence of a job that was decided: nobody may start an occurrence at or before it.
 type Claim struct {
-	At    time.Time `json:"at"`
-	Run   RunID     `json:"run,omitempty"`   // "" if no occurrence was claimed yet
-	Agent string    `json:"agent,omitempty"` // who claimed it
-	Epoch int64     `json:"epoch,omitempty"`
+	At         time.Time `json:"at"`
+	Run        RunID     `json:"run,omitempty"`   // of the occurrence at At, if that was claimed; "" if it was passed over
+	Agent      string    `json:"agent,omitempty"` // who claimed it, or passed it over
+	Epoch      int64     `json:"epoch,omitempty"`
+	Generation int64     `json:"generation"` // of the definition by which it was decided
 }
 
 // Definition is a job as it stands in the store.
@@ -50,6 +51,11 @@ type Definition struct {
 	// Calendars are those that the job keeps, as they are now, so that a definition alone says when the job is due. When one
 	// changes, the job has a new generation.
 	Calendars []Calendar `json:"calendars,omitempty"`
+}
+
+// PauseReason says why occurrences of a paused job do not run.
+func (d *Definition) PauseReason() string {
+	return "the job was paused at " + d.PlanSince.UTC().Format(time.RFC3339)
 }
 
 // StartRequest is a person's order to run a job now.

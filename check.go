@@ -1,6 +1,7 @@
 package crony
 
 import (
+	"fmt"
 	"path"
 	"regexp"
 	"strings"
@@ -39,6 +40,8 @@ func (c *checker) job(at string, j *Job) {
 		c.length(at+"labels."+key, value, maxText)
 	}
 	c.schedules(at, j)
+	c.uses(at, j)
+	c.misfire(at+"misfire.", j.Misfire)
 	c.work(at, j)
 	c.jobLater(at, j)
 }
@@ -60,6 +63,16 @@ func (c *checker) length(path, text string, most int) {
 	}
 	if strings.ContainsRune(text, 0) {
 		c.fault(path, "", "holds a zero byte")
+	}
+}
+
+func (c *checker) misfire(at string, m *Misfire) {
+	if m != nil && (m.Limit < 0 || m.Limit > MaxMisfireLimit) {
+		c.fault(at+"limit", fmt.Sprintf("1 to %d; %d if it is left out", MaxMisfireLimit, DefaultMisfireLimit),
+			"%d is out of range", m.Limit)
+	}
+	if m != nil && m.Deadline < 0 {
+		c.fault(at+"deadline", "as 6h", "%s is less than nothing", m.Deadline)
 	}
 }
 
@@ -118,12 +131,6 @@ func (c *checker) shell(at string, s *Shell) {
 
 // jobLater and shellLater list what crony does not serve yet. What is accepted here is done.
 func (c *checker) jobLater(at string, j *Job) {
-	c.later(at+"calendars", len(j.Calendars) > 0)
-	if m := j.Misfire; m != nil {
-		c.later(at+"misfire.policy", or(m.Policy, MisfireOnce) != MisfireOnce)
-		c.later(at+"misfire.deadline", m.Deadline != 0)
-		c.later(at+"misfire.limit", m.Limit != 0)
-	}
 	if p := j.Placement; p != nil {
 		c.later(at+"placement.mode", or(p.Mode, PlaceOne) != PlaceOne)
 		c.later(at+"placement.agent", p.Agent != "")

@@ -102,7 +102,7 @@ type VerifyQuery struct {
 type Verification struct {
 	Job      string        `json:"job"`
 	From     time.Time     `json:"from"`     // later than asked for if the definitions of before are not kept
-	To       time.Time     `json:"to"`       // earlier than asked for if there was too much: go on from there
+	To       time.Time     `json:"to"`       // the last instant looked at; earlier than asked for if there was too much
 	Expected int64         `json:"expected"` // occurrences that the schedule names
 	Ends     map[End]int64 `json:"ends"`     // how many of them ended how
 	Faults   []LedgerFault `json:"faults"`   // the first of them, at most [MaxFaults]

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"crony/internal/strict"
 )
@@ -23,22 +22,6 @@ type Script struct {
 	Interpreter string   `json:"interpreter,omitempty"` // /bin/sh if empty
 	Timeout     Duration `json:"timeout,omitempty"`
 	Script      string   `json:"script"`
-}
-
-// Calendar names days on which jobs do not run.
-type Calendar struct {
-	Name             string     `json:"name"`
-	Timezone         string     `json:"timezone,omitempty"`
-	WorkingDays      []Weekday  `json:"working_days,omitempty"`
-	DaysOff          []string   `json:"days_off,omitempty"`           // 2027-01-01, or 2027-02-05/2027-02-11 with both ends
-	ExtraWorkingDays []string   `json:"extra_working_days,omitempty"` // the same forms
-	Blackouts        []Blackout `json:"blackouts,omitempty"`          // in which nothing starts, on working days too
-}
-
-// Blackout is a time in which nothing starts.
-type Blackout struct {
-	From time.Time `json:"from"`
-	To   time.Time `json:"to"` // without this instant itself
 }
 
 // Channel is a way to tell people; exactly one of its kinds is set.
@@ -111,19 +94,19 @@ func (m *Manifest) Faults() []Fault {
 	if len(m.Jobs)+len(m.Scripts)+len(m.Calendars)+len(m.Channels) == 0 {
 		c.fault("", "write at least one job under `jobs:`", "the manifest defines nothing")
 	}
-	first := make(map[string]int, len(m.Jobs))
+	known, once := compileAll(m.Calendars), c.once("jobs")
 	for i := range m.Jobs {
-		at := fmt.Sprintf("jobs[%d]", i)
-		c.job(at+".", &m.Jobs[i])
-		name := m.Jobs[i].Name
-		if before, twice := first[name]; twice && name != "" {
-			c.fault(at+".name", "", "jobs[%d] has the name %q too", before, name)
-			continue
-		}
-		first[name] = i
+		at := fmt.Sprintf("jobs[%d].", i)
+		c.job(at, &m.Jobs[i])
+		c.together(at, &m.Jobs[i], known)
+		once(i, m.Jobs[i].Name)
+	}
+	once = c.once("calendars")
+	for i := range m.Calendars {
+		c.calendar(fmt.Sprintf("calendars[%d].", i), &m.Calendars[i])
+		once(i, m.Calendars[i].Name)
 	}
 	c.later("scripts", len(m.Scripts) > 0)
-	c.later("calendars", len(m.Calendars) > 0)
 	c.later("channels", len(m.Channels) > 0)
 	return c.faults
 }
@@ -140,6 +123,18 @@ type checker struct{ faults []Fault }
 
 func (c *checker) fault(path, hint, format string, args ...any) {
 	c.faults = append(c.faults, Fault{Path: path, Hint: hint, Message: fmt.Sprintf(format, args...)})
+}
+
+// once returns what refuses a name that an earlier item of a list has.
+func (c *checker) once(list string) func(i int, name string) {
+	first := map[string]int{}
+	return func(i int, name string) {
+		if before, twice := first[name]; twice && name != "" {
+			c.fault(fmt.Sprintf("%s[%d].name", list, i), "", "%s[%d] has the name %q too", list, before, name)
+			return
+		}
+		first[name] = i
+	}
 }
 
 // later refuses a key that crony does not serve yet. The list of what is refused so is the list of the calls.

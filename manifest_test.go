@@ -63,8 +63,6 @@ func TestManifestFaults(t *testing.T) {
 	}{
 		{"minute out of range", "jobs:\n  - name: a\n    schedule: \"61 * * * *\"\n" + shell, []string{
 			"line 3: jobs[0].schedule: "}},
-		{"at the agent's start", "jobs:\n  - name: a\n    schedule: '@reboot'\n" + shell, []string{
-			"line 3: jobs[0].schedule: not supported yet: @reboot"}},
 		{"misspelt key", "jobs:\n  - name: a\n    shell:\n      comand: x\n", []string{
 			`line 4: jobs[0].shell.comand: unknown key "comand" (did you mean "command"?)`}},
 		{"name with a space", "jobs:\n  - name: a b\n" + shell, []string{
@@ -131,9 +129,8 @@ func TestNotSupportedYet(t *testing.T) {
 		}
 	}
 	want := map[string]bool{}
-	for _, key := range strings.Fields(`scripts calendars channels policy deadline
-		limit mode agent selector exclude strategy failover overlap max_parallel on_disconnect on_lost retry http grpc notify
-		retention user secrets umask memory cpu pids`) {
+	for _, key := range strings.Fields(`scripts channels mode agent selector exclude strategy failover overlap max_parallel
+		on_disconnect on_lost retry http grpc notify retention user secrets umask memory cpu pids`) {
 		want[key] = true
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -156,6 +153,10 @@ func FuzzDecodeManifest(f *testing.F) {
 	}
 	f.Add(data)
 	f.Add([]byte("jobs:\n  - &a {name: a, shell: {argv: [x]}, schedule: '@every 1s'}\n  - *a\n"))
+	f.Add([]byte(`calendars: [{name: a, timezone: Asia/Shanghai, working_days: [mon], days_off: [2027-02-05/2027-02-11],
+  blackouts: [{from: 2027-01-01T00:00:00.5+01:00, to: 2027-01-02T00:00:00Z}]}, {name: b}]
+jobs: [{name: j, calendars: [{name: a, "on": next-working-day}, {name: b, "on": skip}, {name: c, "on": skip}], shell: {command: x}}]
+`))
 	f.Add([]byte("a: &a [x,x]\nb: &b [*a,*a]\njobs: *b\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		m, err := DecodeManifest(data)

@@ -9,13 +9,20 @@ import (
 	"crony/internal/schedule"
 )
 
-// Plan is when a job is due: all of its schedules together. It never changes and is safe for concurrent use.
-type Plan struct{ set *schedule.Set }
+// Plan is when a job is due: all of its schedules together, held against its calendars. It never changes and is safe for
+// concurrent use.
+type Plan struct {
+	set   *schedule.Set
+	shuts map[string]shut // by the calendars' names
+}
 
-// Plan returns when the job is due, nil if only when it is told to. The definition must have no faults. Whether the job is
-// paused makes no difference.
+// Plan returns when the job is due, nil if only when it is told to. The definition must have no faults, its calendars' among
+// them (see [Definition.Faults]). Whether the job is paused makes no difference.
 func (d *Definition) Plan() *Plan {
-	options := schedule.SetOptions{Job: d.Job.Name}
+	options := schedule.SetOptions{Job: d.Job.Name, Calendars: d.Job.calendars(compileAll(d.Calendars))}
+	if len(options.Calendars) < len(d.Job.Calendars) {
+		return nil // it would run on days on which it must not
+	}
 	for _, e := range d.Job.Entries() {
 		entry, err := e.compile(d.Job.Name)
 		if err != nil {
@@ -27,23 +34,32 @@ func (d *Definition) Plan() *Plan {
 	if err != nil || len(options.Entries) == 0 {
 		return nil
 	}
-	return &Plan{set}
+	return &Plan{set: set, shuts: d.shuts()}
 }
 
 // Next returns the first occurrence after t, in UTC; the zero time if there is none. An instant that several schedules name
-// is one occurrence.
+// is one occurrence. A job that its calendars let do nothing for [maxShut] is as one that is never due.
 func (p *Plan) Next(t time.Time) time.Time {
-	for {
+	o, _ := p.runs(t)
+	return o.At
+}
+
+// runs returns the first occurrence after t that runs, and whether there is one.
+func (p *Plan) runs(t time.Time) (schedule.Occurrence, bool) {
+	for end := t.AddDate(maxShut, 0, 0); ; {
 		o, ok := p.set.Next(t)
-		if !ok {
-			return time.Time{}
+		switch {
+		case !ok || !o.Runs() && o.At.After(end):
+			return schedule.Occurrence{}, false
+		case o.Runs():
+			return o, true
 		}
-		if o.Runs() {
-			return o.At
-		}
-		t = o.At
+		t = p.shutUntil(o)
 	}
 }
+
+// Reboot reports whether the job is due when its agent's host has booted.
+func (p *Plan) Reboot() bool { return p.set.Reboot() }
 
 // Start returns when the occurrence at an instant is to start: at the instant, or later by its jitter, which is the same on
 // every host.
@@ -52,6 +68,28 @@ func (p *Plan) Start(at time.Time) time.Time {
 		return o.Start
 	}
 	return at
+}
+
+// Count returns how many occurrences that run lie after one time and up to another, the first and the last of them.
+func (p *Plan) Count(after, until time.Time) (n int64, first, last time.Time) {
+	return p.set.Count(after, until)
+}
+
+// Instant is a time that a plan names.
+type Instant struct {
+	At   time.Time
+	Runs bool   // false: a calendar keeps it from running
+	Why  string // why it does not run or, moved here by a calendar, why it is here; "" of any other
+}
+
+// Instant returns the first instant after t that the schedules name or a calendar moves another to, whether it runs or not,
+// and false if there is none.
+func (p *Plan) Instant(t time.Time) (Instant, bool) {
+	o, ok := p.set.Next(t)
+	if !ok {
+		return Instant{}, false
+	}
+	return Instant{At: o.At, Runs: o.Runs(), Why: o.Reason("en")}, true
 }
 
 // compile makes of an entry what a set of schedules takes; job is the job's name. The error is a [*schedule.Error].
@@ -109,10 +147,6 @@ func (c *checker) entry(path, job string, e *ScheduleEntry) {
 	}
 	if bad, ok := errors.AsType[*schedule.Error](err); ok {
 		c.fault(path, bad.Hint, "%s", sentence(bad))
-		return
-	}
-	if entry.Schedule.Reboot() {
-		c.fault(path, "", "not supported yet: @reboot")
 	}
 }
 

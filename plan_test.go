@@ -12,7 +12,11 @@ func planOf(t *testing.T, manifest string) *Plan {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return (&Definition{Job: m.Jobs[0]}).Plan()
+	d := Definition{Job: m.Jobs[0], Calendars: m.Calendars}
+	if faults := d.Faults(); len(faults) > 0 {
+		t.Fatal(faults)
+	}
+	return d.Plan()
 }
 
 func instants(t *testing.T, texts string) []time.Time {
@@ -86,7 +90,6 @@ func TestPlanFaults(t *testing.T) {
 		`{every: 1ms}`:                     "jobs[0].schedules[0]: ",
 		`{cron: "* * * * *", every: 1h}`:   "2 of cron, every and at are given",
 		`{timezone: UTC}`:                  "0 of cron, every and at are given",
-		`{cron: "@reboot"}`:                "not supported yet: @reboot",
 		`{cron: "* * * * *", jitter: -1s}`: "is not a duration",
 	} {
 		_, err := DecodeManifest([]byte("jobs: [{name: a, shell: {command: x}, schedules: [" + entry + "]}]"))

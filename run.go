@@ -36,6 +36,7 @@ type Trigger string
 const (
 	BySchedule Trigger = "schedule"
 	ByHand     Trigger = "manual"
+	ByReboot   Trigger = "reboot" // its host has booted
 )
 
 // Run is what an occurrence or a person's request became: the fold of its facts.
@@ -49,6 +50,7 @@ type Run struct {
 	Trigger     Trigger   `json:"trigger"`
 	By          string    `json:"by,omitempty"` // who triggered it, if a person did
 	ScheduledAt time.Time `json:"scheduled_at"`
+	CatchUp     bool      `json:"catch_up,omitempty"` // it makes up for an occurrence that was missed
 	Epoch       int64     `json:"epoch"`
 	State       RunState  `json:"state"`
 	Reason      string    `json:"reason,omitempty"` // why it ended so, in plain words
@@ -106,6 +108,7 @@ type ClaimedFact struct {
 	Trigger     Trigger   `json:"trigger"`
 	By          string    `json:"by,omitempty"`
 	ScheduledAt time.Time `json:"scheduled_at"`
+	CatchUp     bool      `json:"catch_up,omitempty"`
 	Epoch       int64     `json:"epoch"`
 }
 
@@ -151,6 +154,7 @@ func (r *Run) apply(f *Fact) {
 		c := f.Claimed
 		r.ID, r.Job, r.JobUID, r.Generation, r.Group = f.Run, c.Job, c.JobUID, c.Generation, c.Group
 		r.Agent, r.Trigger, r.By, r.ScheduledAt, r.Epoch = c.Agent, c.Trigger, c.By, c.ScheduledAt, c.Epoch
+		r.CatchUp = c.CatchUp
 		r.State = Claimed
 	case f.Started != nil:
 		r.Attempts = append(r.Attempts, Attempt{Number: f.Started.Attempt, PID: f.Started.PID, StartedAt: f.At})

@@ -99,7 +99,11 @@ func (a *Agent) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	loop := newLoop(link, runner, journal, a.opts.Now, a.log)
+	boots, err := openBoots(a.opts.Dir)
+	if err != nil {
+		return err
+	}
+	loop := newLoop(link, runner, journal, boots, a.opts.Now, a.log)
 
 	recovered := runner.recover()
 	runner.begin()

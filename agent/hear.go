@@ -8,7 +8,12 @@ import (
 // hear takes in a message of the server.
 func (l *loop) hear(msg *wire.FromServer) {
 	switch kind := msg.GetKind().(type) {
-	case nil: // a new stream: what was asked on the old one is answered no more, what was ordered is ordered again
+	case nil:
+		if !l.cut.After(l.up) {
+			l.cut = l.clock()
+		}
+	case *wire.FromServer_Welcome: // what was asked on the stream before is answered no more, what was ordered is ordered again
+		l.up = l.clock()
 		clear(l.asked)
 		l.orders = nil
 		l.table.loosen()
@@ -32,7 +37,8 @@ func (l *loop) assign(msg *wire.Assign) {
 		return
 	}
 	name := def.Job.Name
-	l.table.assign(def, msg.GetEpoch(), wire.Time(msg.GetCursor()), l.clock())
+	l.table.assign(def, msg.GetEpoch(), wire.Time(msg.GetSince()), wire.Time(msg.GetCursor()))
+	l.zones.use(&def)
 	l.drop("the job was changed before the run was due")
 	l.log.Debug("job assigned", "job", name, "epoch", msg.GetEpoch())
 	for _, f := range l.waiting[name] {
@@ -40,7 +46,7 @@ func (l *loop) assign(msg *wire.Assign) {
 	}
 	delete(l.waiting, name)
 	if run := crony.RunID(msg.GetOwed()); run != "" {
-		l.take(grant{ask{l.table.jobs[name], wire.Time(msg.GetCursor())}, run})
+		l.take(grant{ask{job: l.table.jobs[name], at: wire.Time(msg.GetCursor())}, run})
 	}
 }
 
@@ -51,6 +57,7 @@ func (l *loop) unassign(name string) {
 
 // synced ends the list of assignments that a new stream begins with.
 func (l *loop) synced() {
+	l.listed = l.boots.news
 	for _, name := range l.table.confirmed() {
 		l.unassign(name)
 	}
@@ -76,18 +83,21 @@ func (l *loop) decided(reply *wire.ClaimReply) {
 	if !ok || len(asks) != len(reply.GetDecisions()) {
 		return
 	}
-	now := l.clock()
 	for i, d := range reply.GetDecisions() {
-		a := asks[i]
+		a, cursor := asks[i], wire.Time(d.GetCursor())
 		if a.job == nil {
 			continue
 		}
-		if d.GetGranted() {
-			l.take(grant{a, crony.RunID(d.GetRun())})
-		} else {
+		switch run := crony.RunID(d.GetRun()); {
+		case d.GetGranted() && run != "":
+			l.take(grant{a, run})
+			cursor = a.at
+		case d.GetGranted():
+			cursor = a.at
+		default:
 			l.log.Info("claim refused", "job", a.job.def.Job.Name, "at", a.at, "reason", d.GetReason())
 		}
-		l.table.settle(a.job, a.at, now, d.GetGranted())
+		l.table.settle(a.job, cursor)
 	}
 }
 
@@ -98,7 +108,8 @@ func (l *loop) take(g grant) {
 	if j.taken == g.run || l.journal.knows(g.run) {
 		return
 	}
-	if err := l.runner.claim(g.run, j, crony.ClaimedFact{Trigger: crony.BySchedule, ScheduledAt: g.at}); err != nil {
+	what := crony.ClaimedFact{Trigger: crony.BySchedule, ScheduledAt: g.at, CatchUp: g.catchUp}
+	if err := l.runner.claim(g.run, j, what); err != nil {
 		l.log.Error("run not written down, and so not started", "job", j.def.Job.Name, "run", g.run, "err", err)
 		l.untaken = append(l.untaken, g)
 		return

@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -353,8 +354,11 @@ func TestJournalKilled(t *testing.T) {
 		out.Close()
 		last := lines + bytes.Count(rest, []byte("\n")) - 1
 		j, text := journalAt(t, path)
-		if n := j.count(); n < 3 || n > 5 || text.String() != "" {
-			t.Errorf("%d runs after the kill; log %q", n, text)
+		if n := j.count(); n < 3 || n > 5 {
+			t.Errorf("%d runs after the kill", n)
+		}
+		if log := text.String(); log != "" && !strings.Contains(log, "torn: cut short") { // a kill may cut a write at a page's end
+			t.Errorf("log %q", log)
 		}
 		for n := last - 2; n <= last; n++ {
 			if !j.knows(runAt(n)) {

@@ -75,6 +75,9 @@ func (l *link) run(ctx context.Context, inbox chan<- *wire.FromServer, reports s
 		if l.opts.Now().Sub(began) > lastWait {
 			wait = firstWait
 		}
+		if push(ctx, inbox, &wire.FromServer{}) != nil {
+			return nil
+		}
 		l.log.Warn("link down", "server", l.opts.Server, "err", err, "retry", wait)
 		if sleep(ctx, wait/2+rand.N(wait/2)) != nil {
 			return nil
@@ -108,7 +111,7 @@ func (l *link) stream(ctx context.Context, conn *grpc.ClientConn, inbox chan<- *
 	}
 	l.log.Info("link up", "server", first.GetWelcome().GetServer())
 	l.empty()
-	if err := push(ctx, inbox, &wire.FromServer{}); err != nil {
+	if err := push(ctx, inbox, first); err != nil {
 		return err
 	}
 	sender := make(chan struct{})

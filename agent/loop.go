@@ -13,7 +13,7 @@ import (
 // loop is the one goroutine that owns the timetable: it hears what the server says (hear.go), asks for what comes due, and
 // hands the runner what starts.
 type loop struct {
-	inbox   chan *wire.FromServer // from the link; a message of no kind says that a new stream began
+	inbox   chan *wire.FromServer // from the link; a message of no kind says that the stream is over
 	link    poster
 	runner  *runner
 	journal *journal
@@ -21,19 +21,35 @@ type loop struct {
 	log     *slog.Logger
 
 	table   *timetable
-	seen    time.Time // the latest that the clock has shown since it last went back
+	zones   zones
+	boots   boots
+	listed  bool            // all jobs have been heard of since the host booted, and those that come with it are not started
+	booted  map[string]bool // jobs that this boot has started
+	boot    []*seat         // their runs, until the boot is written down
+	late    bool            // it could not be
+	began   time.Time       // when the loop began
+	up, cut time.Time       // when the newest stream began, and when the one before it was over
+	seen    time.Time       // the latest that the clock has shown since it last went back, with its monotonic reading
 	request uint64
 	asked   map[uint64][]ask        // by request
 	waiting map[string][]crony.Fact // by job: runs of an earlier life that were claimed and not started
 	untaken []grant                 // that could not be written down yet
 	orders  []*wire.Start           // likewise
 	holding string                  // why nothing is asked for; "" while it is
+	held    hold                    // the last time that nothing was
 }
 
-// ask is one occurrence that was asked for.
+// hold is a time in which the agent took on nothing.
+type hold struct {
+	from, to time.Time
+	why      string
+}
+
+// ask is one occurrence that was asked for, or up to which all are to be passed over.
 type ask struct {
-	job *job // nil: asked for again, by a later request
-	at  time.Time
+	job     *job // nil: asked for again, by a later request
+	at      time.Time
+	catchUp bool
 }
 
 // grant is an ask that was granted.
@@ -52,15 +68,22 @@ const maxAsks = 1024
 // on the servers, and not in this host's memory and on its disk.
 const maxRuns = 16 << 10
 
-func newLoop(link poster, runner *runner, journal *journal, now func() time.Time, log *slog.Logger) *loop {
+func newLoop(
+	link poster, runner *runner, journal *journal, boots boots, now func() time.Time, log *slog.Logger,
+) *loop {
 	return &loop{inbox: make(chan *wire.FromServer, 64), link: link, runner: runner, journal: journal, now: now,
-		log: log, table: newTimetable(), asked: map[uint64][]ask{}, waiting: map[string][]crony.Fact{}}
+		log: log, table: newTimetable(), boots: boots, booted: map[string]bool{}, asked: map[uint64][]ask{},
+		waiting: map[string][]crony.Fact{}}
 }
 
 // run works until ctx is done. Recovered are the claims of an earlier life: they wait for their job to be assigned again.
 func (l *loop) run(ctx context.Context, recovered []crony.Fact) {
+	l.began = l.now()
 	for _, f := range recovered {
 		l.waiting[f.Claimed.Job] = append(l.waiting[f.Claimed.Job], f)
+		if f.Claimed.Trigger == crony.ByReboot {
+			l.booted[f.Claimed.Job] = true
+		}
 	}
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -92,6 +115,9 @@ func (l *loop) ignore(ctx context.Context) error {
 func (l *loop) work() time.Duration {
 	l.retry()
 	now := l.clock()
+	if l.listed {
+		l.reboot()
+	}
 	for _, g := range l.table.ready(now) {
 		l.runner.start(newAttempt(g.run, g.job, g.at))
 	}
@@ -106,18 +132,28 @@ func (l *loop) work() time.Duration {
 	return min(max(wake.Sub(now), 0), tick)
 }
 
-// clock returns the time on the wall, which schedules follow. When it went back, everything is planned anew.
+// clock returns the time on the wall, which schedules follow. When it went back, or the zones' rules have changed,
+// everything is planned anew. When it went forward, what was not decided in between is missed, and found so when it is next
+// looked at.
 func (l *loop) clock() time.Time {
-	now := l.now().Round(0)
-	if back := l.seen.Sub(now); back > tick {
-		l.log.Warn("the clock went back", "by", back)
-		l.table.rewind(now)
+	now := l.now()
+	wall, seen := now.Round(0), l.seen.Round(0)
+	switch step := wall.Sub(seen) - now.Sub(l.seen); {
+	case seen.Sub(wall) > tick:
+		l.log.Warn("the clock went back", "by", seen.Sub(wall))
+		l.table.rewind()
+		l.seen = now
+	case step > tick && !l.seen.IsZero():
+		l.log.Warn("the clock went forward, or the host was suspended", "by", step)
+	}
+	if l.zones.changed(wall) {
+		l.log.Warn("the rules of time zones have changed: schedules are computed anew")
+		l.table.recompile()
+	}
+	if wall.After(seen) {
 		l.seen = now
 	}
-	if now.After(l.seen) {
-		l.seen = now
-	}
-	return now
+	return wall
 }
 
 // retry tries again to write down what the servers gave the agent.
@@ -147,8 +183,10 @@ func (l *loop) mayAsk() bool {
 	switch {
 	case why != "" && l.holding == "":
 		l.log.Error("nothing more is claimed", "reason", why)
+		l.held = hold{from: l.seen, why: why}
 	case why == "" && l.holding != "":
 		l.log.Info("claims go on")
+		l.held.to = l.seen
 	}
 	l.holding = why
 	return why == ""
@@ -163,15 +201,47 @@ func (l *loop) claim(jobs []*job) {
 		asks, msg := make([]ask, len(batch)), &wire.ClaimRequest{Id: l.request}
 		for i, j := range batch {
 			l.disown(j)
-			asks[i] = ask{j, j.next}
-			msg.Occurrences = append(msg.Occurrences,
-				&wire.Occurrence{Job: j.def.Job.Name, Epoch: j.epoch, At: j.next.UnixNano()})
+			var o *wire.Occurrence
+			asks[i], o = l.ask(j)
+			msg.Occurrences = append(msg.Occurrences, o)
 			j.ask = l.request
 		}
 		if l.link.post(&wire.FromAgent{Kind: &wire.FromAgent_Claims{Claims: msg}}) {
 			l.asked[l.request] = asks
 		}
 	}
+}
+
+// ask returns what is to be asked about a job. What is passed over is told in parts of one cause each.
+func (l *loop) ask(j *job) (ask, *wire.Occurrence) {
+	o := &wire.Occurrence{Job: j.def.Job.Name, Epoch: j.epoch, At: j.step.At.UnixNano()}
+	if j.step.Until.IsZero() {
+		return ask{j, j.step.At, j.step.CatchUp}, o
+	}
+	until := j.step.Until
+	for _, change := range []time.Time{j.since, l.began.Round(0)} {
+		if change.After(j.cursor) && change.Before(until) {
+			until = change
+		}
+	}
+	o.At = until.UnixNano()
+	o.Pass = &wire.Pass{After: wire.Nanos(j.cursor), Reason: l.cause(j, until) + "; " + j.step.Reason}
+	return ask{job: j, at: until}, o
+}
+
+// cause says why occurrences up to a time were not asked for when they came due.
+func (l *loop) cause(j *job, until time.Time) string {
+	switch {
+	case !until.After(j.since):
+		return "no agent that was up had the job"
+	case !until.After(l.began.Round(0)):
+		return "its agent was not running"
+	case !l.cut.IsZero() && until.After(l.cut) && !until.After(l.up):
+		return "its agent reached no server"
+	case until.After(l.held.from) && !until.After(l.held.to):
+		return "its agent took on nothing more: " + l.held.why
+	}
+	return "its host stood still, or the clock went forward"
 }
 
 // disown makes the answer to the request that asked for j before count for nothing: the next one's counts.

@@ -13,18 +13,20 @@ type timetable struct {
 	jobs   map[string]*job
 	asks   queue[*job]
 	starts queue[*seat]
+	turn   time.Time // when the next missed occurrence may be made up for
 }
 
 // job is a job that the agent has, in one state: another epoch is another job.
 type job struct {
 	def    crony.Definition
 	epoch  int64
+	since  time.Time   // when the job became the agent's
 	plan   *crony.Plan // nil: nothing by time
 	cursor time.Time   // every occurrence up to it is decided, for all that the agent knows
 	taken  crony.RunID // of the last occurrence that was granted
-	next   time.Time   // the occurrence to claim next; zero: none
-	start  time.Time   // when that one starts
+	step   crony.Step  // what is to be asked for next
 	asked  time.Time   // when it was asked for; zero: it is not
+	held   time.Time   // until when catching up waits for its turn; zero: it does not
 	ask    uint64      // the request by which it was
 	place  int         // in the queue, from 1; 0: not in it
 	loose  bool        // not confirmed since the link came up
@@ -45,15 +47,18 @@ const ahead = time.Second
 // askAgain is after how long an answer that has not come is asked for again.
 const askAgain = 5 * time.Second
 
+// pace is the time between two missed occurrences that are made up for, whosever they are: after a night's absence there is
+// no storm.
+const pace = 20 * time.Millisecond
+
 func newTimetable() *timetable { return &timetable{jobs: map[string]*job{}} }
 
-// assign takes a job in, or a newer state of it. Occurrences up to the cursor are decided; of those after it and up to now
-// only the latest is asked for: it stands for all of them.
-func (t *timetable) assign(def crony.Definition, epoch int64, cursor, now time.Time) {
+// assign takes a job in, or a newer state of it. Occurrences up to the cursor are decided.
+func (t *timetable) assign(def crony.Definition, epoch int64, since, cursor time.Time) {
 	j := t.jobs[def.Job.Name]
 	if j == nil || j.epoch != epoch {
 		t.unassign(def.Job.Name)
-		j = &job{def: def, epoch: epoch} // whoever asked by the one of before still has that
+		j = &job{def: def, epoch: epoch, since: since} // whoever asked by the one of before still has that
 		if !def.Job.Paused {
 			j.plan = def.Plan()
 		}
@@ -63,7 +68,7 @@ func (t *timetable) assign(def crony.Definition, epoch int64, cursor, now time.T
 	if cursor.After(j.cursor) {
 		j.cursor = cursor
 	}
-	t.plan(j, j.cursor, now)
+	t.plan(j)
 }
 
 // unassign drops a job.
@@ -74,59 +79,35 @@ func (t *timetable) unassign(name string) {
 	}
 }
 
-// plan makes j's next occurrence the one that is to be asked for after the cursor.
-func (t *timetable) plan(j *job, cursor, now time.Time) {
+// plan puts j in the queue with the first occurrence after its cursor.
+func (t *timetable) plan(j *job) {
 	t.asks.remove(j)
-	j.asked, j.next = time.Time{}, time.Time{}
+	j.asked, j.held, j.step = time.Time{}, time.Time{}, crony.Step{}
 	if j.plan == nil {
 		return
 	}
-	j.expect(latest(j.plan, cursor, now))
-	if !j.next.IsZero() {
+	if at := j.plan.Next(j.cursor); !at.IsZero() {
+		j.step = crony.Step{At: at, Start: j.plan.Start(at)}
 		t.asks.add(j)
 	}
 }
 
-// expect makes at the occurrence to claim next.
-func (j *job) expect(at time.Time) { j.next, j.start = at, j.startOf(at) }
-
 // startOf returns when an occurrence starts.
 func (j *job) startOf(at time.Time) time.Time {
-	if j.plan == nil || at.IsZero() {
+	if j.plan == nil {
 		return at
 	}
 	return j.plan.Start(at)
 }
 
-// latest returns the last occurrence after the cursor that is due by now, or else the first that is not.
-func latest(plan interface{ Next(time.Time) time.Time }, cursor, now time.Time) time.Time {
-	next := plan.Next(cursor)
-	if next.IsZero() || next.After(now) {
-		return next
-	}
-	// Go back from now in growing steps to the last that is due, so that a long absence costs no more than a short one.
-	from := cursor
-	for step, most := time.Second, now.Sub(cursor); step < most && step > 0; step *= 2 {
-		if due := plan.Next(now.Add(-step)); !due.IsZero() && !due.After(now) {
-			from = now.Add(-step)
-			break
-		}
-	}
-	last := next
-	for at := plan.Next(from); !at.IsZero() && !at.After(now); at = plan.Next(at) {
-		last = at
-	}
-	return last
-}
-
-// due returns the jobs whose next occurrence is to be asked for now. One that is overdue, as the clock went forward or the
-// agent stood still, stands for those that came after it: the latest of them is asked for.
+// due returns the jobs of which something is to be asked for now, each with its step. What was asked for and has no answer
+// is asked for again as it was: nothing is passed over that may have been granted.
 func (t *timetable) due(now time.Time) []*job {
 	var jobs []*job
 	for len(t.asks) > 0 && !t.asks[0].when().After(now) {
 		j := t.asks[0]
-		if j.asked.IsZero() && j.next.Before(now) {
-			j.expect(latest(j.plan, j.next.Add(-1), now))
+		if j.asked.IsZero() && !t.decide(j, now) {
+			continue
 		}
 		jobs = append(jobs, j)
 		j.asked = now
@@ -135,21 +116,52 @@ func (t *timetable) due(now time.Time) []*job {
 	return jobs
 }
 
-// settle moves a job on once its occurrence is decided. One that was refused may be anybody's: only what was granted moves
-// the cursor.
-func (t *timetable) settle(j *job, at, now time.Time, granted bool) {
-	if granted && at.After(j.cursor) {
-		j.cursor = at
+// decide makes j's step what is right now, and says whether it is j's turn.
+func (t *timetable) decide(j *job, now time.Time) bool {
+	held := j.held
+	j.step, j.held = j.plan.Step(j.cursor, now, j.def.Job.Misfire), time.Time{}
+	switch {
+	case j.step == (crony.Step{}):
+		t.asks.remove(j)
+		return false
+	case !j.step.CatchUp || !j.step.Until.IsZero() || !held.IsZero():
+		return true
+	case t.turn.After(now):
+		j.held, t.turn = t.turn, t.turn.Add(pace)
+		heap.Fix(&t.asks, 0)
+		return false
 	}
-	if t.current(j) && j.next.Equal(at) {
-		t.plan(j, at, now)
+	t.turn = now.Add(pace)
+	return true
+}
+
+// settle moves a job on once the servers say that every occurrence up to a cursor is decided. Without news it is asked for
+// again later.
+func (t *timetable) settle(j *job, cursor time.Time) {
+	if !cursor.After(j.cursor) {
+		return
+	}
+	j.cursor = cursor
+	if t.current(j) {
+		t.plan(j)
 	}
 }
 
 // rewind plans everything anew after the clock went back.
-func (t *timetable) rewind(now time.Time) {
+func (t *timetable) rewind() {
+	t.turn = time.Time{}
 	for _, j := range t.jobs {
-		t.plan(j, j.cursor, now)
+		t.plan(j)
+	}
+}
+
+// recompile makes all plans anew, by zones that have changed.
+func (t *timetable) recompile() {
+	for _, j := range t.jobs {
+		if j.plan != nil {
+			j.plan = j.def.Plan()
+			t.plan(j)
+		}
 	}
 }
 
@@ -218,10 +230,13 @@ func (t *timetable) wake(asking bool) time.Time {
 
 // when is when j is to be asked for, or asked for again.
 func (j *job) when() time.Time {
-	if !j.asked.IsZero() {
+	switch {
+	case !j.asked.IsZero():
 		return j.asked.Add(askAgain)
+	case !j.held.IsZero():
+		return j.held
 	}
-	return j.start.Add(-ahead)
+	return j.step.Start.Add(-ahead)
 }
 
 func (j *job) where() *int      { return &j.place }

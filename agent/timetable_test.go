@@ -8,53 +8,9 @@ import (
 	"time"
 
 	"crony"
-	"crony/internal/schedule"
 )
 
 var noon = time.Date(2026, 5, 4, 12, 0, 0, 0, time.UTC)
-
-func plan(t testing.TB, text string) *schedule.Schedule {
-	t.Helper()
-	s, err := schedule.Parse(text, schedule.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s
-}
-
-// TestLatest holds latest against walking through every occurrence.
-func TestLatest(t *testing.T) {
-	rng := rand.New(rand.NewPCG(1, 2))
-	for _, text := range []string{
-		"* * * * *", "* * * * * *", "*/7 3 * * *", "0 0 1 * *", "0 0 29 2 *", "@every 17s", "@every 3h", "30 9 * * 1-5", "0-20 0 5 1 1 *",
-	} {
-		s := plan(t, text)
-		for range 60 {
-			cursor := noon.Add(time.Duration(rng.Int64N(int64(400 * 24 * time.Hour))))
-			most := []time.Duration{time.Second, time.Minute, 3 * time.Hour, 50 * time.Hour}[rng.IntN(4)]
-			now := cursor.Add(time.Duration(rng.Int64N(int64(2*most))) - most/2)
-			want := s.Next(cursor)
-			for at := want; !at.IsZero() && !at.After(now); at = s.Next(at) {
-				want = at
-			}
-			if got := latest(s, cursor, now); !got.Equal(want) {
-				t.Errorf("%s: latest(%s, %s) = %s, want %s", text, cursor, now, got, want)
-			}
-		}
-	}
-}
-
-// TestLatestLongAgo has cursors from which counting occurrences, or seconds in a Duration, would come to no end.
-func TestLatestLongAgo(t *testing.T) {
-	for _, cursor := range []time.Time{{}, time.Unix(0, 0), noon.AddDate(-300, 0, 0), noon.AddDate(-20, 0, 0)} {
-		if got, want := latest(plan(t, "* * * * * *"), cursor, noon), noon; !got.Equal(want) {
-			t.Errorf("every second from %s: %s, want %s", cursor, got, want)
-		}
-		if got, want := latest(plan(t, "0 0 29 2 *"), cursor, noon), time.Date(2024, 2, 29, 0, 0, 0, 0, time.UTC); !got.Equal(want) {
-			t.Errorf("leap days from %s: %s, want %s", cursor, got, want)
-		}
-	}
-}
 
 func definition(name, cron string, change ...func(*crony.Job)) crony.Definition {
 	def := crony.Definition{UID: "uid-" + name, Generation: 1, Job: crony.Job{Name: name, Schedule: cron,
@@ -65,10 +21,15 @@ func definition(name, cron string, change ...func(*crony.Job)) crony.Definition 
 	return def
 }
 
+// names says what is asked for: a claim as job@time, a pass as job..time.
 func names(jobs []*job) []string {
 	var list []string
 	for _, j := range jobs {
-		list = append(list, fmt.Sprintf("%s@%s", j.def.Job.Name, j.next.Format(time.TimeOnly)))
+		if j.step.Until.IsZero() {
+			list = append(list, fmt.Sprintf("%s@%s", j.def.Job.Name, j.step.At.Format(time.TimeOnly)))
+		} else {
+			list = append(list, fmt.Sprintf("%s..%s", j.def.Job.Name, j.step.Until.Format(time.TimeOnly)))
+		}
 	}
 	slices.Sort(list)
 	return list
@@ -88,99 +49,167 @@ func TestTimetable(t *testing.T) {
 	table.assign(definition("minute", "* * * * *"), 1, noon, noon)
 	table.assign(definition("none", ""), 2, noon, noon)
 	table.assign(definition("paused", "* * * * *", func(j *crony.Job) { j.Paused = true }), 3, noon, noon)
-	table.assign(definition("late", "0 * * * *"), 4, noon.Add(-72*time.Hour), noon)
+	table.assign(definition("late", "30 * * * *"), 4, noon, noon.Add(-72*time.Hour))
 
-	late := expectDue(t, table, noon, "late@12:00:00")[0] // one for three days
+	late := expectDue(t, table, noon, "late..11:29:59")[0] // all but the last of three days
 	expectDue(t, table, noon.Add(time.Second))
-	expectDue(t, table, noon.Add(askAgain), "late@12:00:00")
-	table.settle(late, late.next, noon.Add(askAgain), true)
-	if want := noon.Add(time.Hour); !late.next.Equal(want) {
-		t.Errorf("next %s, want %s", late.next, want)
+	expectDue(t, table, noon.Add(askAgain), "late..11:29:59") // no answer: the same again
+	table.settle(late, late.step.Until)
+	late = expectDue(t, table, noon.Add(askAgain), "late@11:30:00")[0]
+	if !late.step.CatchUp {
+		t.Error("a run that makes up for what was missed is not marked")
+	}
+	table.settle(late, late.step.At)
+	if want := noon.Add(30 * time.Minute); !late.step.At.Equal(want) {
+		t.Errorf("next %s, want %s", late.step.At, want)
 	}
 	expectDue(t, table, noon.Add(59*time.Second-1))
 	if at, want := table.wake(true), noon.Add(59*time.Second); !at.Equal(want) {
 		t.Errorf("wakes at %s, want %s", at, want)
 	}
 	minute := expectDue(t, table, noon.Add(59*time.Second), "minute@12:01:00")[0]
-	table.settle(minute, noon, noon.Add(time.Minute), true) // an old answer
-	if !minute.next.Equal(noon.Add(time.Minute)) {
-		t.Errorf("an answer for another occurrence moved the job on, to %s", minute.next)
+	table.settle(minute, noon) // an old answer
+	if !minute.step.At.Equal(noon.Add(time.Minute)) {
+		t.Errorf("an answer for another occurrence moved the job on, to %s", minute.step.At)
 	}
 	table.unassign("minute")
 	table.unassign("nobody")
 	expectDue(t, table, noon.Add(2*time.Minute))
 }
 
-// TestForwardStep has the clock go forward, as after a suspend: what was skipped is asked for once.
+// TestForwardStep has the clock go forward, as after a suspend: the policy decides about what lies in between.
 func TestForwardStep(t *testing.T) {
 	table := newTimetable()
 	table.assign(definition("minute", "* * * * *"), 1, noon, noon)
-	j := expectDue(t, table, noon.Add(time.Hour+30*time.Second), "minute@13:00:00")[0]
-	expectDue(t, table, noon.Add(2*time.Hour), "minute@13:00:00") // asked for already: the same again
-	table.settle(j, j.next, noon.Add(time.Hour+31*time.Second), true)
+	j := expectDue(t, table, noon.Add(time.Hour+30*time.Second), "minute..12:59:59")[0]
+	expectDue(t, table, noon.Add(2*time.Hour), "minute..12:59:59") // asked for already: the same again
+	table.settle(j, j.step.Until)
+	expectDue(t, table, noon.Add(time.Hour+31*time.Second), "minute@13:00:00")
+	table.settle(j, j.step.At)
 	expectDue(t, table, noon.Add(time.Hour+59*time.Second), "minute@13:01:00")
 }
 
 // TestBackwardStep has the clock go back while an answer is out, and after a refusal far in the future.
 func TestBackwardStep(t *testing.T) {
 	table := newTimetable()
-	table.assign(definition("minute", "* * * * *"), 1, noon, noon)
+	table.assign(definition("minute", "* * * * *", func(j *crony.Job) { j.Misfire = &crony.Misfire{Policy: crony.MisfireAll} }), 1, noon, noon)
 	future := noon.Add(1000 * time.Hour)
-	j := expectDue(t, table, future, "minute@04:00:00")[0]
-	now := noon.Add(10 * time.Second)
-	table.rewind(now)
-	expectDue(t, table, now)
+	j := expectDue(t, table, future, "minute..02:20:59")[0]
+	table.rewind()
+	expectDue(t, table, noon.Add(10*time.Second))
 	expectDue(t, table, noon.Add(59*time.Second), "minute@12:01:00")
-	table.settle(j, j.next, noon.Add(59*time.Second), false)
-	table.rewind(noon)
-	expectDue(t, table, noon.Add(59*time.Second), "minute@12:01:00") // refused is not decided
-	table.settle(j, j.next, noon.Add(59*time.Second), true)
-	table.rewind(noon)
+	table.settle(j, time.Time{}) // refused is not decided
+	table.rewind()
+	expectDue(t, table, noon.Add(59*time.Second), "minute@12:01:00")
+	table.settle(j, j.step.At)
+	table.rewind()
 	expectDue(t, table, noon.Add(59*time.Second)) // granted is
 }
 
-// TestTimetableRandom drives the timetable through random assignments, answers and steps of the clock, and checks what must
-// hold whatever happens: no occurrence is granted twice, none is asked for more than a second ahead, and none is forgotten.
+// TestPace has many jobs that all missed much: what is made up for comes one after the other, each job's in order, and what
+// is on time waits for none of it.
+func TestPace(t *testing.T) {
+	table := newTimetable()
+	all := func(j *crony.Job) { j.Misfire = &crony.Misfire{Policy: crony.MisfireAll, Limit: 5} }
+	for n := range 100 {
+		table.assign(definition(fmt.Sprint("job", n), "*/10 * * * *", all), 1, noon, noon.Add(-48*time.Minute))
+	}
+	table.assign(definition("clock", "* * * * * *"), 1, noon, noon)
+	now, caughtUp, onTime, last := noon.Add(30*time.Second), 0, 0, map[string]time.Time{}
+	table.jobs["clock"].cursor = now
+	table.plan(table.jobs["clock"])
+	for end := now.Add(12 * time.Second); now.Before(end); now = now.Add(time.Millisecond) {
+		for _, j := range table.due(now) {
+			name := j.def.Job.Name
+			switch {
+			case name == "clock":
+				onTime++
+			case !j.step.CatchUp || !j.step.Until.IsZero():
+				t.Fatalf("%+v", j.step)
+			case !j.step.At.After(last[name]):
+				t.Fatalf("%s: %s after %s", name, j.step.At, last[name])
+			default:
+				caughtUp++
+				last[name] = j.step.At
+			}
+			table.settle(j, j.step.At)
+		}
+		if most := int(now.Sub(noon.Add(30*time.Second))/pace) + 1; caughtUp > most {
+			t.Fatalf("%d at %s, more than the pace of one in %s allows", caughtUp, now, pace)
+		}
+	}
+	if caughtUp != 500 || onTime < 12 {
+		t.Errorf("made up for %d of 500, %d on time", caughtUp, onTime)
+	}
+}
+
+// TestTimetableRandom drives the timetable through random assignments, answers, lost answers and steps of the clock, against
+// a server that decides as the real one does, and checks what must hold whatever happens: each occurrence is granted once or
+// passed over once, in order; none is asked for more than a second ahead; and no job is forgotten.
 func TestTimetableRandom(t *testing.T) {
 	rng := rand.New(rand.NewPCG(3, 4))
 	table, now, epoch := newTimetable(), noon, int64(0)
-	cursors, granted := map[string]time.Time{}, map[string]bool{}
+	type server struct {
+		cursor time.Time
+		epoch  int64
+		plan   *crony.Plan
+	}
+	servers := map[string]*server{}
 	crons := []string{"* * * * * *", "*/5 * * * * *", "* * * * *", "@every 13s"}
-	for range 20_000 {
+	policies := []crony.MisfirePolicy{crony.MisfireSkip, crony.MisfireOnce, crony.MisfireAll}
+	granted, passed := 0, 0
+	for range 40_000 {
 		name := fmt.Sprint("job", rng.IntN(12))
-		switch rng.IntN(20) {
-		case 0:
+		switch s := servers[name]; rng.IntN(20) {
+		case 0: // changed, and so planned from now on
 			epoch++
-			cursors[name] = maxTime(cursors[name], now)
-			table.assign(definition(name, crons[rng.IntN(4)]), epoch, cursors[name], now)
-		case 1:
-			table.unassign(name)
+			def := definition(name, crons[rng.IntN(4)], func(j *crony.Job) {
+				j.Misfire = &crony.Misfire{Policy: policies[rng.IntN(3)], Limit: 1 + rng.IntN(30)}
+			})
+			if s == nil {
+				s = &server{cursor: now}
+				servers[name] = s
+			}
+			s.cursor, s.epoch, s.plan = maxTime(s.cursor, now), epoch, def.Plan()
+			table.assign(def, epoch, now, s.cursor)
+		case 1: // a new stream
+			if j := table.jobs[name]; j != nil {
+				table.assign(j.def, j.epoch, j.since, s.cursor)
+			}
 		case 2:
 			now = now.Add(time.Duration(rng.Int64N(int64(time.Hour))))
 		case 3:
-			now = now.Add(-time.Duration(rng.Int64N(int64(time.Hour))))
-			table.rewind(now)
+			now = now.Add(-time.Duration(rng.Int64N(int64(10 * time.Minute))))
+			table.rewind()
 		default:
 			now = now.Add(time.Duration(rng.Int64N(int64(3 * time.Second))))
 		}
 		for _, j := range table.due(now) {
-			if j.next.After(now.Add(ahead)) {
-				t.Fatalf("%s asked for at %s", j.next, now)
+			s, step := servers[j.def.Job.Name], j.step
+			if s.epoch != j.epoch {
+				t.Fatal("asked by an epoch that is over")
 			}
-			name, at := j.def.Job.Name, j.next
-			if rng.IntN(4) == 0 {
-				continue // no answer
-			}
-			grant := at.After(cursors[name])
-			if grant {
-				cursors[name] = at
-				key := name + at.String()
-				if granted[key] {
-					t.Fatal("granted twice: ", key)
+			heard, cursor := rng.IntN(4) > 0, s.cursor
+			switch {
+			case !step.Until.IsZero() && s.cursor.Equal(j.cursor):
+				if !step.Until.Before(now) {
+					t.Fatalf("passes over %s at %s", step.Until, now)
 				}
-				granted[key] = true
+				passed++
+				s.cursor, cursor = step.Until, step.Until
+			case !step.Until.IsZero(): // refused: the cursor is elsewhere
+			case step.Start.After(now.Add(ahead)):
+				t.Fatalf("%s asked for at %s", step.At, now)
+			case step.At.After(s.cursor):
+				if next := s.plan.Next(s.cursor); !next.Equal(step.At) {
+					t.Fatalf("granted %s, and nothing was said of %s", step.At, next)
+				}
+				granted++
+				s.cursor, cursor = step.At, step.At
 			}
-			table.settle(j, at, now, grant)
+			if heard {
+				table.settle(j, cursor)
+			}
 		}
 		for name, j := range table.jobs {
 			if j.place == 0 || table.asks[j.place-1] != j || j.when().After(maxTime(now, j.cursor).Add(61*time.Second)) {
@@ -188,8 +217,8 @@ func TestTimetableRandom(t *testing.T) {
 			}
 		}
 	}
-	if len(granted) < 1000 {
-		t.Errorf("only %d grants", len(granted))
+	if granted < 10_000 || passed < 1000 {
+		t.Errorf("only %d granted and %d passed", granted, passed)
 	}
 }
 
@@ -211,7 +240,7 @@ func BenchmarkTimetable(b *testing.B) {
 			for b.Loop() {
 				now = now.Add(time.Millisecond)
 				for _, j := range table.due(now) {
-					table.settle(j, j.next, now, true)
+					table.settle(j, j.step.At)
 				}
 			}
 		})
@@ -224,7 +253,7 @@ func TestJitter(t *testing.T) {
 		{Cron: "0 * * * *", Jitter: crony.Duration(10 * time.Minute)}}}}
 	noon := time.Date(2027, 1, 1, 12, 0, 0, 0, time.UTC)
 	table := newTimetable()
-	table.assign(def, 1, noon.Add(-time.Minute), noon.Add(-time.Minute))
+	table.assign(def, 1, noon, noon.Add(-time.Minute))
 	j := table.jobs["a"]
 	start := def.Plan().Start(noon)
 	if !start.After(noon.Add(ahead)) {
@@ -233,18 +262,18 @@ func TestJitter(t *testing.T) {
 	if due := table.due(start.Add(-ahead - 1)); len(due) > 0 {
 		t.Errorf("asked for more than a second before it starts")
 	}
-	if due := table.due(start.Add(-ahead)); len(due) != 1 || !due[0].next.Equal(noon) {
-		t.Fatalf("a second before its start: %d jobs due, the next occurrence is %s", len(due), j.next)
+	if due := table.due(start.Add(-ahead)); len(due) != 1 || !due[0].step.At.Equal(noon) {
+		t.Fatalf("a second before its start: %d jobs due, the next occurrence is %s", len(due), j.step.At)
 	}
 	table.grant(&seat{run: "r", job: j, at: noon})
-	table.settle(j, noon, start.Add(-ahead), true)
+	table.settle(j, noon)
 	if runs := table.ready(start.Add(-1)); len(runs) > 0 {
 		t.Error("started before its time")
 	}
 	if runs := table.ready(start); len(runs) != 1 || !runs[0].at.Equal(noon) {
 		t.Errorf("at its start: %d runs", len(runs))
 	}
-	if !j.next.Equal(noon.Add(time.Hour)) {
-		t.Errorf("then comes %s", j.next)
+	if !j.step.At.Equal(noon.Add(time.Hour)) {
+		t.Errorf("then comes %s", j.step.At)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
@@ -154,6 +155,9 @@ func (s *stream) answer(ctx context.Context, req *wire.ClaimRequest) error {
 	asks := make([]state.Ask, len(req.GetOccurrences()))
 	for i, o := range req.GetOccurrences() {
 		asks[i] = state.Ask{Job: o.GetJob(), Agent: s.agent.ID, Epoch: o.GetEpoch(), At: wire.Time(o.GetAt())}
+		if p := o.GetPass(); p != nil {
+			asks[i].After, asks[i].Reason = wire.Time(p.GetAfter()), bounded(p.GetReason())
+		}
 	}
 	decisions, err := s.hub.opts.State.Claim(ctx, asks)
 	if err != nil {
@@ -161,10 +165,17 @@ func (s *stream) answer(ctx context.Context, req *wire.ClaimRequest) error {
 	}
 	reply := &wire.ClaimReply{Id: req.GetId(), Decisions: make([]*wire.Decision, len(decisions))}
 	for i, d := range decisions {
-		reply.Decisions[i] = &wire.Decision{Granted: d.Granted, Run: string(d.Run), Reason: d.Reason}
+		reply.Decisions[i] = &wire.Decision{Granted: d.Granted, Run: string(d.Run), Reason: d.Reason, Cursor: wire.Nanos(d.Cursor)}
 		s.hub.metrics.claim(d.Granted)
 	}
 	return s.send(&wire.FromServer{Kind: &wire.FromServer_Claims{Claims: reply}})
+}
+
+// maxReason is how long the reason for passing over occurrences may be, in bytes.
+const maxReason = 1 << 10
+
+func bounded(reason string) string {
+	return strings.ToValidUTF8(reason[:min(len(reason), maxReason)], "")
 }
 
 // taken forgets an order that the agent has taken.
@@ -216,6 +227,10 @@ func (s *stream) tellJob(ctx context.Context, name string) error {
 	case !has:
 		return nil
 	case !told || epoch != job.Assignment.Epoch:
+		job, has, err := s.hub.opts.State.Settle(ctx, s.agent.ID, name)
+		if err != nil || !has { // not any more: the change comes next
+			return err
+		}
 		if err := s.assign(ctx, job); err != nil {
 			return err
 		}
@@ -231,7 +246,7 @@ func (s *stream) assign(ctx context.Context, job state.Assigned) error {
 	}
 	return s.send(&wire.FromServer{Kind: &wire.FromServer_Assign{Assign: &wire.Assign{
 		Definition: wire.Encode(job.Definition), Epoch: job.Assignment.Epoch,
-		Cursor: wire.Nanos(job.Claim.At), Owed: string(owed)}}})
+		Cursor: wire.Nanos(job.Claim.At), Owed: string(owed), Since: wire.Nanos(job.Assignment.Since)}}})
 }
 
 // order sends the order to start a job now, if there is one for this agent that its run does not show to be taken.

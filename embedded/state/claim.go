@@ -14,19 +14,24 @@ import (
 	"crony"
 )
 
-// Ask asks for the right to start one occurrence.
+// Ask asks for the right to start one occurrence, or for several to be passed over.
 type Ask struct {
 	Job   string
 	Agent string    // who asks
 	Epoch int64     // of the assignment by which it has the job
 	At    time.Time // the occurrence
+	// After, if it is not zero, is the job's cursor, for all that the agent knows: what lies after it and up to At is to be
+	// passed over, for Reason.
+	After  time.Time
+	Reason string
 }
 
 // Decision answers an Ask.
 type Decision struct {
 	Granted bool
-	Run     crony.RunID // if granted
+	Run     crony.RunID // if a claim is granted
 	Reason  string      // if not, in plain words
+	Cursor  time.Time   // if not, and not zero: every occurrence up to it is decided
 }
 
 // maxClaims is how many claims share a transaction.
@@ -93,9 +98,14 @@ func (s *Store) claimBatch(ctx context.Context, asks []Ask, batch []int, decisio
 			decisions[i] = Decision{Reason: why}
 			continue
 		}
-		id := crony.OccurrenceRunID(j.def.UID, ask.At, "")
-		decisions[i] = Decision{Granted: true, Run: id}
-		ops = append(ops, claimOp(ask, id))
+		claim := crony.Claim{At: ask.At, Agent: ask.Agent, Epoch: ask.Epoch, Generation: j.assignment.Generation}
+		if ask.After.IsZero() {
+			claim.Run = crony.OccurrenceRunID(j.def.UID, ask.At, "")
+			ops = append(ops, claimOp(ask, claim))
+		} else {
+			ops = append(ops, s.passOp(ask, claim, j.def))
+		}
+		decisions[i] = Decision{Granted: true, Run: claim.Run}
 		asked = append(asked, i)
 	}
 	if len(ops) == 0 {
@@ -120,6 +130,12 @@ func impossible(ask *Ask, j job, latest time.Time) string {
 		return "there is no such job"
 	case ask.Epoch <= 0:
 		return "no assignment is named" // the store gives 0 as the revision of a key that is not there
+	case j.agent() != ask.Agent || j.assignment.Epoch != ask.Epoch:
+		return movedMeanwhile
+	case j.claim.Generation != j.assignment.Generation:
+		return "what came due before the job was changed is not decided yet"
+	case !ask.After.IsZero() && !ask.After.Before(ask.At):
+		return "nothing is to be passed over"
 	case ask.At.After(latest):
 		return "not due for more than a minute: the agent's clock is ahead of the server's"
 	}
@@ -128,23 +144,42 @@ func impossible(ask *Ask, j job, latest time.Time) string {
 
 // claimOp is the transaction of one claim. A compare on a key that does not exist is false, so a job without a claim key
 // (it is made with the job) can't be claimed.
-func claimOp(ask *Ask, id crony.RunID) clientv3.Op {
+func claimOp(ask *Ask, want crony.Claim) clientv3.Op {
 	claim, assignment := claims+ask.Job, assignmentKey(ask.Agent, ask.Job)
 	return clientv3.OpTxn(
 		[]clientv3.Cmp{
 			clientv3.Compare(clientv3.Value(claim), "<", claimsBefore(ask.At)),
 			clientv3.Compare(clientv3.ModRevision(assignment), "=", ask.Epoch),
 		},
-		[]clientv3.Op{clientv3.OpPut(claim, claimValue(crony.Claim{At: ask.At, Run: id, Agent: ask.Agent, Epoch: ask.Epoch}))},
+		[]clientv3.Op{clientv3.OpPut(claim, claimValue(want))},
 		[]clientv3.Op{clientv3.OpGet(claim), clientv3.OpGet(assignment)},
 	)
 }
+
+// passOp is the transaction that passes over occurrences, and leaves a record of it. The cursor must be where the agent takes
+// it to be: else some of them may have been decided otherwise.
+func (s *Store) passOp(ask *Ask, want crony.Claim, def *crony.Definition) clientv3.Op {
+	claim, assignment := claims+ask.Job, assignmentKey(ask.Agent, ask.Job)
+	pass := passOf(def, ask.After, ask.At)
+	pass.Agent, pass.Reason, pass.DecidedAt = ask.Agent, ask.Reason, s.now().UTC()
+	return clientv3.OpTxn(
+		[]clientv3.Cmp{
+			clientv3.Compare(clientv3.Value(claim), ">", claimsBefore(ask.After)),
+			clientv3.Compare(clientv3.Value(claim), "<", claimsAfter(ask.After)),
+			clientv3.Compare(clientv3.ModRevision(assignment), "=", ask.Epoch),
+		},
+		[]clientv3.Op{clientv3.OpPut(claim, claimValue(want)), pass.put()},
+		[]clientv3.Op{clientv3.OpGet(claim), clientv3.OpGet(assignment)},
+	)
+}
+
+const movedMeanwhile = "the job was changed or moved meanwhile"
 
 // refused says why a claim was not granted, unless it was granted to the same agent before.
 func (s *Store) refused(ask *Ask, id crony.RunID, found []*etcdserverpb.ResponseOp) Decision {
 	held, assigned := found[0].GetResponseRange().Kvs, found[1].GetResponseRange().Kvs
 	if len(assigned) == 0 || assigned[0].ModRevision != ask.Epoch {
-		return Decision{Reason: "the job was changed or moved meanwhile"}
+		return Decision{Reason: movedMeanwhile}
 	}
 	if len(held) == 0 {
 		return Decision{Reason: "the job is being removed"}
@@ -153,12 +188,12 @@ func (s *Store) refused(ask *Ask, id crony.RunID, found []*etcdserverpb.Response
 	switch {
 	case err != nil:
 		return Decision{Reason: fmt.Sprintf("its claim is not readable: %v", err)}
-	case claim.At.Equal(ask.At) && claim.Agent == ask.Agent && claim.Epoch == ask.Epoch:
+	case claim.At.Equal(ask.At) && claim.Agent == ask.Agent && claim.Epoch == ask.Epoch && claim.Run == id:
 		return Decision{Granted: true, Run: id}
-	case claim.At.Equal(ask.At) && claim.Agent != "":
-		return Decision{Reason: "claimed by agent " + claim.Agent}
+	case claim.At.Equal(ask.At) && claim.Run != "":
+		return Decision{Reason: "claimed by agent " + claim.Agent, Cursor: claim.At}
 	}
-	return Decision{Reason: "decided already: everything up to " + claim.At.Format(time.RFC3339Nano)}
+	return Decision{Reason: "decided already: everything up to " + claim.At.Format(time.RFC3339Nano), Cursor: claim.At}
 }
 
 func decodeClaim(data []byte) (crony.Claim, error) {

@@ -10,6 +10,7 @@ import (
 type Changes struct {
 	Jobs   []string // defined, changed, placed, removed, or ordered to start
 	Agents []string // came, went, or changed
+	Ledger bool     // there are new records for the run log
 	Reset  bool     // anything may be different
 }
 
@@ -21,6 +22,7 @@ type Feed struct {
 	wake   chan struct{}
 	jobs   map[string]bool
 	agents map[string]bool
+	ledger bool
 	all    bool
 }
 
@@ -62,8 +64,8 @@ func (f *Feed) Next(ctx context.Context) (Changes, error) {
 	case <-f.wake: // of what came since the first was taken, and is taken now
 	default:
 	}
-	c := Changes{Jobs: slices.Sorted(maps.Keys(f.jobs)), Agents: slices.Sorted(maps.Keys(f.agents)), Reset: f.all}
-	f.jobs, f.agents, f.all = nil, nil, false
+	c := Changes{Jobs: slices.Sorted(maps.Keys(f.jobs)), Agents: slices.Sorted(maps.Keys(f.agents)), Ledger: f.ledger, Reset: f.all}
+	f.jobs, f.agents, f.ledger, f.all = nil, nil, false, false
 	return c, nil
 }
 
@@ -100,6 +102,13 @@ func (m *mirror) touchJobOf(agent, name string) {
 func (m *mirror) touchAgent(id string) {
 	for f := range m.subs[""] {
 		f.agents = add(f.agents, id)
+		f.ring()
+	}
+}
+
+func (m *mirror) touchLedger() {
+	for f := range m.subs[""] {
+		f.ledger = true
 		f.ring()
 	}
 }

@@ -70,12 +70,12 @@ func TestFeeds(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.wantNext(two, Changes{Jobs: []string{"a"}})
-	r.granted(r.ask("b", "a1", r.look("b").assignment.Epoch, 1)) // claims are many, and nobody's news
+	r.granted(r.ask("b", "a1", r.settle("b"), 1)) // claims are many, and nobody's news
 	if err := r.DeleteJob(t.Context(), "b"); err != nil {
 		t.Fatal(err)
 	}
 	r.wantNext(one, Changes{Jobs: []string{"b"}})
-	r.wantNext(all, Changes{Jobs: []string{"a", "b"}})
+	r.wantNext(all, Changes{Jobs: []string{"a", "b"}, Ledger: true})
 	r.quiet(two)
 
 	p, err := r.RegisterAgent(t.Context(), crony.Agent{ID: "a1", Name: "one"})

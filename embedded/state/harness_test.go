@@ -281,7 +281,21 @@ func (r *rig) give(agent string, names ...string) int64 {
 	if a == nil || a.Agent != agent {
 		r.t.Fatalf("%v are not placed on %s: %+v", names, agent, a)
 	}
+	for _, name := range names {
+		r.settle(name)
+	}
 	return a.Epoch
+}
+
+// settle has the decisions on a job catch up with its definition, as before its agent is told, and returns its epoch.
+func (r *rig) settle(name string) int64 {
+	r.t.Helper()
+	j := r.look(name)
+	a, has, err := r.Settle(r.ctx(), j.agent(), name)
+	if err != nil || !has {
+		r.t.Fatalf("%s is not settled: %v", name, err)
+	}
+	return a.Assignment.Epoch
 }
 
 func (r *rig) look(name string) job { return r.mirror.look(name) }

@@ -16,6 +16,7 @@ type job struct {
 	title      string            // the definition's, in small letters
 	assignment *crony.Assignment
 	claim      crony.Claim
+	claimRev   int64 // of the claim's key
 }
 
 func (j *job) agent() string {
@@ -45,13 +46,14 @@ type index struct {
 	byAgent  map[string]map[string]bool // of those, the names of each agent's
 	open     map[string]bool            // the names of the unsettled
 	orphans  map[string]bool            // the names of what is assigned, but not defined
+	keepers  map[string]map[string]bool // the names of the jobs that keep a calendar, by its name
 	paused   int
 	homeless int // defined, but no agent's
 }
 
 func newIndex() index {
 	return index{byName: map[string]*job{}, byAgent: map[string]map[string]bool{},
-		open: map[string]bool{}, orphans: map[string]bool{}}
+		open: map[string]bool{}, orphans: map[string]bool{}, keepers: map[string]map[string]bool{}}
 }
 
 // change lets f change the record of a name, a new one if need be, and returns what it is then.
@@ -75,12 +77,12 @@ func (x *index) change(name string, f func(*job)) job {
 }
 
 // setClaim is change for what no figure depends on, and what changes most.
-func (x *index) setClaim(name string, c crony.Claim) {
+func (x *index) setClaim(name string, c crony.Claim, rev int64) {
 	if j := x.byName[name]; j != nil && !c.At.IsZero() {
-		j.claim = c
+		j.claim, j.claimRev = c, rev
 		return
 	}
-	x.change(name, func(j *job) { j.claim = c })
+	x.change(name, func(j *job) { j.claim, j.claimRev = c, rev })
 }
 
 // enlist puts a job that is newly defined in the list, and takes out one that is no more.
@@ -105,6 +107,7 @@ func (x *index) count(j *job, by int) {
 	if j.def == nil {
 		return
 	}
+	x.keep(j, by)
 	if j.def.Job.Paused {
 		x.paused += by
 	}

@@ -15,55 +15,57 @@ import (
 
 var _ crony.Jobs = (*Store)(nil)
 
-// Define implements [crony.Jobs]. A definition and its assignment change in one transaction. TooLarge if more jobs would
-// change than one transaction can hold.
+// Define implements [crony.Jobs]. Everything changes in one transaction: the manifest's calendars and jobs, the jobs that
+// keep one of the calendars, and the assignments of them all. TooLarge if that is more than one transaction can hold.
 func (s *Store) Define(ctx context.Context, m crony.Manifest, opts crony.ApplyOptions) ([]crony.Applied, error) {
-	list := m.Jobs
-	if err := checkList(list, opts); err != nil {
+	if err := checkList(&m, opts); err != nil {
 		return nil, err
 	}
-	var applied []crony.Applied
-	err := s.change(ctx, "define jobs", func() (*txn, error) {
-		t := s.newTxn(ctx)
-		applied = make([]crony.Applied, len(list))
-		var parts [][]clientv3.Op
-		for i := range list {
-			if err := precondition(opts.IfGeneration, t.look(list[i].Name)); err != nil {
-				return nil, err
-			}
-			var part []clientv3.Op
-			if applied[i], part = t.define(&list[i]); len(part) > 0 {
-				parts = append(parts, part)
-			}
-		}
-		t.ops = nest(parts)
-		if len(t.ops) > maxOps || len(t.conditions) > maxOps {
-			return nil, crony.Errorf(crony.TooLarge, "%d jobs would change at once; %d always can", len(parts), maxOps/2).
-				WithHint("split the manifest")
+	var d *defining
+	err := s.change(ctx, "define", func() (*txn, error) {
+		d = &defining{txn: s.newTxn(ctx), given: map[string]int{}, contents: map[string]crony.Calendar{},
+			written: map[string]bool{}, keepers: map[string]string{}}
+		if err := d.manifest(&m, opts); err != nil {
+			return nil, err
 		}
 		if opts.DryRun {
-			t.ops = nil
+			d.ops = nil
 		}
-		return t, nil
+		return d.txn, nil
 	})
 	if err != nil {
-		return nil, err
+		return nil, d.refused(err)
 	}
-	return applied, nil
+	return d.applied, nil
 }
 
 // checkList refuses what has no meaning as one change.
-func checkList(list []crony.Job, opts crony.ApplyOptions) error {
-	if opts.IfGeneration != nil && len(list) > 1 {
-		return crony.Errorf(crony.Invalid, "a generation is the condition of one job, not of %d", len(list))
+func checkList(m *crony.Manifest, opts crony.ApplyOptions) error {
+	if opts.IfGeneration != nil && len(m.Jobs) > 1 {
+		return crony.Errorf(crony.Invalid, "a generation is the condition of one job, not of %d", len(m.Jobs))
 	}
-	seen := make(map[string]bool, len(list))
-	for i := range list {
-		if seen[list[i].Name] {
-			return crony.Errorf(crony.Invalid, "the job %s is given twice", list[i].Name).WithHint("leave one of the two out")
+	if opts.IfGeneration != nil && len(m.Calendars) > 0 {
+		return crony.Errorf(crony.Invalid, "a generation is the condition of one job, and calendars have none")
+	}
+	seen := make(map[string]bool, len(m.Jobs)+len(m.Calendars))
+	for i := range m.Calendars {
+		if err := once(seen, "the calendar "+m.Calendars[i].Name); err != nil {
+			return err
 		}
-		seen[list[i].Name] = true
 	}
+	for i := range m.Jobs {
+		if err := once(seen, "the job "+m.Jobs[i].Name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func once(seen map[string]bool, what string) error {
+	if seen[what] {
+		return crony.Errorf(crony.Invalid, "%s is given twice", what).WithHint("leave one of the two out")
+	}
+	seen[what] = true
 	return nil
 }
 
@@ -94,10 +96,11 @@ func nest(parts [][]clientv3.Op) []clientv3.Op {
 	return ops
 }
 
-// define returns what makes want the definition of its name, and adds the conditions for it, two at most.
-func (t *txn) define(want *crony.Job) (crony.Applied, []clientv3.Op) {
-	old := t.look(want.Name)
-	if old.rev != 0 && sameJob(&old.def.Job, want) {
+// define returns what makes want the definition of its name in place of old, with the contents of the calendars that it
+// keeps, and adds the conditions that old still stands, two at most. That the contents are those of now is for the caller to
+// see to.
+func (t *txn) define(old job, want *crony.Job, keeps []crony.Calendar) (crony.Applied, []clientv3.Op) {
+	if old.rev != 0 && sameJob(old.def, want, keeps) {
 		t.loose = true
 		return crony.Applied{Kind: crony.KindJob, Name: want.Name, Action: crony.Unchanged, Generation: old.generation()}, nil
 	}
@@ -106,17 +109,16 @@ func (t *txn) define(want *crony.Job) (crony.Applied, []clientv3.Op) {
 	def := crony.Definition{UID: rand.Text(), CreatedAt: t.now, UpdatedAt: t.now, PlanSince: t.now}
 	if old.rev == 0 {
 		action = crony.Created
-		one.put(claims+want.Name, claimValue(crony.Claim{At: t.now})) // it begins now
+		one.put(claims+want.Name, claimValue(crony.Claim{At: t.now, Generation: 1})) // it begins now
 	} else {
 		def = *old.def
 		def.UpdatedAt = later(t.now, old.def.UpdatedAt) // servers' clocks differ; a job's history does not go back
 		one.archive(old.def)
-		if newPlan(&old.def.Job, want) {
+		if newPlan(old.def, want, keeps) {
 			def.PlanSince = def.UpdatedAt
-			one.decideUntil(want.Name, t.now)
 		}
 	}
-	def.Job, def.UpdatedBy = *want, t.actor
+	def.Job, def.Calendars, def.UpdatedBy = *want, keeps, t.actor
 	def.Generation++
 	one.put(specs+want.Name, encode(def))
 	if a := old.assignment; a != nil {
@@ -139,14 +141,6 @@ func (t *txn) assign(a crony.Assignment) {
 	t.put(assignmentKey(a.Agent, a.Job), encode(a))
 }
 
-// decideUntil makes the occurrences up to at nobody's: the job goes on after it. The cursor never goes back.
-func (t *txn) decideUntil(name string, at time.Time) {
-	key := claims + name
-	t.ops = append(t.ops, clientv3.OpTxn(
-		[]clientv3.Cmp{clientv3.Compare(clientv3.Value(key), "<", claimsBefore(at))},
-		[]clientv3.Op{clientv3.OpPut(key, claimValue(crony.Claim{At: at}))}, nil))
-}
-
 func later(a, b time.Time) time.Time {
 	if a.After(b) {
 		return a
@@ -155,11 +149,14 @@ func later(a, b time.Time) time.Time {
 }
 
 // newPlan says whether what was due before the change is no measure of what is due after it.
-func newPlan(old, want *crony.Job) bool {
-	return old.Paused != want.Paused || !sameJSON(old.Entries(), want.Entries())
+func newPlan(old *crony.Definition, want *crony.Job, keeps []crony.Calendar) bool {
+	return old.Job.Paused != want.Paused || !sameJSON(old.Job.Entries(), want.Entries()) ||
+		!sameJSON(old.Job.Calendars, want.Calendars) || !sameJSON(old.Calendars, keeps)
 }
 
-func sameJob(a, b *crony.Job) bool { return sameJSON(a, b) }
+func sameJob(old *crony.Definition, want *crony.Job, keeps []crony.Calendar) bool {
+	return sameJSON(&old.Job, want) && sameJSON(old.Calendars, keeps)
+}
 
 func sameJSON(a, b any) bool {
 	x, errX := json.Marshal(a)
@@ -185,14 +182,19 @@ func (j *job) status(now time.Time, agents int) crony.JobStatus {
 	if plan := j.def.Plan(); plan != nil && !j.def.Job.Paused {
 		st.NextAt = plan.Next(now)
 	}
+	st.Waiting = j.waiting(agents)
+	return st
+}
+
+// waiting says why no agent has the job; "" if one has.
+func (j *job) waiting(agents int) string {
 	switch {
 	case j.assignment != nil:
+		return ""
 	case agents == 0:
-		st.Waiting = "no agent is connected"
-	default:
-		st.Waiting = "not placed yet"
+		return "no agent is connected"
 	}
-	return st
+	return "not placed yet"
 }
 
 // ListJobs implements [crony.Jobs].
@@ -233,7 +235,7 @@ func (s *Store) PauseJob(ctx context.Context, name string, paused bool) (crony.J
 		}
 		want := old.def.Job
 		want.Paused = paused
-		_, t.ops = t.define(&want)
+		_, t.ops = t.define(old, &want, old.def.Calendars) // which change only with the definition
 		return t, nil
 	})
 	if err != nil {
@@ -259,6 +261,12 @@ func (s *Store) DeleteJob(ctx context.Context, name string) error {
 		t.remove(claims + name)
 		t.remove(starts + name)
 		t.ops = append(t.ops, clientv3.OpDelete(history+name+"/", clientv3.WithPrefix()))
+		open, err := s.decideAll(ctx, &old, t.now)
+		if err != nil {
+			return nil, err
+		}
+		t.expect(claims+name, old.claimRev)
+		t.ops = append(t.ops, open...)
 		return t, nil
 	})
 }

@@ -16,7 +16,9 @@ const (
 	starts     = root + "once/"         // <job>: crony.StartRequest
 	specs      = root + "spec/"         // <job>: crony.Definition
 	history    = root + "spec-history/" // <job>/<generation>: crony.Definition
+	calendars  = root + "calendar/"     // <name>: calendar
 	claims     = root + "claim/"        // <job>: claim; see [claimValue]
+	passes     = root + "ledger/"       // <uid>/<until>: Pass, until it is in the run log
 	servers    = root + "server/"       // <server>: Server; leased
 	leaders    = root + "leader/"       // election
 	tokens     = root + "token/"        // <id>: credential
@@ -36,11 +38,12 @@ func historyKey(job string, generation int64) string {
 // of their times, which is what etcd can compare.
 func claimValue(c crony.Claim) string {
 	rest, err := json.Marshal(struct {
-		V     int         `json:"v"`
-		Run   crony.RunID `json:"run"`
-		Agent string      `json:"agent"`
-		Epoch int64       `json:"epoch"`
-	}{version, c.Run, c.Agent, c.Epoch})
+		V          int         `json:"v"`
+		Run        crony.RunID `json:"run"`
+		Agent      string      `json:"agent"`
+		Epoch      int64       `json:"epoch"`
+		Generation int64       `json:"generation"`
+	}{version, c.Run, c.Agent, c.Epoch, c.Generation})
 	if err != nil {
 		panic(fmt.Sprintf("state: encode a claim: %v", err)) // texts and numbers can all be encoded
 	}
@@ -49,3 +52,7 @@ func claimValue(c crony.Claim) string {
 
 // claimsBefore is greater than every claim of an earlier time and less than every claim of this one, for the years 0 to 9999.
 func claimsBefore(at time.Time) string { return claimStart + at.UTC().Format(fixedTime) }
+
+// claimsAfter is greater than every claim of this time and less than every claim of a later one: what follows the time in a
+// claim begins with a quotation mark, and the next sign is this one.
+func claimsAfter(at time.Time) string { return claimsBefore(at) + "#" }

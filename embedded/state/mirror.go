@@ -25,7 +25,10 @@ type mirror struct {
 	starts map[string]start
 	creds  map[string]credential // by key
 	queue  map[string]candidate  // for leading, by key
+	passes map[string]Pass       // by key
 	subs   map[string]map[*Feed]bool
+
+	calendars map[string]calendar // by name; their keepers are in jobs
 }
 
 // await is what is closed when the mirror is at a revision.
@@ -52,8 +55,9 @@ func newMirror() *mirror {
 }
 
 func (m *mirror) clear() {
+	m.calendars = map[string]calendar{}
 	m.agents, m.jobs, m.starts = map[string]crony.Agent{}, newIndex(), map[string]start{}
-	m.creds, m.queue = map[string]credential{}, map[string]candidate{}
+	m.creds, m.queue, m.passes = map[string]credential{}, map[string]candidate{}, map[string]Pass{}
 }
 
 func (m *mirror) close() {
@@ -172,7 +176,9 @@ func (m *mirror) put(kv *mvccpb.KeyValue) (err error) {
 		if err != nil {
 			return err
 		}
-		m.jobs.setClaim(name, c)
+		m.jobs.setClaim(name, c, kv.ModRevision)
+	case calendars:
+		return m.putCalendar(name, kv.Value, kv.ModRevision)
 	case nodes:
 		a, err := decode[crony.Agent](kv.Value)
 		if err != nil {
@@ -194,6 +200,14 @@ func (m *mirror) put(kv *mvccpb.KeyValue) (err error) {
 		}
 		c.rev, c.lease = kv.ModRevision, kv.Lease
 		m.creds[key] = c
+	case passes:
+		p, err := decode[Pass](kv.Value)
+		if err != nil {
+			return err
+		}
+		p.key, p.rev = key, kv.ModRevision
+		m.passes[key] = p
+		m.touchLedger()
 	case leaders:
 		m.queue[key] = candidate{created: kv.CreateRevision, server: string(kv.Value)}
 	}
@@ -205,6 +219,7 @@ func (m *mirror) putSpec(name string, kv *mvccpb.KeyValue) error {
 	if err != nil {
 		return err
 	}
+	m.share(&def)
 	now := m.jobs.change(name, func(j *job) {
 		j.def, j.rev, j.title = &def, kv.ModRevision, strings.ToLower(def.Job.Title)
 	})
@@ -244,7 +259,9 @@ func (m *mirror) remove(key string) {
 		})
 		m.touchJob(name, agent)
 	case claims:
-		m.jobs.setClaim(name, crony.Claim{})
+		m.jobs.setClaim(name, crony.Claim{}, 0)
+	case calendars:
+		delete(m.calendars, name)
 	case nodes:
 		delete(m.agents, name)
 		m.touchAgent(name)
@@ -252,6 +269,8 @@ func (m *mirror) remove(key string) {
 		delete(m.starts, name)
 	case tokens, sessions:
 		delete(m.creds, key)
+	case passes:
+		delete(m.passes, key)
 	case leaders:
 		delete(m.queue, key)
 	}

@@ -42,6 +42,7 @@ func house() map[string]int {
 
 		"crony/appliance/alert":     4,
 		"crony/appliance/hub":       4,
+		"crony/appliance/ledger":    4,
 		"crony/appliance/placement": 4,
 		"crony/agent":               4,
 		"crony/webui":               4,

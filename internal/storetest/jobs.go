@@ -185,9 +185,11 @@ func (t *jobsTest) several(ctx context.Context) {
 
 func (t *jobsTest) allOrNothing(ctx context.Context) {
 	t.apply(ctx, crony.ApplyOptions{}, Job("a", "1"))
-	_, err := t.store.Define(ctx, crony.Manifest{Jobs: []crony.Job{Job("a", "2"), Job("b", "1"), Job("a", "3")}}, crony.ApplyOptions{})
+	twice := crony.Manifest{Jobs: []crony.Job{Job("a", "2"), Job("b", "1"), Job("a", "3")}}
+	_, err := t.store.Define(ctx, twice, crony.ApplyOptions{})
 	t.refused("a job given twice", err, crony.Invalid, false)
-	_, err = t.store.Define(ctx, crony.Manifest{Jobs: []crony.Job{Job("a", "2"), Job("b", "1")}}, crony.ApplyOptions{IfGeneration: new(int64(1))})
+	both := crony.Manifest{Jobs: []crony.Job{Job("a", "2"), Job("b", "1")}}
+	_, err = t.store.Define(ctx, both, crony.ApplyOptions{IfGeneration: new(int64(1))})
 	t.refused("one condition for two jobs", err, crony.Invalid, false)
 	t.want("what is there", t.all(ctx, crony.JobQuery{}), "a 1 1")
 }
@@ -225,7 +227,8 @@ func (t *jobsTest) oneCreates(ctx context.Context) {
 	var all sync.WaitGroup
 	for n := range writers {
 		all.Go(func() {
-			_, results[n] = t.store.Define(ctx, crony.Manifest{Jobs: []crony.Job{Job("a", fmt.Sprint(n))}}, crony.ApplyOptions{IfGeneration: new(int64)})
+			m := crony.Manifest{Jobs: []crony.Job{Job("a", fmt.Sprint(n))}}
+			_, results[n] = t.store.Define(ctx, m, crony.ApplyOptions{IfGeneration: new(int64)})
 		})
 	}
 	all.Wait()

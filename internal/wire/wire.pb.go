@@ -416,6 +416,7 @@ type Assign struct {
 	Epoch         int64                  `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	Cursor        int64                  `protobuf:"fixed64,3,opt,name=cursor,proto3" json:"cursor,omitempty"` // unix nanoseconds: every occurrence up to it is decided
 	Owed          string                 `protobuf:"bytes,4,opt,name=owed,proto3" json:"owed,omitempty"`       // the run of the occurrence at the cursor, if the agent has claimed it and reported nothing of it
+	Since         int64                  `protobuf:"fixed64,5,opt,name=since,proto3" json:"since,omitempty"`   // unix nanoseconds: when the job became this agent's
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -476,6 +477,13 @@ func (x *Assign) GetOwed() string {
 		return x.Owed
 	}
 	return ""
+}
+
+func (x *Assign) GetSince() int64 {
+	if x != nil {
+		return x.Since
+	}
+	return 0
 }
 
 // Unassign takes a job away.
@@ -560,7 +568,7 @@ func (*Synced) Descriptor() ([]byte, []int) {
 	return file_wire_proto_rawDescGZIP(), []int{6}
 }
 
-// ClaimRequest asks for occurrences. It may be asked again with no harm.
+// ClaimRequest asks for occurrences, or tells of some that are passed over. It may be asked again with no harm.
 type ClaimRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"` // of the request: the reply's is the same
@@ -617,7 +625,8 @@ type Occurrence struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Job           string                 `protobuf:"bytes,1,opt,name=job,proto3" json:"job,omitempty"`
 	Epoch         int64                  `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
-	At            int64                  `protobuf:"fixed64,3,opt,name=at,proto3" json:"at,omitempty"` // unix nanoseconds
+	At            int64                  `protobuf:"fixed64,3,opt,name=at,proto3" json:"at,omitempty"`   // unix nanoseconds
+	Pass          *Pass                  `protobuf:"bytes,4,opt,name=pass,proto3" json:"pass,omitempty"` // if set, all occurrences after pass.after and up to at are to run nowhere
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -673,6 +682,65 @@ func (x *Occurrence) GetAt() int64 {
 	return 0
 }
 
+func (x *Occurrence) GetPass() *Pass {
+	if x != nil {
+		return x.Pass
+	}
+	return nil
+}
+
+type Pass struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	After         int64                  `protobuf:"fixed64,1,opt,name=after,proto3" json:"after,omitempty"` // unix nanoseconds: the job's cursor, for all that the agent knows
+	Reason        string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"` // in plain words, for the ledger
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Pass) Reset() {
+	*x = Pass{}
+	mi := &file_wire_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Pass) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Pass) ProtoMessage() {}
+
+func (x *Pass) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Pass.ProtoReflect.Descriptor instead.
+func (*Pass) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *Pass) GetAfter() int64 {
+	if x != nil {
+		return x.After
+	}
+	return 0
+}
+
+func (x *Pass) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
 // ClaimReply decides each occurrence of a request, in its order.
 type ClaimReply struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -684,7 +752,7 @@ type ClaimReply struct {
 
 func (x *ClaimReply) Reset() {
 	*x = ClaimReply{}
-	mi := &file_wire_proto_msgTypes[9]
+	mi := &file_wire_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -696,7 +764,7 @@ func (x *ClaimReply) String() string {
 func (*ClaimReply) ProtoMessage() {}
 
 func (x *ClaimReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[9]
+	mi := &file_wire_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -709,7 +777,7 @@ func (x *ClaimReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClaimReply.ProtoReflect.Descriptor instead.
 func (*ClaimReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{9}
+	return file_wire_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ClaimReply) GetId() uint64 {
@@ -729,15 +797,16 @@ func (x *ClaimReply) GetDecisions() []*Decision {
 type Decision struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Granted       bool                   `protobuf:"varint,1,opt,name=granted,proto3" json:"granted,omitempty"`
-	Run           string                 `protobuf:"bytes,2,opt,name=run,proto3" json:"run,omitempty"`       // if granted
-	Reason        string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"` // if not
+	Run           string                 `protobuf:"bytes,2,opt,name=run,proto3" json:"run,omitempty"`         // if granted
+	Reason        string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`   // if not
+	Cursor        int64                  `protobuf:"fixed64,4,opt,name=cursor,proto3" json:"cursor,omitempty"` // if not, and not 0: every occurrence up to it is decided
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Decision) Reset() {
 	*x = Decision{}
-	mi := &file_wire_proto_msgTypes[10]
+	mi := &file_wire_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -749,7 +818,7 @@ func (x *Decision) String() string {
 func (*Decision) ProtoMessage() {}
 
 func (x *Decision) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[10]
+	mi := &file_wire_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -762,7 +831,7 @@ func (x *Decision) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Decision.ProtoReflect.Descriptor instead.
 func (*Decision) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{10}
+	return file_wire_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Decision) GetGranted() bool {
@@ -786,6 +855,13 @@ func (x *Decision) GetReason() string {
 	return ""
 }
 
+func (x *Decision) GetCursor() int64 {
+	if x != nil {
+		return x.Cursor
+	}
+	return 0
+}
+
 // Report delivers what happened. Its facts and chunks may have been delivered before.
 type Report struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -798,7 +874,7 @@ type Report struct {
 
 func (x *Report) Reset() {
 	*x = Report{}
-	mi := &file_wire_proto_msgTypes[11]
+	mi := &file_wire_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -810,7 +886,7 @@ func (x *Report) String() string {
 func (*Report) ProtoMessage() {}
 
 func (x *Report) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[11]
+	mi := &file_wire_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -823,7 +899,7 @@ func (x *Report) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Report.ProtoReflect.Descriptor instead.
 func (*Report) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{11}
+	return file_wire_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Report) GetId() uint64 {
@@ -861,7 +937,7 @@ type Chunk struct {
 
 func (x *Chunk) Reset() {
 	*x = Chunk{}
-	mi := &file_wire_proto_msgTypes[12]
+	mi := &file_wire_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -873,7 +949,7 @@ func (x *Chunk) String() string {
 func (*Chunk) ProtoMessage() {}
 
 func (x *Chunk) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[12]
+	mi := &file_wire_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -886,7 +962,7 @@ func (x *Chunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Chunk.ProtoReflect.Descriptor instead.
 func (*Chunk) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{12}
+	return file_wire_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Chunk) GetRun() string {
@@ -941,7 +1017,7 @@ type Ack struct {
 
 func (x *Ack) Reset() {
 	*x = Ack{}
-	mi := &file_wire_proto_msgTypes[13]
+	mi := &file_wire_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -953,7 +1029,7 @@ func (x *Ack) String() string {
 func (*Ack) ProtoMessage() {}
 
 func (x *Ack) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[13]
+	mi := &file_wire_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -966,7 +1042,7 @@ func (x *Ack) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ack.ProtoReflect.Descriptor instead.
 func (*Ack) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{13}
+	return file_wire_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Ack) GetId() uint64 {
@@ -986,7 +1062,7 @@ type Start struct {
 
 func (x *Start) Reset() {
 	*x = Start{}
-	mi := &file_wire_proto_msgTypes[14]
+	mi := &file_wire_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -998,7 +1074,7 @@ func (x *Start) String() string {
 func (*Start) ProtoMessage() {}
 
 func (x *Start) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[14]
+	mi := &file_wire_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1011,7 +1087,7 @@ func (x *Start) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Start.ProtoReflect.Descriptor instead.
 func (*Start) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{14}
+	return file_wire_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Start) GetRequest() []byte {
@@ -1032,7 +1108,7 @@ type Taken struct {
 
 func (x *Taken) Reset() {
 	*x = Taken{}
-	mi := &file_wire_proto_msgTypes[15]
+	mi := &file_wire_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1044,7 +1120,7 @@ func (x *Taken) String() string {
 func (*Taken) ProtoMessage() {}
 
 func (x *Taken) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[15]
+	mi := &file_wire_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1057,7 +1133,7 @@ func (x *Taken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Taken.ProtoReflect.Descriptor instead.
 func (*Taken) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{15}
+	return file_wire_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Taken) GetJob() string {
@@ -1101,33 +1177,39 @@ const file_wire_proto_rawDesc = "" +
 	"\x04runs\x18\x02 \x03(\tR\x04runs\"K\n" +
 	"\aWelcome\x12\x16\n" +
 	"\x06server\x18\x01 \x01(\tR\x06server\x12(\n" +
-	"\x10max_report_bytes\x18\x02 \x01(\x05R\x0emaxReportBytes\"j\n" +
+	"\x10max_report_bytes\x18\x02 \x01(\x05R\x0emaxReportBytes\"\x80\x01\n" +
 	"\x06Assign\x12\x1e\n" +
 	"\n" +
 	"definition\x18\x01 \x01(\fR\n" +
 	"definition\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x03R\x05epoch\x12\x16\n" +
 	"\x06cursor\x18\x03 \x01(\x10R\x06cursor\x12\x12\n" +
-	"\x04owed\x18\x04 \x01(\tR\x04owed\"\x1c\n" +
+	"\x04owed\x18\x04 \x01(\tR\x04owed\x12\x14\n" +
+	"\x05since\x18\x05 \x01(\x10R\x05since\"\x1c\n" +
 	"\bUnassign\x12\x10\n" +
 	"\x03job\x18\x01 \x01(\tR\x03job\"\b\n" +
 	"\x06Synced\"[\n" +
 	"\fClaimRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12;\n" +
-	"\voccurrences\x18\x02 \x03(\v2\x19.crony.wire.v1.OccurrenceR\voccurrences\"D\n" +
+	"\voccurrences\x18\x02 \x03(\v2\x19.crony.wire.v1.OccurrenceR\voccurrences\"m\n" +
 	"\n" +
 	"Occurrence\x12\x10\n" +
 	"\x03job\x18\x01 \x01(\tR\x03job\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x03R\x05epoch\x12\x0e\n" +
-	"\x02at\x18\x03 \x01(\x10R\x02at\"S\n" +
+	"\x02at\x18\x03 \x01(\x10R\x02at\x12'\n" +
+	"\x04pass\x18\x04 \x01(\v2\x13.crony.wire.v1.PassR\x04pass\"4\n" +
+	"\x04Pass\x12\x14\n" +
+	"\x05after\x18\x01 \x01(\x10R\x05after\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\"S\n" +
 	"\n" +
 	"ClaimReply\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x125\n" +
-	"\tdecisions\x18\x02 \x03(\v2\x17.crony.wire.v1.DecisionR\tdecisions\"N\n" +
+	"\tdecisions\x18\x02 \x03(\v2\x17.crony.wire.v1.DecisionR\tdecisions\"f\n" +
 	"\bDecision\x12\x18\n" +
 	"\agranted\x18\x01 \x01(\bR\agranted\x12\x10\n" +
 	"\x03run\x18\x02 \x01(\tR\x03run\x12\x16\n" +
-	"\x06reason\x18\x03 \x01(\tR\x06reason\"\\\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x16\n" +
+	"\x06cursor\x18\x04 \x01(\x10R\x06cursor\"\\\n" +
 	"\x06Report\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x14\n" +
 	"\x05facts\x18\x02 \x03(\fR\x05facts\x12,\n" +
@@ -1161,7 +1243,7 @@ func file_wire_proto_rawDescGZIP() []byte {
 	return file_wire_proto_rawDescData
 }
 
-var file_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
+var file_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
 var file_wire_proto_goTypes = []any{
 	(*FromAgent)(nil),    // 0: crony.wire.v1.FromAgent
 	(*FromServer)(nil),   // 1: crony.wire.v1.FromServer
@@ -1172,36 +1254,38 @@ var file_wire_proto_goTypes = []any{
 	(*Synced)(nil),       // 6: crony.wire.v1.Synced
 	(*ClaimRequest)(nil), // 7: crony.wire.v1.ClaimRequest
 	(*Occurrence)(nil),   // 8: crony.wire.v1.Occurrence
-	(*ClaimReply)(nil),   // 9: crony.wire.v1.ClaimReply
-	(*Decision)(nil),     // 10: crony.wire.v1.Decision
-	(*Report)(nil),       // 11: crony.wire.v1.Report
-	(*Chunk)(nil),        // 12: crony.wire.v1.Chunk
-	(*Ack)(nil),          // 13: crony.wire.v1.Ack
-	(*Start)(nil),        // 14: crony.wire.v1.Start
-	(*Taken)(nil),        // 15: crony.wire.v1.Taken
+	(*Pass)(nil),         // 9: crony.wire.v1.Pass
+	(*ClaimReply)(nil),   // 10: crony.wire.v1.ClaimReply
+	(*Decision)(nil),     // 11: crony.wire.v1.Decision
+	(*Report)(nil),       // 12: crony.wire.v1.Report
+	(*Chunk)(nil),        // 13: crony.wire.v1.Chunk
+	(*Ack)(nil),          // 14: crony.wire.v1.Ack
+	(*Start)(nil),        // 15: crony.wire.v1.Start
+	(*Taken)(nil),        // 16: crony.wire.v1.Taken
 }
 var file_wire_proto_depIdxs = []int32{
 	2,  // 0: crony.wire.v1.FromAgent.hello:type_name -> crony.wire.v1.Hello
 	7,  // 1: crony.wire.v1.FromAgent.claims:type_name -> crony.wire.v1.ClaimRequest
-	11, // 2: crony.wire.v1.FromAgent.report:type_name -> crony.wire.v1.Report
-	15, // 3: crony.wire.v1.FromAgent.taken:type_name -> crony.wire.v1.Taken
+	12, // 2: crony.wire.v1.FromAgent.report:type_name -> crony.wire.v1.Report
+	16, // 3: crony.wire.v1.FromAgent.taken:type_name -> crony.wire.v1.Taken
 	3,  // 4: crony.wire.v1.FromServer.welcome:type_name -> crony.wire.v1.Welcome
 	4,  // 5: crony.wire.v1.FromServer.assign:type_name -> crony.wire.v1.Assign
 	5,  // 6: crony.wire.v1.FromServer.unassign:type_name -> crony.wire.v1.Unassign
 	6,  // 7: crony.wire.v1.FromServer.synced:type_name -> crony.wire.v1.Synced
-	9,  // 8: crony.wire.v1.FromServer.claims:type_name -> crony.wire.v1.ClaimReply
-	13, // 9: crony.wire.v1.FromServer.ack:type_name -> crony.wire.v1.Ack
-	14, // 10: crony.wire.v1.FromServer.start:type_name -> crony.wire.v1.Start
+	10, // 8: crony.wire.v1.FromServer.claims:type_name -> crony.wire.v1.ClaimReply
+	14, // 9: crony.wire.v1.FromServer.ack:type_name -> crony.wire.v1.Ack
+	15, // 10: crony.wire.v1.FromServer.start:type_name -> crony.wire.v1.Start
 	8,  // 11: crony.wire.v1.ClaimRequest.occurrences:type_name -> crony.wire.v1.Occurrence
-	10, // 12: crony.wire.v1.ClaimReply.decisions:type_name -> crony.wire.v1.Decision
-	12, // 13: crony.wire.v1.Report.chunks:type_name -> crony.wire.v1.Chunk
-	0,  // 14: crony.wire.v1.Link.Connect:input_type -> crony.wire.v1.FromAgent
-	1,  // 15: crony.wire.v1.Link.Connect:output_type -> crony.wire.v1.FromServer
-	15, // [15:16] is the sub-list for method output_type
-	14, // [14:15] is the sub-list for method input_type
-	14, // [14:14] is the sub-list for extension type_name
-	14, // [14:14] is the sub-list for extension extendee
-	0,  // [0:14] is the sub-list for field type_name
+	9,  // 12: crony.wire.v1.Occurrence.pass:type_name -> crony.wire.v1.Pass
+	11, // 13: crony.wire.v1.ClaimReply.decisions:type_name -> crony.wire.v1.Decision
+	13, // 14: crony.wire.v1.Report.chunks:type_name -> crony.wire.v1.Chunk
+	0,  // 15: crony.wire.v1.Link.Connect:input_type -> crony.wire.v1.FromAgent
+	1,  // 16: crony.wire.v1.Link.Connect:output_type -> crony.wire.v1.FromServer
+	16, // [16:17] is the sub-list for method output_type
+	15, // [15:16] is the sub-list for method input_type
+	15, // [15:15] is the sub-list for extension type_name
+	15, // [15:15] is the sub-list for extension extendee
+	0,  // [0:15] is the sub-list for field type_name
 }
 
 func init() { file_wire_proto_init() }
@@ -1230,7 +1314,7 @@ func file_wire_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_wire_proto_rawDesc), len(file_wire_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   16,
+			NumMessages:   17,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -1,0 +1,147 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"time"
+
+	"crony"
+	"crony/embedded/state"
+)
+
+// Keeper is where stretches are kept for good. Its methods are safe for concurrent use.
+type Keeper interface {
+	// AppendStretches stores stretches, and returns once they are on disk. What is stored already changes nothing. Conflict
+	// and Invalid are for what never can be stored.
+	AppendStretches(ctx context.Context, list []crony.Stretch) error
+	// Run returns one run; NotFound if there is none.
+	Run(ctx context.Context, id crony.RunID) (crony.Run, error)
+}
+
+const (
+	deliverAtOnce = 256              // records in one write
+	reportWait    = 30 * time.Second // for the report of a run that was claimed, before it counts as lost
+	deliverAgain  = time.Second      // after a failure
+)
+
+// Deliver takes the records of what was passed over from the keyspace into the run log, until ctx, the scope of a leader's
+// term, is done. A record leaves the keyspace when it is on disk, so that one that is delivered twice is stored once.
+func Deliver(ctx context.Context, store *state.Store, runs Keeper, log *slog.Logger, now func() time.Time) error {
+	log = log.With("part", "ledger")
+	feed := store.Changes("")
+	defer feed.Close()
+	for {
+		wait, err := deliver(ctx, store, runs, log, now().UTC())
+		if err != nil && ctx.Err() == nil {
+			log.Warn("records stay in the keyspace for now", "err", err)
+			wait = deliverAgain
+		}
+		if err := news(ctx, feed, wait); err != nil {
+			return nil // the term is over; nothing went wrong
+		}
+	}
+}
+
+// news waits until there are new records, or for a time if it is not 0.
+func news(ctx context.Context, feed *state.Feed, wait time.Duration) error {
+	waiting := ctx
+	if wait > 0 {
+		var cancel context.CancelFunc
+		waiting, cancel = context.WithTimeout(ctx, wait)
+		defer cancel()
+	}
+	for {
+		changes, err := feed.Next(waiting)
+		switch {
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case err != nil || changes.Ledger || changes.Reset:
+			return nil
+		}
+	}
+}
+
+// deliver takes all records that are ripe, and returns after which time another will be; 0 if there is none.
+func deliver(ctx context.Context, store *state.Store, runs Keeper, log *slog.Logger, now time.Time) (time.Duration, error) {
+	var (
+		wait  time.Duration
+		ready []state.Pass
+	)
+	for _, p := range store.Passes() {
+		left := reportWait - now.Sub(p.DecidedAt)
+		if p.Unless == "" {
+			ready = append(ready, p)
+			continue
+		}
+		reported, err := known(ctx, runs, p.Unless)
+		switch {
+		case err != nil:
+			return 0, err
+		case reported:
+			err = store.Forget(ctx, []state.Pass{p})
+		case left > 0 && left <= reportWait:
+			if wait == 0 || left < wait {
+				wait = left
+			}
+		default:
+			ready = append(ready, p)
+		}
+		if err != nil {
+			return 0, err
+		}
+	}
+	for batch := range slices.Chunk(ready, deliverAtOnce) {
+		if err := keep(ctx, runs, log, batch); err != nil {
+			return 0, err
+		}
+		if err := store.Forget(ctx, batch); err != nil {
+			return 0, err
+		}
+	}
+	return wait, nil
+}
+
+// keep stores what records amount to. What never can be stored is logged and left out: all that comes after it would wait.
+func keep(ctx context.Context, runs Keeper, log *slog.Logger, batch []state.Pass) error {
+	list := make([]crony.Stretch, 0, len(batch))
+	for i := range batch {
+		if s, ok := batch[i].Stretch(); ok {
+			list = append(list, s)
+		}
+	}
+	if len(list) == 0 {
+		return nil
+	}
+	err := runs.AppendStretches(ctx, list)
+	if crony.CodeOf(err) != crony.Invalid { // of which nothing is stored
+		return dropped(log, err)
+	}
+	var errs []error
+	for i := range list {
+		err := runs.AppendStretches(ctx, list[i:i+1])
+		errs = append(errs, dropped(log, err))
+	}
+	return errors.Join(errs...)
+}
+
+func dropped(log *slog.Logger, err error) error {
+	switch crony.CodeOf(err) {
+	case "":
+		return nil
+	case crony.Conflict, crony.Invalid:
+		log.Error("record dropped: it can't be stored", "err", err)
+		return nil
+	}
+	return fmt.Errorf("store what was passed over: %w", err)
+}
+
+func known(ctx context.Context, runs Keeper, id crony.RunID) (bool, error) {
+	_, err := runs.Run(ctx, id)
+	if crony.CodeOf(err) == crony.NotFound {
+		return false, nil
+	}
+	return err == nil, err
+}

@@ -1,0 +1,95 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"crony"
+)
+
+// Source is where the definitions stand. It is safe for concurrent use.
+type Source interface {
+	// Job returns what is kept of how a job came due; NotFound if there is no such job. What it names as decided is in the
+	// run log by the time that it returns, or is on its way there.
+	Job(ctx context.Context, name string) (History, error)
+}
+
+// History is all that is kept of how a job came due.
+type History struct {
+	Definitions []crony.Definition // by generation; the last is in force
+	Claim       crony.Claim        // every occurrence up to its time is decided; the zero claim: none is
+	Assignment  *crony.Assignment  // nil: no agent has it
+	Waiting     string             // why, if none has
+	Connected   bool               // the agent that has it
+}
+
+// RunLog is what is recorded. Occurrences and Stretches give at most limit at once. If there is more, next is where to go on
+// from: all before it has been given, and what lies right at it is given again. Else next is the zero time. It is safe for
+// concurrent use.
+type RunLog interface {
+	// Occurrences returns a job's runs by schedule that were due from one instant to another, both included, in that order.
+	Occurrences(ctx context.Context, job string, from, to time.Time, limit int) (runs []crony.Run, next time.Time, err error)
+	// Stretches returns a job's stretches that have a part from one instant to another, both included, in the order of
+	// their To.
+	Stretches(ctx context.Context, job string, from, to time.Time, limit int) (list []crony.Stretch, next time.Time, err error)
+}
+
+// Options are what a ledger needs. All are required but Now.
+type Options struct {
+	Jobs Source
+	Runs RunLog
+	Now  func() time.Time // [time.Now] if nil
+}
+
+// Ledger answers what became of occurrences. It is safe for concurrent use.
+type Ledger struct {
+	jobs Source
+	runs RunLog
+	now  func() time.Time
+}
+
+var _ crony.Ledger = (*Ledger)(nil)
+
+// New returns a ledger.
+func New(o Options) (*Ledger, error) {
+	switch {
+	case o.Jobs == nil:
+		return nil, errors.New("new ledger: no source of jobs")
+	case o.Runs == nil:
+		return nil, errors.New("new ledger: no run log")
+	case o.Now == nil:
+		o.Now = time.Now
+	}
+	return &Ledger{jobs: o.Jobs, runs: o.Runs, now: o.Now}, nil
+}
+
+// timeline returns what should have been of a job, as of now. Of a job that was removed that is nothing; of one that left no
+// trace either, NotFound.
+func (l *Ledger) timeline(ctx context.Context, job string) (*timeline, error) {
+	h, err := l.jobs.Job(ctx, job)
+	if err == nil {
+		return newTimeline(h, l.now().UTC()), nil
+	}
+	if crony.CodeOf(err) != crony.NotFound {
+		return nil, err
+	}
+	left, leftErr := l.leftTraces(ctx, job)
+	switch {
+	case leftErr != nil:
+		return nil, leftErr
+	case !left:
+		return nil, err
+	}
+	return newTimeline(History{}, l.now().UTC()), nil
+}
+
+func (l *Ledger) leftTraces(ctx context.Context, job string) (bool, error) {
+	end := l.now().Add(24 * time.Hour) // nothing is claimed that far ahead
+	runs, _, err := l.runs.Occurrences(ctx, job, time.Time{}, end, 1)
+	if err != nil || len(runs) > 0 {
+		return len(runs) > 0, err
+	}
+	list, _, err := l.runs.Stretches(ctx, job, time.Time{}, end, 1)
+	return len(list) > 0, err
+}

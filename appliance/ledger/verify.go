@@ -1,0 +1,123 @@
+package ledger
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"crony"
+)
+
+// verifyWork bounds the work of a verification. A job with one schedule and no calendars is counted by the day, the others
+// occurrence by occurrence.
+const verifyWork = 2_000_000
+
+// VerifyLedger implements [crony.Ledger]. What has yet to come is left out: To is now at the latest. Expected and Ends count
+// the occurrences of the definitions that are kept; runs and stretches of before are held against nothing. A row of
+// occurrences without a record is one fault. A stretch is looked at where it ends.
+func (l *Ledger) VerifyLedger(ctx context.Context, q crony.VerifyQuery) (crony.Verification, error) {
+	line, err := l.timeline(ctx, q.Job)
+	if err != nil {
+		return crony.Verification{}, err
+	}
+	if q.To.After(line.now) {
+		q.To = line.now
+	}
+	over, err := spanOf(q.From, q.To, line.now)
+	if err != nil {
+		return crony.Verification{}, err
+	}
+	a := l.account(ctx, q.Job, line, over, verifyWork)
+	v := verifier{line: line, out: crony.Verification{Job: q.Job, Ends: map[crony.End]int64{}, Faults: []crony.LedgerFault{}}}
+	var ending []*crony.Stretch
+	a.stretch = func(s *crony.Stretch) { ending = append(ending, s) }
+	for r, err := range a.rows() {
+		if err != nil {
+			return crony.Verification{}, err
+		}
+		v.row(&r)
+		ending = v.stretches(ending, a.at)
+	}
+	v.stretches(ending, a.at)
+	v.out.From = earlier(later(over.after.Add(1), line.knownAfter()), a.at)
+	v.out.To, v.out.Complete = a.at, !a.at.Before(a.end)
+	return v.out, nil
+}
+
+// verifier gathers what is wrong.
+type verifier struct {
+	line *timeline
+	out  crony.Verification
+	last *crony.Run
+}
+
+func (v *verifier) row(r *row) {
+	if r.named > 0 {
+		v.out.Expected += r.named
+		v.out.Ends[r.end] += r.named
+	}
+	switch {
+	case r.run != nil:
+		v.run(r.run)
+	case r.entry.End == crony.EndUnrecorded:
+		v.fault(r.entry.From, crony.FaultGap, "%s", gapText(&r.entry))
+	}
+}
+
+func gapText(e *crony.LedgerEntry) string {
+	if e.Count == 1 {
+		return "nothing is recorded of it, though it was decided"
+	}
+	return fmt.Sprintf("nothing is recorded of %d occurrences up to %s, though they were decided", e.Count, clock(e.To))
+}
+
+// run holds a run against the schedule that it was made from, and against the run before it.
+func (v *verifier) run(r *crony.Run) {
+	last := v.last
+	v.last = r
+	if last != nil && last.ScheduledAt.Equal(r.ScheduledAt) && last.JobUID == r.JobUID && last.ID != r.ID {
+		v.fault(r.ScheduledAt, crony.FaultDouble, "it has the runs %s and %s", last.ID, r.ID)
+	}
+	e := v.line.generation(r.JobUID, r.Generation)
+	if e == nil {
+		return
+	}
+	switch in, named := e.instant(r.ScheduledAt); {
+	case !named:
+		v.fault(r.ScheduledAt, crony.FaultStray, "the run %s is of an instant that generation %d does not name", r.ID,
+			r.Generation)
+	case !in.Runs:
+		v.fault(r.ScheduledAt, crony.FaultStray, "the run %s should not have been: %s", r.ID, in.Why)
+	}
+}
+
+// stretches holds those that end by an instant against the schedules that they were made from, and returns the others.
+func (v *verifier) stretches(list []*crony.Stretch, by time.Time) []*crony.Stretch {
+	rest := list[:0]
+	for _, s := range list {
+		if s.To.After(by) {
+			rest = append(rest, s)
+			continue
+		}
+		e := v.line.generation(s.JobUID, s.Generation)
+		if e == nil {
+			continue
+		}
+		var n int64
+		if e.plan != nil {
+			n, _, _ = e.plan.Count(s.From.Add(-1), s.To)
+		}
+		if n != s.Count {
+			v.fault(s.From, crony.FaultStray, "the stretch up to %s holds %d occurrences, generation %d names %d", clock(s.To),
+				s.Count, s.Generation, n)
+		}
+	}
+	return rest
+}
+
+func (v *verifier) fault(at time.Time, kind crony.FaultKind, format string, args ...any) {
+	v.out.Faulty++
+	if len(v.out.Faults) < crony.MaxFaults {
+		v.out.Faults = append(v.out.Faults, crony.LedgerFault{At: at, Kind: kind, Text: fmt.Sprintf(format, args...)})
+	}
+}

@@ -1,0 +1,97 @@
+package ledger_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"crony"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestVerify(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		w    *world
+		want []string
+	}{
+		{"what agrees has no faults", base().ran(1, "09:05", "09:20").passed(1, 2, "09:10", "09:15", crony.EndMissed, "late"), nil},
+		{"a row without a record is one gap", base().ran(1, "09:05", "09:20"), []string{
+			"09:10:00 gap: nothing is recorded of 2 occurrences up to 2026-11-20T09:15:00Z, though they were decided",
+		}},
+		{"two runs of one instant are a double", double(base().ran(1, "09:05", "09:10", "09:15", "09:20")), []string{
+			"09:05:00 double: it has the runs RUN-0 and other",
+		}},
+		{"runs of two jobs of one name are none", foreign(base().ran(1, "09:05", "09:10", "09:15", "09:20")), nil},
+		{"a run that its generation does not name is a stray", base().ran(1, "09:05", "09:07", "09:10", "09:15", "09:20"), []string{
+			"09:07:00 stray: the run RUN-1 is of an instant that generation 1 does not name",
+		}},
+		{"a run on a calendar's time is a stray", base().ran(1, "09:05", "09:10", "09:15", "09:20").with(blackout("09:09", "09:12")), []string{
+			"09:10:00 stray: the run RUN-1 should not have been: in a blackout of calendar works",
+		}},
+		{"a run that was claimed ahead of a change is none", base().ran(1, "09:05", "09:10", "09:15", "09:20").define("09:19:59.5", "0 0 * * *"), nil},
+		{"it is the end of the new schedule's instant too", base().ran(1, "09:05", "09:10", "09:15", "09:20").define("09:19:59.5", "20 * * * *").decided("09:20"), nil},
+		{"a stretch of another number is a stray", base().ran(1, "09:05", "09:20").passed(1, 3, "09:10", "09:15", crony.EndMissed, "late"), []string{
+			"09:10:00 stray: the stretch up to 2026-11-20T09:15:00Z holds 3 occurrences, generation 1 names 2",
+		}},
+		{"a run of a generation that is not kept is held against nothing", kept(base().ran(1, "09:03").define("09:21", "*/5 * * * *").decided("09:21")), nil},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			v := test.w.verify(t, clock("09:00"), clock("09:30"))
+			var got, want []string
+			for _, f := range v.Faults {
+				got = append(got, fmt.Sprintf("%s %s: %s", f.At.Format(time.TimeOnly), f.Kind, f.Text))
+			}
+			for _, text := range test.want {
+				for i, r := range test.w.runs {
+					text = strings.ReplaceAll(text, fmt.Sprintf("RUN-%d", i), string(r.ID))
+				}
+				want = append(want, text)
+			}
+			if diff := cmp.Diff(want, got); diff != "" || v.Faulty != int64(len(want)) || !v.Complete {
+				t.Errorf("of %+v (-want +got)\n%s", v, diff)
+			}
+		})
+	}
+}
+
+func TestVerifyCounts(t *testing.T) {
+	w := base().ran(1, "09:05", "09:15").passed(1, 2, "09:10", "09:15", crony.EndMissed, "late").with(blackout("09:19", "09:21"))
+	got := w.verify(t, clock("09:00"), clock("12:00"))
+	want := crony.Verification{Job: "backup", From: clock("09:00"), To: clock("09:30"), Expected: 6, Complete: true, Faults: []crony.LedgerFault{},
+		Ends: map[crony.End]int64{crony.EndRan: 2, crony.EndMissed: 1, crony.EndSkipped: 1, crony.EndOpen: 2}}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+	got = kept(w.define("09:21", "*/5 * * * *")).verify(t, time.Time{}, time.Time{})
+	if !got.From.Equal(clock("09:21")) || got.Expected != 2 {
+		t.Errorf("of what is kept: %+v", got)
+	}
+}
+
+// Too much for one call is verified in parts, that together are the whole.
+func TestVerifyGoesOnWhereItStopped(t *testing.T) {
+	w := (&world{now: clock("09:00").AddDate(0, 0, 30)}).define("09:00", "* * * * * *", func(d *crony.Definition) {
+		d.Job.Schedules = []crony.ScheduleEntry{{Cron: "30 * * * *"}}
+	}).decided("09:00")
+	from, n, calls := clock("09:00"), int64(0), 0
+	for done := false; !done; calls++ {
+		v := w.verify(t, from, w.now)
+		n, from, done = n+v.Expected, v.To.Add(1), v.Complete
+		if v.Faulty != 0 || calls > 10 {
+			t.Fatalf("call %d: %+v", calls, v)
+		}
+	}
+	if n != 30*24*3600 || calls < 2 {
+		t.Errorf("%d occurrences in %d calls", n, calls)
+	}
+}
+
+func double(w *world) *world {
+	again := w.runs[0]
+	again.ID = "other"
+	w.runs = append(w.runs, again)
+	return w
+}

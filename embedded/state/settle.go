@@ -1,0 +1,133 @@
+package state
+
+import (
+	"context"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"crony"
+)
+
+// Settle has what is decided of a job catch up with its definition, and returns the job as the agent has it, or that it has
+// it not. Nothing is claimed of a new definition before.
+//
+// What came due by definitions of before and was not decided is passed over: skipped while the job was paused, else missed.
+// What was claimed under an assignment of before is lost, unless its agent reports it. Occurrences of the new schedule that
+// the cursor had gone past already, as the one before was claimed ahead, are missed.
+func (s *Store) Settle(ctx context.Context, agent, name string) (Assigned, bool, error) {
+	for range attempts {
+		a, has := s.Assigned(agent, name)
+		if !has || settled(&a) {
+			return a, has, nil
+		}
+		j := s.mirror.look(name)
+		if j.assignment == nil || j.assignment.Epoch != a.Assignment.Epoch {
+			continue
+		}
+		t := s.newTxn(ctx)
+		open, err := s.open(ctx, &j, t.now)
+		if err != nil {
+			return a, false, err
+		}
+		t.expect(claims+name, j.claimRev)
+		t.expect(assignmentKey(agent, name), a.Assignment.Epoch)
+		t.put(claims+name, claimValue(crony.Claim{At: later(j.claim.At, j.def.PlanSince), Epoch: a.Assignment.Epoch,
+			Generation: j.def.Generation}))
+		for i := range open {
+			t.ops = append(t.ops, open[i].put())
+		}
+		if _, err := s.commit(ctx, t.compares(), t.ops); err != nil {
+			return a, false, err
+		}
+	}
+	return Assigned{}, false, crony.Errorf(crony.Unavailable, "settle %s: others keep changing it", name)
+}
+
+func settled(a *Assigned) bool {
+	c := &a.Claim
+	return c.Generation == a.Definition.Generation && (c.Run == "" || c.Epoch == a.Assignment.Epoch)
+}
+
+// open returns the records of what is not decided of a job up to its definition's PlanSince.
+func (s *Store) open(ctx context.Context, j *job, now time.Time) ([]Pass, error) {
+	var list []Pass
+	c := &j.claim
+	if c.Run != "" {
+		claimed := passOf(j.def, c.At.Add(-1), c.At)
+		claimed.Definition.Generation = c.Generation
+		claimed.Agent, claimed.Unless, claimed.End, claimed.DecidedAt = c.Agent, c.Run, crony.EndLost, now
+		claimed.Reason = "its agent claimed it and never reported it"
+		list = append(list, claimed)
+	}
+	if c.Generation == j.def.Generation {
+		return list, nil
+	}
+	defs, err := s.generations(ctx, j)
+	if err != nil {
+		return nil, err
+	}
+	plans := plansOf(defs)
+	for i, def := range plans[:len(plans)-1] {
+		from, to := c.At, plans[i+1].PlanSince
+		if i > 0 {
+			from = later(from, def.PlanSince)
+		}
+		list = append(list, undecided(def, from, to, now, "the job was changed before they were decided")...)
+	}
+	by := crony.Definition{}
+	for i := range defs {
+		if defs[i].Generation == c.Generation {
+			by = defs[i]
+		}
+	}
+	if c.At.After(j.def.PlanSince) && !by.PlanSince.Equal(j.def.PlanSince) {
+		list = append(list, undecided(j.def, j.def.PlanSince, c.At.Add(-1), now, "the job was changed right before they were due")...)
+	}
+	return list, nil
+}
+
+// plansOf returns of each row of definitions that come due alike the last.
+func plansOf(defs []crony.Definition) []*crony.Definition {
+	var plans []*crony.Definition
+	for i := range defs {
+		if n := len(plans); n > 0 && plans[n-1].PlanSince.Equal(defs[i].PlanSince) {
+			plans[n-1] = &defs[i]
+			continue
+		}
+		plans = append(plans, &defs[i])
+	}
+	return plans
+}
+
+// undecided returns the record of a definition's occurrences after from and up to to; none if it has none.
+func undecided(def *crony.Definition, from, to, now time.Time, missed string) []Pass {
+	plan := def.Plan()
+	if plan == nil || !from.Before(to) {
+		return nil
+	}
+	if at := plan.Next(from); at.IsZero() || at.After(to) {
+		return nil
+	}
+	p := passOf(def, from, to)
+	p.Reason, p.DecidedAt = missed, now
+	if def.Job.Paused {
+		p.End, p.Reason = crony.EndSkipped, def.PauseReason()
+	}
+	return []Pass{p}
+}
+
+// decideAll returns the operations that record what is open of a job that is being removed, up to now.
+func (s *Store) decideAll(ctx context.Context, j *job, now time.Time) ([]clientv3.Op, error) {
+	list, err := s.open(ctx, j, now)
+	if err != nil {
+		return nil, err
+	}
+	from := later(j.claim.At, j.def.PlanSince)
+	list = append(list, undecided(j.def, from, now, now, "the job was removed before they were decided")...)
+	ops := make([]clientv3.Op, len(list))
+	for i := range list {
+		ops[i] = list[i].put()
+	}
+	return ops, nil
+}
