@@ -18,8 +18,10 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
 
 	"crony/appliance/hub"
+	"crony/appliance/ledger"
 	"crony/appliance/placement"
 	"crony/embedded/member"
 	"crony/embedded/runlog"
@@ -122,8 +124,12 @@ func (s *Server) serve() error {
 	if err != nil {
 		return err
 	}
+	accounts, err := ledger.New(ledger.Options{Jobs: account{s}, Runs: account{s}, Now: s.opts.Now})
+	if err != nil {
+		return err
+	}
 	people, err := webui.New(webui.Options{
-		Jobs: s.Store, Runs: s.Runs, Agents: fleet{s}, Access: s.Store, Events: events{s},
+		Jobs: s.Store, Runs: s.Runs, Agents: fleet{s}, Ledger: accounts, Calendars: s.Store, Access: s.Store, Events: events{s},
 		LastRun: s.Runs.LastRun, Facts: s.facts, Ready: s.ready,
 		Registerer: metrics, Gatherer: prometheus.Gatherers{metrics, prometheus.DefaultGatherer},
 		PublicMetrics: s.opts.PublicMetrics, Log: s.log, Now: s.opts.Now})
@@ -139,7 +145,10 @@ func (s *Server) serve() error {
 
 // lead is all that the leader does beside what every server does.
 func (s *Server) lead(ctx context.Context, term state.Term) error {
-	return placement.Run(ctx, s.Store, term, s.log, s.opts.Now)
+	duties, ctx := errgroup.WithContext(ctx)
+	duties.Go(func() error { return placement.Run(ctx, s.Store, term, s.log, s.opts.Now) })
+	duties.Go(func() error { return ledger.Deliver(ctx, s.Store, s.Runs, s.log, s.opts.Now) })
+	return duties.Wait()
 }
 
 // register keeps the server's record in the keyspace.

@@ -33,6 +33,10 @@ func TestJobsByREST(t *testing.T) {
 	})
 }
 
+func TestCalendarsByREST(t *testing.T) {
+	storetest.Calendars(t, func(t *testing.T) storetest.CalendarStore { return testcluster.Start(t, 0).Client })
+}
+
 func TestRunsByREST(t *testing.T) {
 	storetest.Runs(t, func(t *testing.T) (crony.Runs, storetest.AppendRuns) {
 		c := testcluster.Start(t, 0)

@@ -168,7 +168,8 @@ func defineDemo(ctx context.Context, server *Server) error {
 	}
 	for _, job := range m.Jobs {
 		absent := int64(0)
-		_, err := server.Store.Define(crony.WithActor(ctx, devName), crony.Manifest{Jobs: []crony.Job{job}}, crony.ApplyOptions{IfGeneration: &absent})
+		_, err := server.Store.Define(crony.WithActor(ctx, devName), crony.Manifest{Jobs: []crony.Job{job}},
+			crony.ApplyOptions{IfGeneration: &absent})
 		if err != nil && crony.CodeOf(err) != crony.Conflict {
 			return fmt.Errorf("define the demo's jobs: %w", err)
 		}

@@ -1,13 +1,17 @@
 package appliance
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"sync"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"crony"
+	"crony/appliance/ledger"
 	"crony/embedded/state"
 	"crony/internal/version"
 	"crony/webui"
@@ -34,6 +38,37 @@ func (s *Server) ready(context.Context) []webui.Check {
 		leader.Reason = "no server leads yet: jobs run where they are, and new ones wait"
 	}
 	return []webui.Check{member, leader}
+}
+
+// account is what the ledger answers from.
+type account struct{ *Server }
+
+// Job implements ledger.Source.
+func (a account) Job(ctx context.Context, name string) (ledger.History, error) {
+	kept, err := a.Store.History(ctx, name)
+	return ledger.History(kept), err
+}
+
+// Occurrences implements ledger.RunLog.
+func (a account) Occurrences(ctx context.Context, job string, from, to time.Time, limit int) ([]crony.Run, time.Time, error) {
+	return a.Runs.Occurrences(ctx, job, from, to, limit)
+}
+
+// Stretches implements ledger.RunLog: what is in the run log, and what is on its way there.
+func (a account) Stretches(ctx context.Context, job string, from, to time.Time, limit int) ([]crony.Stretch, time.Time, error) {
+	coming := a.Store.PassesOf(job) // first: what arrives meanwhile is then seen twice, and not missed
+	list, next, err := a.Runs.Stretches(ctx, job, from, to, limit)
+	if err != nil {
+		return nil, next, err
+	}
+	for i := range coming {
+		s, ok := coming[i].Stretch()
+		if ok && !s.To.Before(from) && !s.From.After(to) && (next.IsZero() || s.To.Before(next)) {
+			list = append(list, s)
+		}
+	}
+	slices.SortStableFunc(list, func(x, y crony.Stretch) int { return cmp.Or(x.To.Compare(y.To), x.From.Compare(y.From)) })
+	return list, next, nil
 }
 
 // fleet is the agents, with what the run log knows of them.

@@ -12,34 +12,37 @@ import (
 	"crony"
 )
 
-// Apply defines everything in a manifest (YAML or JSON) or, if anything can't be, nothing. The bytes are sent as they are,
-// so that the lines in an error's faults are the lines of the caller's file.
+// Apply defines everything in a manifest (YAML or JSON) or, if anything can't be, nothing, and says of each what was done:
+// calendars first, then jobs. The bytes are sent as they are, so that the lines in an error's faults are the lines of the
+// caller's file.
 func (c *Client) Apply(ctx context.Context, manifest []byte, dryRun bool) ([]crony.Applied, error) {
 	k := call{method: http.MethodPost, path: "/apply", body: manifest, bodyType: "application/yaml"}
 	if dryRun {
 		k.query = url.Values{"dry_run": {"true"}}
 	}
 	var answer struct {
-		Jobs []crony.Applied `json:"jobs"`
+		Calendars []crony.Applied `json:"calendars"`
+		Jobs      []crony.Applied `json:"jobs"`
 	}
 	if err := c.do(ctx, k, &answer); err != nil {
 		return nil, err
 	}
-	return answer.Jobs, nil
+	return append(answer.Calendars, answer.Jobs...), nil
 }
 
 // Define implements [crony.Jobs].
 func (c *Client) Define(ctx context.Context, m crony.Manifest, opts crony.ApplyOptions) ([]crony.Applied, error) {
-	jobs := m.Jobs
 	switch {
-	case len(jobs)+len(m.Calendars) == 0:
+	case len(m.Jobs)+len(m.Calendars) == 0:
 		return nil, nil
-	case opts.IfGeneration != nil && len(jobs) > 1:
-		return nil, crony.Errorf(crony.Invalid, "a generation is the condition of one job, not of %d", len(jobs))
+	case opts.IfGeneration != nil && len(m.Calendars) > 0:
+		return nil, crony.Errorf(crony.Invalid, "a generation is the condition of one job, not of calendars")
+	case opts.IfGeneration != nil && len(m.Jobs) > 1:
+		return nil, crony.Errorf(crony.Invalid, "a generation is the condition of one job, not of %d", len(m.Jobs))
 	case opts.IfGeneration != nil && !opts.DryRun:
-		return c.applyIf(ctx, jobs[0], *opts.IfGeneration)
+		return c.applyIf(ctx, m.Jobs[0], *opts.IfGeneration)
 	case opts.IfGeneration != nil:
-		if err := c.checkGeneration(ctx, jobs[0].Name, *opts.IfGeneration); err != nil {
+		if err := c.checkGeneration(ctx, m.Jobs[0].Name, *opts.IfGeneration); err != nil {
 			return nil, err
 		}
 	}

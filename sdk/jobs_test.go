@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -90,9 +91,47 @@ func TestDefineOnCondition(t *testing.T) {
 			}
 		})
 	}
-	_, err := c.Define(t.Context(), crony.Manifest{Jobs: make([]crony.Job, 2)}, crony.ApplyOptions{IfGeneration: generation(1)})
-	if crony.CodeOf(err) != crony.Invalid {
-		t.Errorf("one condition of two jobs: got %v", err)
+	for name, m := range map[string]crony.Manifest{
+		"two jobs":             {Jobs: make([]crony.Job, 2)},
+		"a calendar":           {Calendars: make([]crony.Calendar, 1)},
+		"a job and a calendar": {Jobs: make([]crony.Job, 1), Calendars: make([]crony.Calendar, 1)},
+	} {
+		if _, err := c.Define(t.Context(), m, crony.ApplyOptions{IfGeneration: generation(1)}); crony.CodeOf(err) != crony.Invalid {
+			t.Errorf("one condition of %s: got %v", name, err)
+		}
+	}
+}
+
+// TestDefineSendsCalendars holds that what was defined arrives whole, and comes back calendars first.
+func TestDefineSendsCalendars(t *testing.T) {
+	var got crony.Manifest
+	c := serve(t, map[string]http.HandlerFunc{"POST /api/v1/apply": func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		if _, faults := strict.Decode(body, &got); len(faults) > 0 {
+			t.Errorf("%s\n%v", body, faults)
+		}
+		answer(200, "application/json", `{"jobs":[{"kind":"job","name":"a","action":"created","generation":1}],
+			"calendars":[{"kind":"calendar","name":"cn","action":"updated","generation":2}]}`)(w, r)
+	}})
+	noon := time.Date(2027, 1, 31, 12, 0, 0, 0, time.UTC)
+	cn := crony.Calendar{Name: "cn", Timezone: "Asia/Shanghai", DaysOff: []string{"2027-01-01"},
+		Blackouts: []crony.Blackout{{From: noon, To: noon.Add(time.Hour)}}}
+	whole := crony.Manifest{Calendars: []crony.Calendar{cn}, Jobs: []crony.Job{{Name: "a"}}}
+	for _, want := range []crony.Manifest{whole, {Calendars: whole.Calendars}} {
+		got = crony.Manifest{}
+		applied, err := c.Define(t.Context(), want, crony.ApplyOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Error(diff)
+		}
+		if diff := cmp.Diff([]crony.Applied{
+			{Kind: crony.KindCalendar, Name: "cn", Action: crony.Updated, Generation: 2},
+			{Kind: crony.KindJob, Name: "a", Action: crony.Created, Generation: 1},
+		}, applied); diff != "" {
+			t.Error(diff)
+		}
 	}
 }
 

@@ -1,7 +1,8 @@
 // Package sdk is the Go client of crony's REST API.
 //
-// A [Client] is one more implementation of the domain's stores ([crony.Jobs], [crony.Runs], [crony.Agents]): code written
-// against those does not know whether the store is in its own process or behind a network.
+// A [Client] is one more implementation of the domain's stores ([crony.Jobs], [crony.Calendars], [crony.Runs],
+// [crony.Ledger], [crony.Agents]): code written against those does not know whether the store is in its own process or behind
+// a network.
 //
 //	client, err := sdk.New(sdk.Options{Address: "https://crony.internal:8470", Token: token})
 //	...
@@ -54,9 +55,11 @@ type Client struct {
 }
 
 var (
-	_ crony.Jobs   = (*Client)(nil)
-	_ crony.Runs   = (*Client)(nil)
-	_ crony.Agents = (*Client)(nil)
+	_ crony.Jobs      = (*Client)(nil)
+	_ crony.Calendars = (*Client)(nil)
+	_ crony.Runs      = (*Client)(nil)
+	_ crony.Ledger    = (*Client)(nil)
+	_ crony.Agents    = (*Client)(nil)
 )
 
 // New returns a client. It calls nobody; an option that cannot work is an error of code Invalid.

@@ -84,6 +84,7 @@ func TestRequest(t *testing.T) {
 		answer(200, "application/json; charset=utf-8", `{"items":[]}`)(w, r)
 	}
 	c := serve(t, map[string]http.HandlerFunc{"/": record})
+	at := time.Date(2027, 1, 31, 12, 0, 0, 0, time.FixedZone("", 3600))
 	for _, tt := range []struct {
 		name string
 		call func() error
@@ -118,6 +119,35 @@ func TestRequest(t *testing.T) {
 			return err
 		}, "POST /api/v1/jobs/j/runs"},
 		{"delete", func() error { return c.DeleteJob(t.Context(), "j") }, "DELETE /api/v1/jobs/j"},
+		{"a ledger", func() error {
+			_, err := c.ListLedger(t.Context(), crony.LedgerQuery{Job: "j", From: at, To: at.Add(time.Millisecond), Limit: 7, Cursor: "c"})
+			return err
+		}, "GET /api/v1/jobs/j/ledger?cursor=c&from=2027-01-31T11%3A00%3A00Z&limit=7&to=2027-01-31T11%3A00%3A00.001Z"},
+		{"a day of a ledger", func() error {
+			_, err := c.ListLedger(t.Context(), crony.LedgerQuery{Job: "j"})
+			return err
+		}, "GET /api/v1/jobs/j/ledger"},
+		{"explain", func() error {
+			_, err := c.ExplainOccurrence(t.Context(), "j", at)
+			return err
+		}, "GET /api/v1/jobs/j/explain?at=2027-01-31T11%3A00%3A00Z"},
+		{"verify", func() error {
+			_, err := c.VerifyLedger(t.Context(), crony.VerifyQuery{Job: "j", From: at, To: at})
+			return err
+		}, "GET /api/v1/jobs/j/verify?from=2027-01-31T11%3A00%3A00Z&to=2027-01-31T11%3A00%3A00Z"},
+		{"verify a day", func() error {
+			_, err := c.VerifyLedger(t.Context(), crony.VerifyQuery{Job: "j"})
+			return err
+		}, "GET /api/v1/jobs/j/verify"},
+		{"calendars", func() error {
+			_, err := c.ListCalendars(t.Context())
+			return err
+		}, "GET /api/v1/calendars"},
+		{"a calendar", func() error {
+			_, err := c.Calendar(t.Context(), "c/n")
+			return err
+		}, "GET /api/v1/calendars/c%2Fn"},
+		{"delete a calendar", func() error { return c.DeleteCalendar(t.Context(), "cn") }, "DELETE /api/v1/calendars/cn"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			if err := tt.call(); err != nil {
@@ -138,8 +168,15 @@ func TestNamesThatWouldBeOtherPaths(t *testing.T) {
 		t.Errorf("%s %s was called", r.Method, r.RequestURI)
 	}})
 	for _, name := range []string{"", ".", ".."} {
-		if err := c.DeleteJob(t.Context(), name); crony.CodeOf(err) != crony.NotFound {
-			t.Errorf("%q: got %v", name, err)
+		_, calendar := c.Calendar(t.Context(), name)
+		_, ledger := c.ListLedger(t.Context(), crony.LedgerQuery{Job: name})
+		_, explained := c.ExplainOccurrence(t.Context(), name, time.Time{})
+		_, verified := c.VerifyLedger(t.Context(), crony.VerifyQuery{Job: name})
+		for _, err := range []error{c.DeleteJob(t.Context(), name), c.DeleteCalendar(t.Context(), name),
+			calendar, ledger, explained, verified} {
+			if crony.CodeOf(err) != crony.NotFound {
+				t.Errorf("%q: got %v", name, err)
+			}
 		}
 	}
 }

@@ -31,23 +31,27 @@ func (h *hearing) hear(word string) {
 
 // fakeJobs is a store of jobs in memory.
 type fakeJobs struct {
-	mu    sync.Mutex
-	jobs  map[string]crony.JobStatus
-	actor string // of the last change
-	query crony.JobQuery
-	err   error // of every call, if set
-	heard *hearing
+	mu        sync.Mutex
+	jobs      map[string]crony.JobStatus
+	actor     string // of the last change
+	query     crony.JobQuery
+	calendars []crony.Calendar // that were defined
+	err       error            // of every call, if set
+	heard     *hearing
 }
 
 func (f *fakeJobs) Define(ctx context.Context, m crony.Manifest, opts crony.ApplyOptions) ([]crony.Applied, error) {
-	jobs := m.Jobs
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.err != nil {
 		return nil, f.err
 	}
 	var applied []crony.Applied
-	for _, job := range jobs {
+	for _, calendar := range m.Calendars {
+		f.calendars = append(f.calendars, calendar)
+		applied = append(applied, crony.Applied{Kind: crony.KindCalendar, Name: calendar.Name, Action: crony.Created, Generation: 1})
+	}
+	for _, job := range m.Jobs {
 		old := f.jobs[job.Name]
 		if opts.IfGeneration != nil && *opts.IfGeneration != old.Generation {
 			return nil, crony.Errorf(crony.Conflict, "the job %q has generation %d", job.Name, old.Generation)

@@ -36,15 +36,17 @@ func TestMain(m *testing.M) {
 // rig is a server on fakes.
 type rig struct {
 	*Server
-	jobs   *fakeJobs
-	runs   *fakeRuns
-	access *fakeAccess
-	events *fakeEvents
-	heard  *hearing
-	checks []Check
-	clock  time.Time
-	log    *syncBuffer
-	spec   routers.Router
+	jobs      *fakeJobs
+	runs      *fakeRuns
+	ledger    *fakeLedger
+	calendars fakeCalendars
+	access    *fakeAccess
+	events    *fakeEvents
+	heard     *hearing
+	checks    []Check
+	clock     time.Time
+	log       *syncBuffer
+	spec      routers.Router
 }
 
 func newRig(t *testing.T, change ...func(*Options)) *rig {
@@ -62,16 +64,18 @@ func newRigWith(t *testing.T, dir fs.FS, change ...func(*Options)) *rig {
 	}
 	heard := &hearing{}
 	r := &rig{
-		heard:  heard,
-		jobs:   &fakeJobs{jobs: map[string]crony.JobStatus{}, heard: heard},
-		runs:   &fakeRuns{run: run, live: make(chan crony.Chunk)},
-		access: &fakeAccess{revoked: map[string]bool{}, heard: heard},
-		events: &fakeEvents{in: make(chan Event), subscribed: make(chan context.Context, 1)},
-		clock:  noon, log: &syncBuffer{}, spec: specRouter(t),
+		heard:     heard,
+		jobs:      &fakeJobs{jobs: map[string]crony.JobStatus{}, heard: heard},
+		runs:      &fakeRuns{run: run, live: make(chan crony.Chunk)},
+		ledger:    &fakeLedger{},
+		calendars: fakeCalendars{},
+		access:    &fakeAccess{revoked: map[string]bool{}, heard: heard},
+		events:    &fakeEvents{in: make(chan Event), subscribed: make(chan context.Context, 1)},
+		clock:     noon, log: &syncBuffer{}, spec: specRouter(t),
 	}
 	registry := prometheus.NewRegistry()
 	opts := Options{
-		Jobs: r.jobs, Runs: r.runs, Access: r.access, Events: r.events,
+		Jobs: r.jobs, Runs: r.runs, Ledger: r.ledger, Calendars: r.calendars, Access: r.access, Events: r.events,
 		Agents:  fakeAgents{{Agent: crony.Agent{ID: "agent-1", Name: "web-1", Weight: 1, Since: noon}, Jobs: 2, Running: 1}},
 		LastRun: func(job string) (crony.Run, bool) { return run, job == run.Job },
 		Facts: func(context.Context) (Facts, error) {

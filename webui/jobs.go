@@ -2,9 +2,11 @@ package webui
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -52,6 +54,7 @@ func (r rest) PutJob(ctx context.Context, req api.PutJobRequestObject) (api.PutJ
 		return nil, err
 	}
 	_, err = r.opts.Jobs.Define(ctx, crony.Manifest{Jobs: []crony.Job{*req.Body}}, crony.ApplyOptions{IfGeneration: generation})
+	err = ofOneJob(err)
 	if generation != nil && crony.CodeOf(err) == crony.Conflict {
 		return nil, withStatus(http.StatusPreconditionFailed, err)
 	}
@@ -64,6 +67,20 @@ func (r rest) PutJob(ctx context.Context, req api.PutJobRequestObject) (api.PutJ
 	}
 	etag := etagOf(job)
 	return api.PutJob200JSONResponse{Body: r.withLastRun(job), Headers: api.PutJob200ResponseHeaders{ETag: &etag}}, nil
+}
+
+// ofOneJob takes the manifest out of the paths of an error's faults: the caller gave the job alone.
+func ofOneJob(err error) error {
+	e, ok := errors.AsType[*crony.Error](err)
+	if !ok || len(e.Faults) == 0 {
+		return err
+	}
+	alone := *e
+	alone.Faults = slices.Clone(e.Faults)
+	for i := range alone.Faults {
+		alone.Faults[i].Path = strings.TrimPrefix(alone.Faults[i].Path, "jobs[0].")
+	}
+	return &alone
 }
 
 // DeleteJob removes a job.
@@ -113,11 +130,24 @@ func (r rest) ApplyManifest(
 	if err != nil {
 		return nil, err
 	}
-	applied, err := r.opts.Jobs.Define(ctx, crony.Manifest{Jobs: manifest.Jobs}, crony.ApplyOptions{DryRun: deref(req.Params.DryRun)})
+	applied, err := r.opts.Jobs.Define(ctx, manifest, crony.ApplyOptions{DryRun: deref(req.Params.DryRun)})
 	if err != nil {
 		return nil, err
 	}
-	return api.ApplyManifest200JSONResponse{Jobs: append([]crony.Applied{}, applied...)}, nil
+	return api.ApplyManifest200JSONResponse{
+		Calendars: ofKind(applied, crony.KindCalendar), Jobs: ofKind(applied, crony.KindJob),
+	}, nil
+}
+
+// ofKind picks what is of a kind; the answer is never null.
+func ofKind(applied []crony.Applied, kind crony.Kind) []crony.Applied {
+	picked := []crony.Applied{}
+	for _, a := range applied {
+		if a.Kind == kind {
+			picked = append(picked, a)
+		}
+	}
+	return picked
 }
 
 func (r rest) withLastRun(job crony.JobStatus) crony.JobStatus {

@@ -108,7 +108,10 @@ func framework(e *fiber.Error) *crony.Error {
 		return crony.Errorf(crony.Unavailable, "the request did not arrive in time")
 	}
 	if rest, ok := strings.CutPrefix(e.Message, "Invalid format for parameter "); ok {
-		name, _, _ := strings.Cut(rest, ":")
+		name, why, _ := strings.Cut(rest, ":")
+		if strings.HasSuffix(why, "is required") {
+			return crony.Errorf(crony.Invalid, "the parameter %q must be given", name)
+		}
 		return crony.Errorf(crony.Invalid, "the parameter %q can't be read", name)
 	}
 	return crony.Errorf(crony.Invalid, "the request can't be read")

@@ -84,6 +84,10 @@ func TestRefusals(t *testing.T) {
 			call{method: "POST", path: session, body: `{"token":"admin"}`, header: crossSite},
 			403, api.Forbidden, "another site"},
 
+		"operator deletes a calendar": {
+			call{method: "DELETE", path: apiBase + "/calendars/cn", as: "operator"},
+			403, api.Forbidden, "editor"},
+
 		"unknown key": {
 			call{method: "PUT", path: job, as: "editor", body: `{"name":"hello","shell":{"comand":"true"}}`},
 			422, api.Invalid, "shell.comand"},
@@ -124,6 +128,33 @@ func TestRefusals(t *testing.T) {
 		"limit 9999": {
 			call{method: "GET", path: apiBase + "/runs?limit=9999", as: "viewer"},
 			422, api.Invalid, "1 to 1000"},
+		"bad limit of a ledger": {
+			call{method: "GET", path: job + "/ledger?limit=0", as: "viewer"},
+			422, api.Invalid, "1 to 1000"},
+		"bad from": {
+			call{method: "GET", path: job + "/ledger?from=yesterday", as: "viewer"},
+			400, api.Invalid, `from: \"yesterday\" is not a time","hint":"write it as 2027-01-31T18:00:00Z"`},
+		"bad to": {
+			call{method: "GET", path: job + "/ledger?to=2027-01-31", as: "viewer"},
+			400, api.Invalid, `to: \"2027-01-31\" is not a time`},
+		"bad from of a verification": {
+			call{method: "GET", path: job + "/verify?from=2027-01-31T18:00Z", as: "viewer"},
+			400, api.Invalid, "from: "},
+		"bad to of a verification": {
+			call{method: "GET", path: job + "/verify?to=", as: "viewer"},
+			400, api.Invalid, "to: "},
+		"no instant": {
+			call{method: "GET", path: job + "/explain", as: "viewer"},
+			400, api.Invalid, `the parameter \"at\" must be given`},
+		"bad instant": {
+			call{method: "GET", path: job + "/explain?at=18:00", as: "viewer"},
+			400, api.Invalid, "at: "},
+		"a plus that became a space": {
+			call{method: "GET", path: job + "/explain?at=2027-01-31T18:00:00+01:00", as: "viewer"},
+			400, api.Invalid, "in a URL a + is written %2B"},
+		"no such calendar": {
+			call{method: "GET", path: apiBase + "/calendars/nope", as: "viewer"},
+			404, api.NotFound, "no calendar"},
 		"unknown state": {
 			call{method: "GET", path: apiBase + "/runs?state=broken", as: "viewer"},
 			422, api.Invalid, "succeeded"},

@@ -29,11 +29,13 @@ import (
 
 // Options is what a [Server] is made of. Every field without a default must be set.
 type Options struct {
-	Jobs   crony.Jobs
-	Runs   crony.Runs
-	Agents crony.Agents
-	Access Access
-	Events Events
+	Jobs      crony.Jobs
+	Runs      crony.Runs
+	Agents    crony.Agents
+	Ledger    crony.Ledger
+	Calendars crony.Calendars
+	Access    Access
+	Events    Events
 
 	// LastRun returns the newest run of a job, and whether there is one. It is asked once for each job of a page, so it must
 	// answer from memory.
@@ -98,6 +100,7 @@ func (o *Options) complete() error {
 		given bool
 	}{
 		{"Jobs", o.Jobs != nil}, {"Runs", o.Runs != nil}, {"Agents", o.Agents != nil}, {"Access", o.Access != nil},
+		{"Ledger", o.Ledger != nil}, {"Calendars", o.Calendars != nil},
 		{"Events", o.Events != nil}, {"LastRun", o.LastRun != nil}, {"Facts", o.Facts != nil}, {"Ready", o.Ready != nil},
 		{"Registerer", o.Registerer != nil}, {"Gatherer", o.Gatherer != nil},
 	} {

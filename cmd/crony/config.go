@@ -109,8 +109,8 @@ func readDocument(name string, r io.Reader) ([]byte, error) {
 	return data, nil
 }
 
-// isTerminal says whether a person can answer on r.
-func isTerminal(r io.Reader) bool {
-	f, ok := r.(*os.File)
+// isTerminal says whether a person is at the other end of a stream.
+func isTerminal(stream any) bool {
+	f, ok := stream.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))
 }

@@ -27,13 +27,15 @@ const token = "sesame"
 
 // fake is a server that speaks the API's contract over what its fields hold.
 type fake struct {
-	mu      sync.Mutex
-	jobs    map[string]*crony.JobStatus
-	runs    []crony.Run // the newest first
-	agents  []crony.AgentStatus
-	pages   int                                          // list calls that were answered
-	output  func(w http.ResponseWriter, id crony.RunID)  // writes events
-	started func(job string) (crony.RunID, *crony.Error) // answers orders
+	mu        sync.Mutex
+	jobs      map[string]*crony.JobStatus
+	runs      []crony.Run // the newest first
+	agents    []crony.AgentStatus
+	ledger    ledger
+	calendars map[string]*crony.CalendarStatus
+	pages     int                                          // list calls that were answered
+	output    func(w http.ResponseWriter, id crony.RunID)  // writes events
+	started   func(job string) (crony.RunID, *crony.Error) // answers orders
 }
 
 // session runs commands against a fake.
@@ -42,6 +44,7 @@ type session struct {
 	address  string
 	stdin    io.Reader
 	terminal bool
+	watched  bool
 	patience time.Duration
 }
 
@@ -69,7 +72,7 @@ func (s *session) run(args ...string) result {
 	env := map[string]string{"CRONY_ADDRESS": s.address, "CRONY_TOKEN": token}
 	c := &cli{
 		stdin: s.stdin, stdout: &stdout, stderr: &stderr, env: func(key string) string { return env[key] },
-		now: func() time.Time { return noon }, terminal: s.terminal, poll: time.Millisecond, patience: s.patience,
+		now: func() time.Time { return noon }, terminal: s.terminal, watched: s.watched, poll: time.Millisecond, patience: s.patience,
 	}
 	return result{c.run(s.t.Context(), args), stdout.String(), stderr.String()}
 }
@@ -108,6 +111,7 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	mux.HandleFunc("GET /api/v1/agents", func(w http.ResponseWriter, _ *http.Request) {
 		reply(w, http.StatusOK, map[string]any{"items": f.agents})
 	})
+	f.routeLedger(mux)
 	mux.ServeHTTP(w, r)
 }
 
@@ -131,7 +135,11 @@ func (f *fake) apply(w http.ResponseWriter, r *http.Request) {
 		refuse(w, e)
 		return
 	}
-	applied := []crony.Applied{}
+	calendars, applied := []crony.Applied{}, []crony.Applied{}
+	for _, c := range m.Calendars {
+		calendars = append(calendars, crony.Applied{Kind: crony.KindCalendar, Name: c.Name, Action: crony.Created})
+		f.calendars[c.Name] = &crony.CalendarStatus{Calendar: c, UpdatedAt: noon, Jobs: []string{}}
+	}
 	for _, j := range m.Jobs {
 		a := crony.Applied{Kind: crony.KindJob, Name: j.Name, Action: crony.Created, Generation: 1}
 		if old, ok := f.jobs[j.Name]; ok {
@@ -142,7 +150,7 @@ func (f *fake) apply(w http.ResponseWriter, r *http.Request) {
 			f.jobs[j.Name] = &crony.JobStatus{Definition: crony.Definition{Job: j, Generation: a.Generation}}
 		}
 	}
-	reply(w, http.StatusOK, map[string]any{"jobs": applied})
+	reply(w, http.StatusOK, map[string]any{"calendars": calendars, "jobs": applied})
 }
 
 func (f *fake) listJobs(w http.ResponseWriter, r *http.Request) {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -16,7 +17,8 @@ import (
 
 func (c *cli) jobCmd() *cobra.Command {
 	return noun("job", "Define jobs, look at them, stop and resume them", "",
-		c.jobApplyCmd(), c.jobListCmd(), c.jobShowCmd(), c.jobDeleteCmd(), c.jobPauseCmd(true), c.jobPauseCmd(false))
+		c.jobApplyCmd(), c.jobListCmd(), c.jobShowCmd(), c.jobLedgerCmd(), c.jobDeleteCmd(), c.jobPauseCmd(true),
+		c.jobPauseCmd(false))
 }
 
 func (c *cli) jobApplyCmd() *cobra.Command {
@@ -28,7 +30,7 @@ func (c *cli) jobApplyCmd() *cobra.Command {
 		Long: `Apply defines everything in a manifest, which is YAML or JSON. If anything in it is wrong, nothing is done, and each
 fault is told on a line of its own: FILE:LINE: KEY: what is wrong (what to do).
 
-Jobs that stand as the manifest says already are left alone.`,
+What stands as the manifest says already is left alone.`,
 		Example: "  crony job apply -f jobs.yaml\n  crony job show hello -o yaml | crony job apply -f - --dry-run",
 		Args:    cobra.NoArgs,
 		RunE: work(func(ctx context.Context, _ []string) error {
@@ -61,10 +63,18 @@ func (c *cli) jobApply(ctx context.Context, file string, dryRun bool) error {
 		fmt.Fprintln(c.stderr, "crony: a dry run: nothing was changed")
 	}
 	return list(c, []column[crony.Applied]{
-		{"NAME", func(a crony.Applied) string { return a.Name }},
+		{"NAME", appliedName(applied)},
 		{"ACTION", func(a crony.Applied) string { return string(a.Action) }},
-		{"GENERATION", func(a crony.Applied) string { return fmt.Sprint(a.Generation) }},
+		{"GENERATION", func(a crony.Applied) string { return nonzero(a.Generation) }},
 	}, each(applied))
+}
+
+// appliedName returns what to call each of what was defined: by its name alone if all are jobs.
+func appliedName(applied []crony.Applied) func(crony.Applied) string {
+	if !slices.ContainsFunc(applied, func(a crony.Applied) bool { return a.Kind != crony.KindJob }) {
+		return func(a crony.Applied) string { return a.Name }
+	}
+	return func(a crony.Applied) string { return string(a.Kind) + "/" + a.Name }
 }
 
 // readManifest reads a file, or the standard input, and says what to call it.
@@ -127,7 +137,7 @@ func jobsOf(ctx context.Context, jobs crony.Jobs, q crony.JobQuery) iter.Seq2[cr
 }
 
 func (c *cli) jobShowCmd() *cobra.Command {
-	return &cobra.Command{
+	cmd := &cobra.Command{
 		Use:   "show NAME",
 		Short: "Show one job",
 		Long: `Show tells what a job is, where it stands and how it last went.
@@ -155,6 +165,8 @@ With -o yaml it gives back the manifest that defines the job, as it was applied;
 			return c.jobSheet(&status, agents)
 		}),
 	}
+	c.completeNames(cmd, false, jobNames)
+	return cmd
 }
 
 func (c *cli) jobDeleteCmd() *cobra.Command {
@@ -171,6 +183,7 @@ On a terminal it asks first. Without one it does nothing unless --yes is given. 
 		}),
 	}
 	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
+	c.completeNames(cmd, true, jobNames)
 	return cmd
 }
 
@@ -182,16 +195,22 @@ func (c *cli) jobDelete(ctx context.Context, names []string, yes bool) error {
 	if err := c.confirm(ctx, "Delete "+strings.Join(names, ", ")+"?", yes); err != nil {
 		return err
 	}
-	type deleted struct {
-		Name   string `json:"name"`
-		Action string `json:"action"`
-	}
-	return list(c, []column[deleted]{
-		{"NAME", func(d deleted) string { return d.Name }},
-		{"ACTION", func(d deleted) string { return d.Action }},
-	}, one(names, func(name string) (deleted, error) {
+	return list(c, deletedColumns(), one(names, func(name string) (deleted, error) {
 		return deleted{name, "deleted"}, client.DeleteJob(ctx, name)
 	}))
+}
+
+// deleted says what was done to something that was to be removed.
+type deleted struct {
+	Name   string `json:"name"`
+	Action string `json:"action"`
+}
+
+func deletedColumns() []column[deleted] {
+	return []column[deleted]{
+		{"NAME", func(d deleted) string { return d.Name }},
+		{"ACTION", func(d deleted) string { return d.Action }},
+	}
 }
 
 // confirm asks a person, unless the answer is given already. It is an error if it is no, or if nobody can be asked.
@@ -241,6 +260,7 @@ func (c *cli) jobPauseCmd(pause bool) *cobra.Command {
 			return client.PauseJob(ctx, name, pause)
 		}))
 	})
+	c.completeNames(cmd, true, jobNames)
 	return cmd
 }
 

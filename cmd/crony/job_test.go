@@ -87,6 +87,23 @@ func TestJobApplyTellsEachFault(t *testing.T) {
 	}
 }
 
+func TestJobApplyWithCalendars(t *testing.T) {
+	f := &fake{jobs: jobs(job("old")), calendars: map[string]*crony.CalendarStatus{}}
+	s := start(t, f)
+	file := write(t, "all.yaml", `calendars:
+- {name: cn-holidays, timezone: Asia/Shanghai, days_off: [2027-02-05/2027-02-11]}
+jobs:
+- {name: old, schedule: "@hourly", calendars: [{name: cn-holidays, on: skip}], shell: {command: a}}
+`)
+	const want = "NAME                  ACTION   GENERATION\ncalendar/cn-holidays  created  -\njob/old               updated  2\n"
+	if diff := cmp.Diff(want, s.want("job", "apply", "-f", file)); diff != "" {
+		t.Error(diff)
+	}
+	if got := s.want("job", "show", "old"); !strings.Contains(got, "Calendars:   cn-holidays (skip)\n") {
+		t.Errorf("the job does not tell what it keeps:\n%s", got)
+	}
+}
+
 func TestJobList(t *testing.T) {
 	busy, paused, waiting := job("busy"), job("paused"), job("waiting")
 	busy.Assignment = &crony.Assignment{Agent: "A1"}

@@ -23,6 +23,7 @@ func (c *cli) jobSheet(j *crony.JobStatus, agents agentNames) error {
 	s.line("State", jobState(j))
 	s.line("Waiting", j.Waiting)
 	s.line("Schedule", schedules(&j.Job))
+	s.lines("Calendars", calendarUses(&j.Job))
 	s.line("Next", instant(now, j.NextAt))
 	s.line("Work", workOf(&j.Job))
 	if j.Job.Timeout > 0 {
@@ -80,6 +81,15 @@ func schedules(j *crony.Job) string {
 		texts[i] = entry(e)
 	}
 	return strings.Join(texts, "; ")
+}
+
+// calendarUses says which calendars a job keeps, and what their days off do to it.
+func calendarUses(j *crony.Job) []string {
+	texts := make([]string, len(j.Calendars))
+	for i, use := range j.Calendars {
+		texts[i] = fmt.Sprintf("%s (%s)", use.Name, use.On)
+	}
+	return texts
 }
 
 func entry(e crony.ScheduleEntry) string {

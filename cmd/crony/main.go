@@ -28,7 +28,7 @@ func main() {
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	c := &cli{
 		stdin: stdin, stdout: stdout, stderr: stderr, env: os.Getenv, now: time.Now,
-		terminal: isTerminal(stdin), poll: 250 * time.Millisecond, patience: time.Minute,
+		terminal: isTerminal(stdin), watched: isTerminal(stderr), poll: 250 * time.Millisecond, patience: time.Minute,
 	}
 	return c.run(ctx, args)
 }
@@ -40,6 +40,7 @@ type cli struct {
 	env            func(string) string
 	now            func() time.Time
 	terminal       bool          // a person can answer on stdin
+	watched        bool          // a person sees stderr as it comes
 	poll           time.Duration // between two looks at what is not there yet
 	patience       time.Duration // how long a server that was there may be away
 

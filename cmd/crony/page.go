@@ -27,8 +27,8 @@ func pages[T any](limit int, fetch func(cursor string, size int) ([]T, string, e
 				yield(none, err)
 				return
 			}
-			for _, item := range items {
-				if !yield(item, nil) {
+			for i, item := range items {
+				if limit > 0 && i == left || !yield(item, nil) { // a page may have a few more than asked for
 					return
 				}
 			}

@@ -234,6 +234,17 @@ func (s *sheet) line(label, text string) {
 	s.end()
 }
 
+// lines adds a line for each text; the first has the label.
+func (s *sheet) lines(label string, texts []string) {
+	label += ":"
+	for _, text := range texts {
+		s.row = append(s.row, label) // as it is: an empty one is no "-"
+		s.cell(text)
+		s.end()
+		label = ""
+	}
+}
+
 // clean keeps a text on one line and keeps a terminal from obeying it.
 func clean(text string) string {
 	return strings.Map(func(r rune) rune {

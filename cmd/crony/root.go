@@ -28,10 +28,10 @@ Exit codes:
   0    done
   1    not done: the server could not be reached, or it refused
   2    the command line, the manifest or a configuration file is wrong; mend it
-  3    there is no such job or run
+  3    there is no such job, run or calendar
   130  interrupted
 
-"crony run start --wait" has the job's own, and a few more: see its help.`
+"crony run start --wait" has the job's own, and a few more: see its help. "crony verify" is not done if it finds a fault.`
 
 // The exit codes that are not a job's.
 const (
@@ -75,6 +75,9 @@ func (c *cli) rootCmd() *cobra.Command {
 		c.devCmd(),
 		c.jobCmd(),
 		c.runCmd(),
+		c.explainCmd(),
+		c.verifyCmd(),
+		c.calendarCmd(),
 		c.agentCmd(),
 		c.scheduleCmd(),
 		c.versionCmd(ui()),

@@ -104,6 +104,7 @@ Interrupting crony does not end the run.`,
 		}),
 	}
 	cmd.Flags().BoolVar(&wait, "wait", false, "print the run's output and exit with its exit code")
+	c.completeNames(cmd, false, jobNames)
 	return cmd
 }
 

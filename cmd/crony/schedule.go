@@ -71,8 +71,9 @@ func (c *cli) scheduleExplainCmd() *cobra.Command {
 
 func (q *question) flags(cmd *cobra.Command) {
 	f := cmd.Flags()
-	f.StringVar(&q.Timezone, "tz", "", "the time `ZONE` of its wall times, as Europe/Berlin (default: UTC)")
-	f.StringVar(&q.from, "from", "", "after this `TIME`, as 2027-01-31T18:00:00Z (default: now)")
+	f.StringVar(&q.Timezone, "tz", "", "the time `ZONE` of its wall times and of --from, as Europe/Berlin (default: UTC)")
+	f.StringVar(&q.from, "from", "",
+		"after this `TIME`, as 2027-01-31T18:00:00Z, \"2027-01-31 18:00\", 18:00 or -24h (default: now)")
 	f.IntVarP(&q.Count, "count", "n", 5, "how `MANY` times")
 	f.StringVar(&q.Job, "job", "", "the `NAME` of the job, which H is a hash of")
 	f.StringVar(&q.Language, "lang", "en", "the `LANGUAGE` of the words: en or zh-CN")
@@ -81,10 +82,9 @@ func (q *question) flags(cmd *cobra.Command) {
 func (c *cli) ask(q question, expr string) (crony.ScheduleAnswer, error) {
 	q.Schedule = expr
 	if q.from != "" {
-		from, err := time.Parse(time.RFC3339, q.from)
+		from, err := c.timeFlag("from", q.from, q.Timezone)
 		if err != nil {
-			return crony.ScheduleAnswer{}, crony.Errorf(crony.Invalid, "--from %q is not a time", q.from).
-				WithHint("write one like 2027-01-31T18:00:00Z")
+			return crony.ScheduleAnswer{}, err
 		}
 		q.From = from
 	}
@@ -99,16 +99,13 @@ func (c *cli) scheduleSheet(a *crony.ScheduleAnswer) error {
 	if len(a.Next) == 0 {
 		s.line("Next", "never by time")
 	}
+	fires := make([]string, len(a.Next))
 	for i, fire := range a.Next {
-		label := ""
-		if i == 0 {
-			label = "Next"
-		}
-		text := fire.Wall
+		fires[i] = fire.Wall
 		if fire.Note != "" {
-			text = fmt.Sprintf("%s  (%s)", fire.Wall, fire.Note)
+			fires[i] = fmt.Sprintf("%s  (%s)", fire.Wall, fire.Note)
 		}
-		s.line(label, text)
 	}
+	s.lines("Next", fires)
 	return s.flush()
 }

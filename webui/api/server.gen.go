@@ -68,7 +68,8 @@ type Applied = crony.Applied
 
 // ApplyResult defines model for ApplyResult.
 type ApplyResult struct {
-	Jobs []Applied `json:"jobs"`
+	Calendars []Applied `json:"calendars"`
+	Jobs      []Applied `json:"jobs"`
 }
 
 // Assignment defines model for Assignment.
@@ -83,8 +84,19 @@ type Blackout = crony.Blackout
 // Calendar defines model for Calendar.
 type Calendar = crony.Calendar
 
+// CalendarPage defines model for CalendarPage.
+type CalendarPage struct {
+	Items []CalendarStatus `json:"items"`
+}
+
+// CalendarStatus defines model for CalendarStatus.
+type CalendarStatus = crony.CalendarStatus
+
 // CalendarUse defines model for CalendarUse.
 type CalendarUse = crony.CalendarUse
+
+// Explanation defines model for Explanation.
+type Explanation = crony.Explanation
 
 // Fault defines model for Fault.
 type Fault = crony.Fault
@@ -103,6 +115,15 @@ type JobPage = crony.JobPage
 
 // JobStatus defines model for JobStatus.
 type JobStatus = crony.JobStatus
+
+// LedgerEntry What became of an occurrence, or of a row of them that ended alike
+type LedgerEntry = crony.LedgerEntry
+
+// LedgerFault A disagreement between what should have been and what is recorded
+type LedgerFault = crony.LedgerFault
+
+// LedgerPage defines model for LedgerPage.
+type LedgerPage = crony.LedgerPage
 
 // Limits defines model for Limits.
 type Limits = crony.Limits
@@ -207,8 +228,17 @@ type Started struct {
 // TLS defines model for TLS.
 type TLS = crony.TLS
 
+// Verification defines model for Verification.
+type Verification = crony.Verification
+
+// CalendarName defines model for CalendarName.
+type CalendarName = string
+
 // Cursor defines model for Cursor.
 type Cursor = string
+
+// From defines model for From.
+type From = string
 
 // JobName defines model for JobName.
 type JobName = string
@@ -218,6 +248,9 @@ type Limit = int
 
 // RunID defines model for RunID.
 type RunID = string
+
+// To defines model for To.
+type To = string
 
 // ApplyManifestParams defines parameters for ApplyManifest.
 type ApplyManifestParams struct {
@@ -242,6 +275,36 @@ type ListJobsParams struct {
 type PutJobParams struct {
 	IfMatch     *string `json:"If-Match,omitempty"`
 	IfNoneMatch *string `json:"If-None-Match,omitempty"`
+}
+
+// ExplainOccurrenceParams defines parameters for ExplainOccurrence.
+type ExplainOccurrenceParams struct {
+	// At The instant
+	At string `form:"at" json:"at"`
+}
+
+// ListLedgerParams defines parameters for ListLedger.
+type ListLedgerParams struct {
+	// From At or after it; a day before `to` if not given
+	From *From `form:"from,omitempty" json:"from,omitempty"`
+
+	// To At or before it; now if not given
+	To *To `form:"to,omitempty" json:"to,omitempty"`
+
+	// Limit At most this many; 100 if not given
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Cursor `next` of the page before
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+}
+
+// VerifyLedgerParams defines parameters for VerifyLedger.
+type VerifyLedgerParams struct {
+	// From At or after it; a day before `to` if not given
+	From *From `form:"from,omitempty" json:"from,omitempty"`
+
+	// To At or before it; now if not given
+	To *To `form:"to,omitempty" json:"to,omitempty"`
 }
 
 // ListRunsParams defines parameters for ListRuns.
@@ -281,6 +344,15 @@ type ServerInterface interface {
 	// ApplyManifest Define everything in a manifest, or nothing
 	// (POST /apply)
 	ApplyManifest(c *fiber.Ctx, params ApplyManifestParams) error
+	// ListCalendars All calendars by name
+	// (GET /calendars)
+	ListCalendars(c *fiber.Ctx) error
+	// DeleteCalendar Remove a calendar that no job keeps
+	// (DELETE /calendars/{name})
+	DeleteCalendar(c *fiber.Ctx, name CalendarName) error
+	// GetCalendar One calendar
+	// (GET /calendars/{name})
+	GetCalendar(c *fiber.Ctx, name CalendarName) error
 	// StreamEvents What changes, as it changes
 	// (GET /events)
 	StreamEvents(c *fiber.Ctx) error
@@ -296,6 +368,12 @@ type ServerInterface interface {
 	// PutJob Define one job
 	// (PUT /jobs/{name})
 	PutJob(c *fiber.Ctx, name JobName, params PutJobParams) error
+	// ExplainOccurrence What became of the occurrence of a job at an instant, and why
+	// (GET /jobs/{name}/explain)
+	ExplainOccurrence(c *fiber.Ctx, name JobName, params ExplainOccurrenceParams) error
+	// ListLedger What became of a job's occurrences, the earliest first
+	// (GET /jobs/{name}/ledger)
+	ListLedger(c *fiber.Ctx, name JobName, params ListLedgerParams) error
 	// PauseJob Stop a job's schedule
 	// (POST /jobs/{name}/pause)
 	PauseJob(c *fiber.Ctx, name JobName) error
@@ -305,6 +383,9 @@ type ServerInterface interface {
 	// StartJob Run a job now
 	// (POST /jobs/{name}/runs)
 	StartJob(c *fiber.Ctx, name JobName) error
+	// VerifyLedger Compute anew what should have become of a job's occurrences, and tell what does not agree
+	// (GET /jobs/{name}/verify)
+	VerifyLedger(c *fiber.Ctx, name JobName, params VerifyLedgerParams) error
 	// ListRuns Runs, the newest first
 	// (GET /runs)
 	ListRuns(c *fiber.Ctx, params ListRunsParams) error
@@ -382,6 +463,82 @@ func (siw *ServerInterfaceWrapper) ApplyManifest(c *fiber.Ctx) error {
 
 	handler := func(c *fiber.Ctx) error {
 		return siw.Handler.ApplyManifest(c, params)
+	}
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		m := siw.HandlerMiddlewares[i]
+		next := handler
+		handler = func(c *fiber.Ctx) error {
+			return m(c, next)
+		}
+	}
+
+	return handler(c)
+}
+
+// ListCalendars operation middleware
+func (siw *ServerInterfaceWrapper) ListCalendars(c *fiber.Ctx) error {
+
+	handler := func(c *fiber.Ctx) error {
+		return siw.Handler.ListCalendars(c)
+	}
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		m := siw.HandlerMiddlewares[i]
+		next := handler
+		handler = func(c *fiber.Ctx) error {
+			return m(c, next)
+		}
+	}
+
+	return handler(c)
+}
+
+// DeleteCalendar operation middleware
+func (siw *ServerInterfaceWrapper) DeleteCalendar(c *fiber.Ctx) error {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "name" -------------
+	var name CalendarName
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", c.Params("name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: ""})
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter name: %w", err).Error())
+	}
+
+	handler := func(c *fiber.Ctx) error {
+		return siw.Handler.DeleteCalendar(c, name)
+	}
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		m := siw.HandlerMiddlewares[i]
+		next := handler
+		handler = func(c *fiber.Ctx) error {
+			return m(c, next)
+		}
+	}
+
+	return handler(c)
+}
+
+// GetCalendar operation middleware
+func (siw *ServerInterfaceWrapper) GetCalendar(c *fiber.Ctx) error {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "name" -------------
+	var name CalendarName
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", c.Params("name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: ""})
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter name: %w", err).Error())
+	}
+
+	handler := func(c *fiber.Ctx) error {
+		return siw.Handler.GetCalendar(c, name)
 	}
 
 	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
@@ -597,6 +754,117 @@ func (siw *ServerInterfaceWrapper) PutJob(c *fiber.Ctx) error {
 	return handler(c)
 }
 
+// ExplainOccurrence operation middleware
+func (siw *ServerInterfaceWrapper) ExplainOccurrence(c *fiber.Ctx) error {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "name" -------------
+	var name JobName
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", c.Params("name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: ""})
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter name: %w", err).Error())
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ExplainOccurrenceParams
+
+	var query url.Values
+	query, err = url.ParseQuery(string(c.Request().URI().QueryString()))
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for query string: %w", err).Error())
+	}
+
+	// ------------- Required query parameter "at" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, true, "at", query, &params.At, runtime.BindQueryParameterOptions{Type: "string", Format: "date-time"})
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter at: %w", err).Error())
+	}
+
+	handler := func(c *fiber.Ctx) error {
+		return siw.Handler.ExplainOccurrence(c, name, params)
+	}
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		m := siw.HandlerMiddlewares[i]
+		next := handler
+		handler = func(c *fiber.Ctx) error {
+			return m(c, next)
+		}
+	}
+
+	return handler(c)
+}
+
+// ListLedger operation middleware
+func (siw *ServerInterfaceWrapper) ListLedger(c *fiber.Ctx) error {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "name" -------------
+	var name JobName
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", c.Params("name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: ""})
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter name: %w", err).Error())
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListLedgerParams
+
+	var query url.Values
+	query, err = url.ParseQuery(string(c.Request().URI().QueryString()))
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for query string: %w", err).Error())
+	}
+
+	// ------------- Optional query parameter "from" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "from", query, &params.From, runtime.BindQueryParameterOptions{Type: "string", Format: "date-time"})
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter from: %w", err).Error())
+	}
+
+	// ------------- Optional query parameter "to" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "to", query, &params.To, runtime.BindQueryParameterOptions{Type: "string", Format: "date-time"})
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter to: %w", err).Error())
+	}
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", query, &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter limit: %w", err).Error())
+	}
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", query, &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter cursor: %w", err).Error())
+	}
+
+	handler := func(c *fiber.Ctx) error {
+		return siw.Handler.ListLedger(c, name, params)
+	}
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		m := siw.HandlerMiddlewares[i]
+		next := handler
+		handler = func(c *fiber.Ctx) error {
+			return m(c, next)
+		}
+	}
+
+	return handler(c)
+}
+
 // PauseJob operation middleware
 func (siw *ServerInterfaceWrapper) PauseJob(c *fiber.Ctx) error {
 
@@ -671,6 +939,58 @@ func (siw *ServerInterfaceWrapper) StartJob(c *fiber.Ctx) error {
 
 	handler := func(c *fiber.Ctx) error {
 		return siw.Handler.StartJob(c, name)
+	}
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		m := siw.HandlerMiddlewares[i]
+		next := handler
+		handler = func(c *fiber.Ctx) error {
+			return m(c, next)
+		}
+	}
+
+	return handler(c)
+}
+
+// VerifyLedger operation middleware
+func (siw *ServerInterfaceWrapper) VerifyLedger(c *fiber.Ctx) error {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "name" -------------
+	var name JobName
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", c.Params("name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: ""})
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter name: %w", err).Error())
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params VerifyLedgerParams
+
+	var query url.Values
+	query, err = url.ParseQuery(string(c.Request().URI().QueryString()))
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for query string: %w", err).Error())
+	}
+
+	// ------------- Optional query parameter "from" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "from", query, &params.From, runtime.BindQueryParameterOptions{Type: "string", Format: "date-time"})
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter from: %w", err).Error())
+	}
+
+	// ------------- Optional query parameter "to" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "to", query, &params.To, runtime.BindQueryParameterOptions{Type: "string", Format: "date-time"})
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter to: %w", err).Error())
+	}
+
+	handler := func(c *fiber.Ctx) error {
+		return siw.Handler.VerifyLedger(c, name, params)
 	}
 
 	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
@@ -960,6 +1280,18 @@ func RegisterHandlersWithOptions(router fiber.Router, si ServerInterface, option
 
 	router.Post(options.BaseURL+"/jobs/:name/runs", wrapper.StartJob)
 
+	router.Get(options.BaseURL+"/jobs/:name/ledger", wrapper.ListLedger)
+
+	router.Get(options.BaseURL+"/jobs/:name/explain", wrapper.ExplainOccurrence)
+
+	router.Get(options.BaseURL+"/jobs/:name/verify", wrapper.VerifyLedger)
+
+	router.Get(options.BaseURL+"/calendars", wrapper.ListCalendars)
+
+	router.Delete(options.BaseURL+"/calendars/:name", wrapper.DeleteCalendar)
+
+	router.Get(options.BaseURL+"/calendars/:name", wrapper.GetCalendar)
+
 	router.Post(options.BaseURL+"/schedules/explain", wrapper.ExplainSchedule)
 
 	router.Get(options.BaseURL+"/runs", wrapper.ListRuns)
@@ -1028,6 +1360,91 @@ type ApplyManifestdefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response ApplyManifestdefaultApplicationProblemPlusJSONResponse) VisitApplyManifestResponse(ctx *fiber.Ctx) error {
+	ctx.Response().Header.Set("Content-Type", "application/problem+json")
+	ctx.Status(response.StatusCode)
+
+	return ctx.JSON(&response.Body)
+}
+
+type ListCalendarsRequestObject struct {
+}
+
+type ListCalendarsResponseObject interface {
+	VisitListCalendarsResponse(ctx *fiber.Ctx) error
+}
+
+type ListCalendars200JSONResponse CalendarPage
+
+func (response ListCalendars200JSONResponse) VisitListCalendarsResponse(ctx *fiber.Ctx) error {
+	ctx.Response().Header.Set("Content-Type", "application/json")
+	ctx.Status(200)
+
+	return ctx.JSON(&response)
+}
+
+type ListCalendarsdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListCalendarsdefaultApplicationProblemPlusJSONResponse) VisitListCalendarsResponse(ctx *fiber.Ctx) error {
+	ctx.Response().Header.Set("Content-Type", "application/problem+json")
+	ctx.Status(response.StatusCode)
+
+	return ctx.JSON(&response.Body)
+}
+
+type DeleteCalendarRequestObject struct {
+	Name CalendarName `json:"name"`
+}
+
+type DeleteCalendarResponseObject interface {
+	VisitDeleteCalendarResponse(ctx *fiber.Ctx) error
+}
+
+type DeleteCalendar204Response struct {
+}
+
+func (response DeleteCalendar204Response) VisitDeleteCalendarResponse(ctx *fiber.Ctx) error {
+	ctx.Status(204)
+	return nil
+}
+
+type DeleteCalendardefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response DeleteCalendardefaultApplicationProblemPlusJSONResponse) VisitDeleteCalendarResponse(ctx *fiber.Ctx) error {
+	ctx.Response().Header.Set("Content-Type", "application/problem+json")
+	ctx.Status(response.StatusCode)
+
+	return ctx.JSON(&response.Body)
+}
+
+type GetCalendarRequestObject struct {
+	Name CalendarName `json:"name"`
+}
+
+type GetCalendarResponseObject interface {
+	VisitGetCalendarResponse(ctx *fiber.Ctx) error
+}
+
+type GetCalendar200JSONResponse CalendarStatus
+
+func (response GetCalendar200JSONResponse) VisitGetCalendarResponse(ctx *fiber.Ctx) error {
+	ctx.Response().Header.Set("Content-Type", "application/json")
+	ctx.Status(200)
+
+	return ctx.JSON(&response)
+}
+
+type GetCalendardefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GetCalendardefaultApplicationProblemPlusJSONResponse) VisitGetCalendarResponse(ctx *fiber.Ctx) error {
 	ctx.Response().Header.Set("Content-Type", "application/problem+json")
 	ctx.Status(response.StatusCode)
 
@@ -1228,6 +1645,66 @@ func (response PutJobdefaultApplicationProblemPlusJSONResponse) VisitPutJobRespo
 	return ctx.JSON(&response.Body)
 }
 
+type ExplainOccurrenceRequestObject struct {
+	Name   JobName `json:"name"`
+	Params ExplainOccurrenceParams
+}
+
+type ExplainOccurrenceResponseObject interface {
+	VisitExplainOccurrenceResponse(ctx *fiber.Ctx) error
+}
+
+type ExplainOccurrence200JSONResponse Explanation
+
+func (response ExplainOccurrence200JSONResponse) VisitExplainOccurrenceResponse(ctx *fiber.Ctx) error {
+	ctx.Response().Header.Set("Content-Type", "application/json")
+	ctx.Status(200)
+
+	return ctx.JSON(&response)
+}
+
+type ExplainOccurrencedefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ExplainOccurrencedefaultApplicationProblemPlusJSONResponse) VisitExplainOccurrenceResponse(ctx *fiber.Ctx) error {
+	ctx.Response().Header.Set("Content-Type", "application/problem+json")
+	ctx.Status(response.StatusCode)
+
+	return ctx.JSON(&response.Body)
+}
+
+type ListLedgerRequestObject struct {
+	Name   JobName `json:"name"`
+	Params ListLedgerParams
+}
+
+type ListLedgerResponseObject interface {
+	VisitListLedgerResponse(ctx *fiber.Ctx) error
+}
+
+type ListLedger200JSONResponse LedgerPage
+
+func (response ListLedger200JSONResponse) VisitListLedgerResponse(ctx *fiber.Ctx) error {
+	ctx.Response().Header.Set("Content-Type", "application/json")
+	ctx.Status(200)
+
+	return ctx.JSON(&response)
+}
+
+type ListLedgerdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListLedgerdefaultApplicationProblemPlusJSONResponse) VisitListLedgerResponse(ctx *fiber.Ctx) error {
+	ctx.Response().Header.Set("Content-Type", "application/problem+json")
+	ctx.Status(response.StatusCode)
+
+	return ctx.JSON(&response.Body)
+}
+
 type PauseJobRequestObject struct {
 	Name JobName `json:"name"`
 }
@@ -1309,6 +1786,36 @@ type StartJobdefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response StartJobdefaultApplicationProblemPlusJSONResponse) VisitStartJobResponse(ctx *fiber.Ctx) error {
+	ctx.Response().Header.Set("Content-Type", "application/problem+json")
+	ctx.Status(response.StatusCode)
+
+	return ctx.JSON(&response.Body)
+}
+
+type VerifyLedgerRequestObject struct {
+	Name   JobName `json:"name"`
+	Params VerifyLedgerParams
+}
+
+type VerifyLedgerResponseObject interface {
+	VisitVerifyLedgerResponse(ctx *fiber.Ctx) error
+}
+
+type VerifyLedger200JSONResponse Verification
+
+func (response VerifyLedger200JSONResponse) VisitVerifyLedgerResponse(ctx *fiber.Ctx) error {
+	ctx.Response().Header.Set("Content-Type", "application/json")
+	ctx.Status(200)
+
+	return ctx.JSON(&response)
+}
+
+type VerifyLedgerdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response VerifyLedgerdefaultApplicationProblemPlusJSONResponse) VisitVerifyLedgerResponse(ctx *fiber.Ctx) error {
 	ctx.Response().Header.Set("Content-Type", "application/problem+json")
 	ctx.Status(response.StatusCode)
 
@@ -1581,6 +2088,15 @@ type StrictServerInterface interface {
 	// ApplyManifest Define everything in a manifest, or nothing
 	// (POST /apply)
 	ApplyManifest(ctx context.Context, request ApplyManifestRequestObject) (ApplyManifestResponseObject, error)
+	// ListCalendars All calendars by name
+	// (GET /calendars)
+	ListCalendars(ctx context.Context, request ListCalendarsRequestObject) (ListCalendarsResponseObject, error)
+	// DeleteCalendar Remove a calendar that no job keeps
+	// (DELETE /calendars/{name})
+	DeleteCalendar(ctx context.Context, request DeleteCalendarRequestObject) (DeleteCalendarResponseObject, error)
+	// GetCalendar One calendar
+	// (GET /calendars/{name})
+	GetCalendar(ctx context.Context, request GetCalendarRequestObject) (GetCalendarResponseObject, error)
 	// StreamEvents What changes, as it changes
 	// (GET /events)
 	StreamEvents(ctx context.Context, request StreamEventsRequestObject) (StreamEventsResponseObject, error)
@@ -1596,6 +2112,12 @@ type StrictServerInterface interface {
 	// PutJob Define one job
 	// (PUT /jobs/{name})
 	PutJob(ctx context.Context, request PutJobRequestObject) (PutJobResponseObject, error)
+	// ExplainOccurrence What became of the occurrence of a job at an instant, and why
+	// (GET /jobs/{name}/explain)
+	ExplainOccurrence(ctx context.Context, request ExplainOccurrenceRequestObject) (ExplainOccurrenceResponseObject, error)
+	// ListLedger What became of a job's occurrences, the earliest first
+	// (GET /jobs/{name}/ledger)
+	ListLedger(ctx context.Context, request ListLedgerRequestObject) (ListLedgerResponseObject, error)
 	// PauseJob Stop a job's schedule
 	// (POST /jobs/{name}/pause)
 	PauseJob(ctx context.Context, request PauseJobRequestObject) (PauseJobResponseObject, error)
@@ -1605,6 +2127,9 @@ type StrictServerInterface interface {
 	// StartJob Run a job now
 	// (POST /jobs/{name}/runs)
 	StartJob(ctx context.Context, request StartJobRequestObject) (StartJobResponseObject, error)
+	// VerifyLedger Compute anew what should have become of a job's occurrences, and tell what does not agree
+	// (GET /jobs/{name}/verify)
+	VerifyLedger(ctx context.Context, request VerifyLedgerRequestObject) (VerifyLedgerResponseObject, error)
 	// ListRuns Runs, the newest first
 	// (GET /runs)
 	ListRuns(ctx context.Context, request ListRunsRequestObject) (ListRunsResponseObject, error)
@@ -1695,6 +2220,85 @@ func (sh *strictHandler) ApplyManifest(ctx *fiber.Ctx, params ApplyManifestParam
 		return err
 	} else if validResponse, ok := response.(ApplyManifestResponseObject); ok {
 		if err := validResponse.VisitApplyManifestResponse(ctx); err != nil {
+			return err
+		}
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ListCalendars operation middleware
+func (sh *strictHandler) ListCalendars(ctx *fiber.Ctx) error {
+	var request ListCalendarsRequestObject
+
+	handler := func(ctx *fiber.Ctx, request interface{}) (interface{}, error) {
+		return sh.ssi.ListCalendars(ctx.UserContext(), request.(ListCalendarsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListCalendars")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ListCalendarsResponseObject); ok {
+		if err := validResponse.VisitListCalendarsResponse(ctx); err != nil {
+			return err
+		}
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// DeleteCalendar operation middleware
+func (sh *strictHandler) DeleteCalendar(ctx *fiber.Ctx, name CalendarName) error {
+	var request DeleteCalendarRequestObject
+
+	request.Name = name
+
+	handler := func(ctx *fiber.Ctx, request interface{}) (interface{}, error) {
+		return sh.ssi.DeleteCalendar(ctx.UserContext(), request.(DeleteCalendarRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "DeleteCalendar")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(DeleteCalendarResponseObject); ok {
+		if err := validResponse.VisitDeleteCalendarResponse(ctx); err != nil {
+			return err
+		}
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// GetCalendar operation middleware
+func (sh *strictHandler) GetCalendar(ctx *fiber.Ctx, name CalendarName) error {
+	var request GetCalendarRequestObject
+
+	request.Name = name
+
+	handler := func(ctx *fiber.Ctx, request interface{}) (interface{}, error) {
+		return sh.ssi.GetCalendar(ctx.UserContext(), request.(GetCalendarRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetCalendar")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(GetCalendarResponseObject); ok {
+		if err := validResponse.VisitGetCalendarResponse(ctx); err != nil {
 			return err
 		}
 	} else if response != nil {
@@ -1851,6 +2455,62 @@ func (sh *strictHandler) PutJob(ctx *fiber.Ctx, name JobName, params PutJobParam
 	return nil
 }
 
+// ExplainOccurrence operation middleware
+func (sh *strictHandler) ExplainOccurrence(ctx *fiber.Ctx, name JobName, params ExplainOccurrenceParams) error {
+	var request ExplainOccurrenceRequestObject
+
+	request.Name = name
+	request.Params = params
+
+	handler := func(ctx *fiber.Ctx, request interface{}) (interface{}, error) {
+		return sh.ssi.ExplainOccurrence(ctx.UserContext(), request.(ExplainOccurrenceRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ExplainOccurrence")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ExplainOccurrenceResponseObject); ok {
+		if err := validResponse.VisitExplainOccurrenceResponse(ctx); err != nil {
+			return err
+		}
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ListLedger operation middleware
+func (sh *strictHandler) ListLedger(ctx *fiber.Ctx, name JobName, params ListLedgerParams) error {
+	var request ListLedgerRequestObject
+
+	request.Name = name
+	request.Params = params
+
+	handler := func(ctx *fiber.Ctx, request interface{}) (interface{}, error) {
+		return sh.ssi.ListLedger(ctx.UserContext(), request.(ListLedgerRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListLedger")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ListLedgerResponseObject); ok {
+		if err := validResponse.VisitListLedgerResponse(ctx); err != nil {
+			return err
+		}
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
 // PauseJob operation middleware
 func (sh *strictHandler) PauseJob(ctx *fiber.Ctx, name JobName) error {
 	var request PauseJobRequestObject
@@ -1924,6 +2584,34 @@ func (sh *strictHandler) StartJob(ctx *fiber.Ctx, name JobName) error {
 		return err
 	} else if validResponse, ok := response.(StartJobResponseObject); ok {
 		if err := validResponse.VisitStartJobResponse(ctx); err != nil {
+			return err
+		}
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// VerifyLedger operation middleware
+func (sh *strictHandler) VerifyLedger(ctx *fiber.Ctx, name JobName, params VerifyLedgerParams) error {
+	var request VerifyLedgerRequestObject
+
+	request.Name = name
+	request.Params = params
+
+	handler := func(ctx *fiber.Ctx, request interface{}) (interface{}, error) {
+		return sh.ssi.VerifyLedger(ctx.UserContext(), request.(VerifyLedgerRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "VerifyLedger")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(VerifyLedgerResponseObject); ok {
+		if err := validResponse.VisitVerifyLedgerResponse(ctx); err != nil {
 			return err
 		}
 	} else if response != nil {

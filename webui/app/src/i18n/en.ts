@@ -25,7 +25,7 @@ export const en = {
     timed_out: 'Its timeout ended it', killed: 'A person ended it, or its agent stopped',
     lost: "Its agent can't say how it ended", skipped: 'It was never started, on purpose',
   } satisfies Record<RunState, string>,
-  trigger: {schedule: 'Schedule', manual: 'By hand'},
+  trigger: {schedule: 'Schedule', manual: 'By hand', reboot: 'Host booted'},
   common: {
     loadMore: 'Load more', loading: 'Loading…', copy: 'Copy', copied: 'Copied', cancel: 'Cancel', close: 'Close',
     clearFilters: 'Clear filters', retry: 'Try again', none: '–', details: 'Details', yes: 'yes', no: 'no',

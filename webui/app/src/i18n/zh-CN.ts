@@ -17,7 +17,7 @@ export const zhCN: Messages = {
     failed: '以其他退出码或信号结束，或无法启动', timed_out: '因超时被结束', killed: '被人终止，或其代理停止',
     lost: '其代理无法说明它如何结束', skipped: '按规则没有启动',
   },
-  trigger: {schedule: '计划', manual: '手动'},
+  trigger: {schedule: '计划', manual: '手动', reboot: '主机启动'},
   common: {
     loadMore: '加载更多', loading: '正在加载…', copy: '复制', copied: '已复制', cancel: '取消', close: '关闭',
     clearFilters: '清除筛选', retry: '重试', none: '–', details: '详情', yes: '是', no: '否',
