@@ -34,6 +34,7 @@ func house() map[string]int {
 		"crony/internal/floors":      tests,
 		"crony/internal/testcluster": tests,
 		"crony/internal/storetest":   tests,
+		"crony/embedded/fakeetcd":    tests,
 
 		"crony/cmd/crony":       6,
 		"crony/cmd/crony-agent": 6,
@@ -79,7 +80,7 @@ func fences() []fence {
 		{"go.etcd.io/bbolt", []string{"crony/embedded/runlog"}},
 		{"github.com/gofiber/fiber", []string{"crony/webui"}},
 		{"github.com/valyala/fasthttp", []string{"crony/webui"}},
-		{"google.golang.org/grpc", []string{"crony/internal/wire", "crony/appliance/hub", "crony/agent"}},
+		{"google.golang.org/grpc", []string{"crony/embedded/fakeetcd", "crony/internal/wire", "crony/appliance/hub", "crony/agent"}},
 		{"go.uber.org/zap", []string{"crony/internal/zaplog", "crony/embedded"}},
 	}
 }
