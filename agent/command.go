@@ -5,46 +5,54 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"crony"
 )
 
-// command makes the command of an attempt, whose output goes to files, and returns what it needs closed once it is started.
-// The script, if it needs one, is written to the path.
-func command(dir, script string, a *attempt) (*exec.Cmd, *os.File, error) {
+// command is what is started for an attempt.
+type command struct {
+	program string // its file
+	argv    []string
+	env     []string
+	dir     string // "": the agent's
+	stdin   int    // a descriptor, to be closed once it is started
+}
+
+// newCommand makes the command of an attempt. The script, if it needs one, is written to the path.
+func newCommand(dir, script string, a *attempt) (*command, error) {
 	shell := a.job.Shell
 	if shell == nil {
-		return nil, nil, fmt.Errorf("this version of the agent can't run a job of kind %s", a.job.Kind())
+		return nil, fmt.Errorf("this version of the agent can't run a job of kind %s", a.job.Kind())
 	}
-	env := environ(a)
-	argv, err := argvOf(shell, script)
-	if err != nil {
-		return nil, nil, err
+	c := &command{env: environ(a), dir: shell.Cwd}
+	var err error
+	if c.argv, err = argvOf(shell, script); err != nil {
+		return nil, err
 	}
-	program, err := find(argv[0], env)
-	if err != nil {
-		return nil, nil, err
+	if c.program, err = find(c.argv[0], c.env); err != nil {
+		return nil, err
 	}
 	if err := isDir(shell.Cwd); err != nil {
-		return nil, nil, fmt.Errorf("the working directory: %w", err)
+		return nil, fmt.Errorf("the working directory: %w", err)
 	}
-	cmd := &exec.Cmd{Path: program, Args: argv, Env: env, Dir: shell.Cwd, SysProcAttr: &syscall.SysProcAttr{Setsid: true}}
 	if shell.Stdin == "" {
-		return cmd, nil, nil
+		c.stdin, err = openFD(os.DevNull, unix.O_RDONLY)
+	} else {
+		c.stdin, err = unnamedFile(filepath.Join(dir, outputDir), shell.Stdin)
 	}
-	stdin, err := unnamedFile(filepath.Join(dir, outputDir), shell.Stdin)
 	if err != nil {
-		return nil, nil, fmt.Errorf("write its stdin: %w", err)
+		return nil, fmt.Errorf("make its stdin: %w", err)
 	}
-	cmd.Stdin = stdin
-	return cmd, stdin, nil
+	return c, nil
 }
 
 // argvOf returns the command line; a script is written into its file first.
@@ -70,13 +78,28 @@ func environ(a *attempt) []string {
 		env = append(env, "HOME="+u.HomeDir, "USER="+u.Username, "LOGNAME="+u.Username)
 	}
 	env = append(env, a.job.Shell.Environ()...)
-	return append(env,
+	return lastOfEach(append(env,
 		"CRONY_JOB="+a.job.Name,
 		runEnv+string(a.run),
 		"CRONY_SCHEDULED_AT="+a.due.UTC().Format(time.RFC3339Nano),
 		"CRONY_ATTEMPT="+strconv.Itoa(a.number),
 		"CRONY_EPOCH="+strconv.FormatInt(a.epoch, 10),
-	)
+	))
+}
+
+// lastOfEach drops from a list of NAME=value what a later one of the same name replaces: of two, a program may take the
+// first.
+func lastOfEach(env []string) []string {
+	seen := make(map[string]bool, len(env))
+	kept := len(env)
+	for _, v := range slices.Backward(env) {
+		if name, _, _ := strings.Cut(v, "="); !seen[name] {
+			seen[name] = true
+			kept--
+			env[kept] = v
+		}
+	}
+	return env[kept:]
 }
 
 // runEnv leads a run's id in the environment of its processes.
@@ -121,18 +144,17 @@ func isDir(path string) error {
 	return nil
 }
 
-// unnamedFile returns a file that holds text and is gone when it is closed. A pipe would need somebody to fill it.
-func unnamedFile(dir, text string) (*os.File, error) {
+// unnamedFile returns a descriptor to read text from, out of a file that is gone when it is closed. A pipe would need
+// somebody to fill it.
+func unnamedFile(dir, text string) (int, error) {
 	f, err := os.CreateTemp(dir, "stdin-")
 	if err != nil {
-		return nil, err
+		return 0, err
 	}
 	_, err = f.WriteString(text)
-	if err = errors.Join(err, os.Remove(f.Name())); err == nil {
-		_, err = f.Seek(0, 0)
+	fd := -1
+	if err = errors.Join(err, f.Close()); err == nil {
+		fd, err = openFD(f.Name(), unix.O_RDONLY)
 	}
-	if err != nil {
-		return nil, errors.Join(err, f.Close())
-	}
-	return f, nil
+	return fd, errors.Join(err, os.Remove(f.Name()))
 }

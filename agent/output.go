@@ -49,14 +49,64 @@ func outputs(dir string, run crony.RunID, attempt int, limit int64) []*output {
 	return list
 }
 
-// create makes the file, for a process to write to. It is opened for appending, so that what is given back leaves the process
-// where it is.
-func (o *output) create() (*os.File, error) {
-	return os.OpenFile(o.path, os.O_CREATE|os.O_EXCL|os.O_WRONLY|os.O_APPEND, 0o600)
+// createAll makes the files of an attempt, or none.
+func createAll(list []*output) error {
+	for i, o := range list {
+		file, err := o.create()
+		if err != nil {
+			removeAll(list[:i])
+			return err
+		}
+		file.Close() //nolint:errcheck // nothing was written through it
+	}
+	return nil
 }
+
+func removeAll(list []*output) {
+	for _, o := range list {
+		o.remove()
+	}
+}
+
+// create makes the file and opens it as open does.
+func (o *output) create() (*os.File, error) {
+	mode := os.FileMode(readable)
+	if o.stream == crony.Stdout {
+		mode = unread
+	}
+	return os.OpenFile(o.path, os.O_CREATE|os.O_EXCL|os.O_WRONLY|os.O_APPEND, mode)
+}
+
+// open opens the file, once it is there, for a process to write to. It is opened for appending, so that what is given back
+// leaves the process where it is.
+func (o *output) open() (int, error) { return openFD(o.path, unix.O_WRONLY|unix.O_APPEND) }
 
 func (o *output) remove() {
 	os.Remove(o.path) //nolint:errcheck // the next start of the agent removes what is left
+}
+
+// The file of stdout can't be read until the moment before its process starts. No process starts earlier, so that after a
+// crash of the agent its mode says whether one may have started. Where files have no modes, it always says so once there is
+// a file.
+const (
+	unread   = 0o200
+	readable = 0o600
+)
+
+func markBegun(stdout int) error {
+	if err := unix.Fchmod(stdout, readable); err != nil {
+		return fmt.Errorf("mark its output as begun: %w", err)
+	}
+	return nil
+}
+
+// begun says whether a process may have started that writes to the file of stdout.
+func begun(path string) bool {
+	info, err := os.Stat(path)
+	if err != nil {
+		return !errors.Is(err, fs.ErrNotExist)
+	}
+	return info.Mode().Perm()&^unread != 0
 }
 
 // size returns how much the process has written; what was queued if the file does not say.

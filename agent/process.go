@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -28,8 +27,8 @@ type process struct {
 	began   time.Time
 	terms   terms
 	outputs []*output
-	cmd     *exec.Cmd // nil for a process of an earlier life
-	script  string    // file to remove at the end
+	child   *spawned // nil for a process of an earlier life
+	script  string   // file to remove at the end; "" if there is none
 	timer   *time.Timer
 
 	mu      sync.Mutex
@@ -44,44 +43,46 @@ type birth struct {
 	Ticks uint64 `json:"ticks"` // since then, in the kernel's clock ticks
 }
 
-// startProcess starts an attempt. The error says in plain words why it can't be started.
-func startProcess(dir, boot string, a *attempt, now func() time.Time) (*process, error) {
-	p := &process{run: a.run, attempt: a.number, terms: termsOf(a.job), script: outputPath(dir, a.run, a.number, "script"),
-		outputs: outputs(dir, a.run, a.number, a.job.OutputLimit())}
+// startProcess starts an attempt, whose output files are there. The error says in plain words why it can't be started.
+func startProcess(dir, boot string, a *attempt, files []*output, now func() time.Time) (*process, error) {
+	p := &process{run: a.run, attempt: a.number, terms: termsOf(a.job), outputs: files}
+	if a.job.Shell != nil && a.job.Shell.Script != "" {
+		p.script = outputPath(dir, a.run, a.number, "script")
+	}
 	if err := p.start(dir, a, now); err != nil {
-		for _, o := range p.outputs {
-			o.remove()
-		}
 		p.removeScript()
 		return nil, fmt.Errorf("start the run: %w", err)
 	}
-	p.pid = p.cmd.Process.Pid
+	p.pid = p.child.pid
 	ticks, _ := startTicks(p.pid) // 0 if it has ended already
 	p.birth = birth{Boot: boot, Ticks: ticks}
 	return p, nil
 }
 
 func (p *process) start(dir string, a *attempt, now func() time.Time) error {
-	cmd, stdin, err := command(dir, p.script, a)
+	cmd, err := newCommand(dir, p.script, a)
 	if err != nil {
 		return err
 	}
-	files := []*os.File{stdin}
+	files := []int{cmd.stdin}
 	defer func() { // the process has its own by then
-		for _, f := range files {
-			f.Close() //nolint:errcheck // nothing was written through it
+		for _, fd := range files {
+			unix.Close(fd) //nolint:errcheck // nothing was written through it
 		}
 	}()
 	for _, o := range p.outputs {
-		file, err := o.create()
+		fd, err := o.open()
 		if err != nil {
 			return err
 		}
-		files = append(files, file)
+		files = append(files, fd)
 	}
-	cmd.Stdout, cmd.Stderr = files[1], files[2]
-	p.cmd, p.began = cmd, now().UTC()
-	return cmd.Start()
+	p.began = now().UTC()
+	if err := markBegun(files[1]); err != nil {
+		return err
+	}
+	p.child, err = cmd.start(files)
+	return err
 }
 
 func termsOf(j *crony.Job) terms {
@@ -101,7 +102,9 @@ func adoptProcess(dir, boot string, started *crony.Fact, rec *record) *process {
 }
 
 func (p *process) removeScript() {
-	os.Remove(p.script) //nolint:errcheck // most have none; the next start of the agent removes what is left
+	if p.script != "" {
+		os.Remove(p.script) //nolint:errcheck // the next start of the agent removes what is left
+	}
 }
 
 // ownPeak returns the most memory that the agent has had, in KiB. A child begins as its parent's image, so that a peak no
@@ -116,18 +119,17 @@ func ownPeak() int64 {
 
 // wait waits for a child of this agent. The files are not waited for: what the process left behind may hold them for ever.
 func (p *process) wait() crony.ExitedFact {
-	p.cmd.Wait() //nolint:errcheck // the state says it all
+	status, usage := p.child.wait()
 	p.leave()
-	state := p.cmd.ProcessState
-	fact := crony.ExitedFact{CPUSeconds: (state.UserTime() + state.SystemTime()).Seconds()}
-	if usage, ok := state.SysUsage().(*syscall.Rusage); ok && usage.Maxrss > ownPeak() {
+	fact := crony.ExitedFact{CPUSeconds: time.Duration(usage.Utime.Nano() + usage.Stime.Nano()).Seconds()}
+	if usage.Maxrss > ownPeak() {
 		fact.MaxRSS = usage.Maxrss << 10
 	}
-	if status, ok := state.Sys().(syscall.WaitStatus); ok && status.Signaled() {
+	if status.Signaled() {
 		fact.Signal = unix.SignalName(status.Signal())
 		return fact
 	}
-	code := state.ExitCode()
+	code := status.ExitStatus()
 	fact.ExitCode = &code
 	return fact
 }
@@ -165,7 +167,7 @@ func (p *process) leave() {
 func (p *process) kill(state crony.RunState, reason string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.gone || p.ending.State != "" || p.cmd == nil && !p.alive() {
+	if p.gone || p.ending.State != "" || p.child == nil && !p.alive() {
 		return
 	}
 	p.ending = crony.EndedFact{State: state, Reason: reason}
@@ -243,10 +245,17 @@ const (
 
 // stat returns those fields; [os.ErrProcessDone] if the process has ended and only waits to be reaped.
 func stat(pid int) ([]string, error) {
-	data, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	fd, err := openFD("/proc/"+strconv.Itoa(pid)+"/stat", unix.O_RDONLY)
 	if err != nil {
 		return nil, err
 	}
+	defer unix.Close(fd)       //nolint:errcheck // nothing was written through it
+	data := make([]byte, 2048) // it is 52 numbers and a name of 64 bytes at most
+	n, err := unix.Read(fd, data)
+	if err != nil {
+		return nil, err // the process was reaped in between
+	}
+	data = data[:n]
 	fields := strings.Fields(string(data[bytes.LastIndexByte(data, ')')+1:])) // the name before it may hold anything
 	if len(fields) <= statStart || fields[statState] == "Z" {
 		return nil, os.ErrProcessDone

@@ -1,8 +1,6 @@
 package agent
 
 import (
-	"errors"
-	"os"
 	"time"
 
 	"crony"
@@ -22,9 +20,10 @@ func (r *runner) recover() []crony.Fact {
 		switch {
 		case last.Claimed == nil:
 			r.adopt(&rec)
-		case r.begun(last.Run):
+		case begun(outputPath(r.dir, last.Run, 1, string(crony.Stdout))):
 			r.adoptBegun(last.Run, &rec)
 		default:
+			removeAll(outputs(r.dir, last.Run, 1, 0)) // made ahead of the start, or in part
 			claims = append(claims, *last)
 		}
 	}
@@ -38,7 +37,8 @@ func (r *runner) recover() []crony.Fact {
 func (r *runner) adopt(rec *record) {
 	last, started := rec.last(), startedOf(rec.facts)
 	if started == nil {
-		return // it ended without a process
+		r.endedEarly(last.Run, rec)
+		return
 	}
 	p := adoptProcess(r.dir, r.boot, started, rec)
 	switch {
@@ -56,6 +56,18 @@ func (r *runner) adopt(rec *record) {
 	}
 }
 
+// endedEarly takes up a run that has ended and of which no process is known. If there may have been one, it has left output.
+func (r *runner) endedEarly(run crony.RunID, rec *record) {
+	left := outputs(r.dir, run, 1, rec.terms.Limit)
+	if !begun(left[0].path) {
+		removeAll(left)
+		return
+	}
+	r.reports.output(left...)
+	r.reports.finish(left)
+	r.reports.settled(run)
+}
+
 func (r *runner) follow(p *process) {
 	r.log.Info("run adopted", "run", p.run, "pid", p.pid, "alive", p.alive())
 	r.reports.output(p.outputs...)
@@ -64,12 +76,6 @@ func (r *runner) follow(p *process) {
 		p.waitForeign()
 		r.finish(p, crony.ExitedFact{})
 	})
-}
-
-// begun says whether the earlier life may have started a claimed run: the outputs are made right before that.
-func (r *runner) begun(run crony.RunID) bool {
-	_, err := os.Stat(outputPath(r.dir, run, 1, string(crony.Stdout)))
-	return !errors.Is(err, os.ErrNotExist)
 }
 
 // adoptBegun takes up a run that the earlier life was starting when it ended. It is not started again: nothing may start

@@ -1,8 +1,10 @@
 package agent
 
 import (
+	"errors"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -64,6 +66,7 @@ func TestRecover(t *testing.T) {
 		"exited":                 {"some", []entry{claimedBy(id), begun(birth{boot, 1}, 1<<22), exited}, crony.Succeeded, ""},
 		"ended":                  {"some", []entry{claimedBy(id), begun(birth{boot, 1}, 1<<22), exited, ended}, crony.Succeeded, ""},
 		"skipped":                {"", []entry{claimedBy(id), ended}, crony.Succeeded, ""},
+		"lost before":            {"some", []entry{claimedBy(id), ended}, crony.Succeeded, ""},
 		"output is gone":         {"", []entry{claimedBy(id), begun(birth{boot, 1}, 1<<22), exited, ended}, crony.Succeeded, ""},
 	} {
 		dir := t.TempDir()
@@ -122,5 +125,67 @@ func TestRecoverBegun(t *testing.T) {
 	got := r.ended(id)
 	if text := r.desk.text(t, id, crony.Stdout); got.State != crony.TimedOut || text != "before after" || len(got.Attempts) != 1 || got.Attempts[0].PID != pid {
 		t.Errorf("%+v, %q", got, text)
+	}
+}
+
+// TestRecoverPrepared finds the files of a claimed run as an agent leaves them that is killed at one moment or another: it starts,
+// once, unless the earlier life may have come to start it.
+func TestRecoverPrepared(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		before func(list []*output) error // the kill
+		starts bool
+	}{
+		"no file":    {func([]*output) error { return nil }, true},
+		"one file":   {func(list []*output) error { return createAll(list[:1]) }, true},
+		"both files": {createAll, true},
+		"right before the fork": {func(list []*output) error {
+			if err := createAll(list); err != nil {
+				return err
+			}
+			fd, err := list[0].open()
+			if err != nil {
+				return err
+			}
+			return errors.Join(markBegun(fd), syscall.Close(fd))
+		}, false},
+	} {
+		dir, id := t.TempDir(), crony.NewRunID(noon)
+		leave(t, dir, id, "", claimedBy(id))
+		if err := c.before(outputs(dir, id, 1, 1<<20)); err != nil {
+			t.Fatal(err)
+		}
+		r := newRig(t, dir)
+		claims := r.runner.recover()
+		r.begin()
+		want := crony.Lost
+		if c.starts {
+			want = crony.Succeeded
+			if len(claims) != 1 || claims[0].Run != id {
+				t.Fatalf("%s: claims %v", name, claims)
+			}
+			r.runner.start(newAttempt(id, testJob(sh("echo once")), noon))
+		} else if len(claims) > 0 {
+			t.Fatalf("%s: it would be started twice", name)
+		}
+		if got := r.ended(id); got.State != want || c.starts != (r.desk.text(t, id, crony.Stdout) == "once\n") {
+			t.Errorf("%s: %s, %q", name, got.State, r.desk.text(t, id, crony.Stdout))
+		}
+		if left, err := os.ReadDir(filepath.Join(dir, outputDir)); err != nil || len(left) > 0 {
+			t.Errorf("%s: left behind %v, %v", name, left, err)
+		}
+	}
+}
+
+// TestMarkedBeforeFork holds that no process begins before its output says so: each looks at the mode of its own.
+func TestMarkedBeforeFork(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, t.TempDir()).begin()
+	for range 20 {
+		id := r.start(sh("stat -L -c %a /dev/stdout"))
+		r.ended(id)
+		if text := r.desk.text(t, id, crony.Stdout); text != "600\n" {
+			t.Fatalf("it ran while its output said %q", text)
+		}
 	}
 }

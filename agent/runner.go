@@ -22,6 +22,8 @@ type runner struct {
 
 	mu      sync.Mutex
 	waiting []*attempt // for a starter
+	wanted  []*files   // to be made by a starter that has nothing to start
+	claimed map[crony.RunID]*files
 	idle    *sync.Cond
 	running map[crony.RunID]*process
 	stopped bool // nothing starts any more
@@ -52,7 +54,7 @@ func newRunner(agent, dir string, journal *journal, reports *reporter, now func(
 		return nil, fmt.Errorf("ask for the host's boot: %w", err)
 	}
 	r := &runner{agent: agent, dir: dir, boot: boot, journal: journal, reports: reports, now: now, log: log,
-		running: map[crony.RunID]*process{}}
+		claimed: map[crony.RunID]*files{}, running: map[crony.RunID]*process{}}
 	r.idle = sync.NewCond(&r.mu)
 	return r, nil
 }
@@ -75,11 +77,47 @@ func (r *runner) claim(run crony.RunID, j *job, what crony.ClaimedFact) error {
 		return err
 	}
 	r.reports.fact(*written.Fact)
+	r.want(run, t.Limit)
 	return nil
+}
+
+// want has the files made that a claimed run will write to.
+func (r *runner) want(run crony.RunID, limit int64) {
+	f := newFiles(r.dir, run, limit)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.stopped {
+		return
+	}
+	r.claimed[run] = f
+	r.wanted = append(r.wanted, f)
+	r.idle.Signal()
+}
+
+// dropAll removes the files of runs that had no time to start.
+func (r *runner) dropAll() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, f := range r.claimed {
+		f.drop()
+	}
+	clear(r.claimed)
+}
+
+// filesOf takes over a claimed run's files; nil if none were wanted, as for a run of an earlier life.
+func (r *runner) filesOf(run crony.RunID) *files {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	f := r.claimed[run]
+	delete(r.claimed, run)
+	return f
 }
 
 // skip writes down that a claimed run never started.
 func (r *runner) skip(run crony.RunID, reason string) {
+	if f := r.filesOf(run); f != nil {
+		f.drop()
+	}
 	r.end(run, crony.Skipped, reason)
 }
 
@@ -115,24 +153,47 @@ func (r *runner) start(a *attempt) {
 // startAll is one starter's life.
 func (r *runner) startAll() {
 	for {
-		r.mu.Lock()
-		for len(r.waiting) == 0 && !r.stopped {
-			r.idle.Wait()
-		}
-		if r.stopped { // what waits is in the journal: the next agent starts it
-			r.mu.Unlock()
+		a, f, ok := r.next()
+		switch {
+		case !ok:
 			return
+		case a != nil:
+			r.startOne(a)
+		default:
+			f.prepare()
 		}
-		a := r.waiting[0]
-		r.waiting = r.waiting[1:]
-		r.runs.Add(1)
-		r.mu.Unlock()
-		r.startOne(a)
 	}
 }
 
+// next waits for something to do: an attempt to start, or else files to make. It returns false when the agent stops: what
+// waits then is in the journal, and the next agent starts it.
+func (r *runner) next() (*attempt, *files, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for len(r.waiting)+len(r.wanted) == 0 && !r.stopped {
+		r.idle.Wait()
+	}
+	switch {
+	case r.stopped:
+		return nil, nil, false
+	case len(r.waiting) > 0:
+		r.runs.Add(1)
+		return shift(&r.waiting), nil, true
+	}
+	return nil, shift(&r.wanted), true
+}
+
+func shift[T any](list *[]*T) *T {
+	first := (*list)[0]
+	(*list)[0] = nil
+	if *list = (*list)[1:]; len(*list) == 0 {
+		*list = nil
+	}
+	return first
+}
+
 func (r *runner) startOne(a *attempt) {
-	p, err := startProcess(r.dir, r.boot, a, r.now)
+	p, err := r.launch(a)
 	if err != nil {
 		r.log.Warn("run not started", "job", a.job.Name, "run", a.run, "err", err)
 		r.end(a.run, crony.Failed, err.Error())
@@ -147,6 +208,23 @@ func (r *runner) startOne(a *attempt) {
 		defer r.runs.Done()
 		r.finish(p, p.wait())
 	}()
+}
+
+// launch starts the process of an attempt. Without one, nothing is left of it.
+func (r *runner) launch(a *attempt) (*process, error) {
+	f := r.filesOf(a.run)
+	if f == nil {
+		f = newFiles(r.dir, a.run, a.job.OutputLimit())
+	}
+	list, err := f.take()
+	if err != nil {
+		return nil, fmt.Errorf("make the run's output files: %w", err)
+	}
+	p, err := startProcess(r.dir, r.boot, a, list, r.now)
+	if err != nil {
+		removeAll(list)
+	}
+	return p, err
 }
 
 // hold keeps the process among the running, under its timeout.
@@ -184,6 +262,7 @@ func (r *runner) drain(patience time.Duration) {
 	r.idle.Broadcast()
 	r.mu.Unlock()
 	r.starter.Wait()
+	r.dropAll()
 	done := make(chan struct{})
 	go func() {
 		r.runs.Wait()

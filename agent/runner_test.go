@@ -241,3 +241,119 @@ func TestLongLine(t *testing.T) {
 		t.Errorf("%d bytes of 3,000,000", len(text))
 	}
 }
+
+// claimOnly claims a run that is not started.
+func (r *rig) claimOnly() (crony.RunID, *job) {
+	r.t.Helper()
+	id, j := crony.NewRunID(time.Now()), testJob(sh("true"))
+	if err := r.runner.claim(id, j, crony.ClaimedFact{Trigger: crony.BySchedule, ScheduledAt: time.Now()}); err != nil {
+		r.t.Fatal(err)
+	}
+	return id, j
+}
+
+func (r *rig) files() int {
+	r.t.Helper()
+	entries, err := os.ReadDir(filepath.Join(r.dir, outputDir))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return len(entries)
+}
+
+// TestPrepared has the files of a run there before it is due, and gone if it never starts.
+func TestPrepared(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, t.TempDir()).begin()
+	skipped, _ := r.claimOnly()
+	started, j := r.claimOnly()
+	eventually(t, "the files of both", func() bool { return r.files() == 4 })
+	for _, id := range []crony.RunID{skipped, started} {
+		if begun(outputPath(r.dir, id, 1, "stdout")) {
+			t.Errorf("the files say that %s may have started", id)
+		}
+	}
+	r.runner.skip(skipped, "changed")
+	if n := r.files(); n != 2 {
+		t.Errorf("%d files after one was skipped", n)
+	}
+	r.runner.start(newAttempt(started, j, time.Now()))
+	if got := r.ended(started); got.State != crony.Succeeded {
+		t.Errorf("%s, %s", got.State, got.Reason)
+	}
+	if got := r.ended(skipped); got.State != crony.Skipped || len(got.Attempts) > 0 {
+		t.Errorf("%+v", got)
+	}
+	if n := r.files(); n != 0 || len(r.runner.claimed) != 0 {
+		t.Errorf("left behind: %d files, %v", n, r.runner.claimed)
+	}
+	r.claimOnly()
+	eventually(t, "the files of the last", func() bool { return r.files() == 2 })
+	r.stop()
+	if n := r.files(); n != 0 {
+		t.Errorf("an agent that stops leaves %d files of what it did not start", n)
+	}
+}
+
+// TestPrepareRaces skips and starts runs while their files are being made.
+func TestPrepareRaces(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, t.TempDir()).begin()
+	var ids []crony.RunID
+	for n := range 300 {
+		id, j := r.claimOnly()
+		ids = append(ids, id)
+		if n%2 == 0 {
+			r.runner.skip(id, "changed")
+		} else {
+			r.runner.start(newAttempt(id, j, time.Now()))
+		}
+	}
+	for n, id := range ids {
+		want := crony.Succeeded
+		if n%2 == 0 {
+			want = crony.Skipped
+		}
+		if got := r.ended(id); got.State != want {
+			t.Errorf("%s, %s, want %s", got.State, got.Reason, want)
+		}
+	}
+	if n := r.files(); n != 0 {
+		t.Errorf("%d files left behind", n)
+	}
+}
+
+// TestNoThreadEach has many processes waited for at once without a thread for each.
+func TestNoThreadEach(t *testing.T) {
+	r := newRig(t, t.TempDir()).begin()
+	const many = 60
+	var ids []crony.RunID
+	for range many {
+		ids = append(ids, r.start(sh("exec sleep 100")))
+	}
+	eventually(t, "all to run", func() bool {
+		r.runner.mu.Lock()
+		defer r.runner.mu.Unlock()
+		return len(r.runner.running) == many
+	})
+	blocked := 0
+	threads, err := filepath.Glob("/proc/self/task/*/syscall")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, thread := range threads {
+		text, _ := os.ReadFile(thread) // a thread may have ended
+		if number, _, _ := strings.Cut(string(text), " "); number == strconv.Itoa(syscall.SYS_WAIT4) || number == strconv.Itoa(syscall.SYS_WAITID) {
+			blocked++
+		}
+	}
+	if blocked > many/2 {
+		t.Errorf("%d threads wait for %d processes", blocked, many)
+	}
+	r.runner.drain(0)
+	for _, id := range ids {
+		if got := r.ended(id); got.State != crony.Killed {
+			t.Errorf("%s", got.State)
+		}
+	}
+}
