@@ -84,7 +84,8 @@ type change struct {
 func (c *change) next() int64 { return c.rev + 1 }
 
 func (c *change) put(key string, value []byte, id clientv3.LeaseID) {
-	now := &mvccpb.KeyValue{Key: []byte(key), Value: value, CreateRevision: c.next(), ModRevision: c.next(), Version: 1, Lease: int64(id)}
+	now := &mvccpb.KeyValue{Key: []byte(key), Value: value, CreateRevision: c.next(), ModRevision: c.next(), Version: 1,
+		Lease: int64(id)}
 	if before := c.values[key]; before != nil {
 		now.CreateRevision, now.Version = before.CreateRevision, before.Version+1
 		c.detach(key, before.Lease)

@@ -2,6 +2,7 @@ package fakeetcd_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -19,8 +20,6 @@ import (
 	"crony/embedded/fakeetcd"
 	"crony/embedded/member"
 	"crony/internal/pki"
-
-	"errors"
 )
 
 // program makes random operations.
@@ -108,7 +107,7 @@ func TestFaithful(t *testing.T) {
 	done, failed := 0, 0
 	for step := range 4000 {
 		op := p.op(2)
-		real, errReal := m.Client().Do(ctx, op)
+		want, errReal := m.Client().Do(ctx, op)
 		got, errFake := fake.Do(ctx, op)
 		if (errReal == nil) != (errFake == nil) || errReal != nil && !errors.Is(errReal, rpctypes.ErrDuplicateKey) {
 			t.Fatalf("step %d: etcd says %v, the fake %v", step, errReal, errFake)
@@ -118,8 +117,8 @@ func TestFaithful(t *testing.T) {
 			continue
 		}
 		done++
-		if want, has := text(real, base), text(got, 0); want != has {
-			t.Fatalf("step %d: etcd says\n%s\nthe fake\n%s", step, want, has)
+		if a, b := text(want, base), text(got, 0); a != b {
+			t.Fatalf("step %d: etcd says\n%s\nthe fake\n%s", step, a, b)
 		}
 	}
 	if done < 1000 || failed == 0 {
@@ -202,7 +201,7 @@ func TestLease(t *testing.T) {
 		<-session.Done()
 		time.Sleep(10*time.Second - 1)
 		there(1)
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		synctest.Wait()
 		there(0)
 		if resp := <-watch; len(resp.Events) != 1 || resp.Events[0].Type != clientv3.EventTypeDelete {

@@ -31,6 +31,7 @@ func (k kv) do(ctx context.Context, f func(*change) error) error {
 	return err
 }
 
+// Range implements the service.
 func (k kv) Range(ctx context.Context, r *pb.RangeRequest, _ ...grpc.CallOption) (resp *pb.RangeResponse, err error) {
 	err = k.do(ctx, func(c *change) error {
 		resp, err = c.get(r)
@@ -39,6 +40,7 @@ func (k kv) Range(ctx context.Context, r *pb.RangeRequest, _ ...grpc.CallOption)
 	return resp, err
 }
 
+// Put implements the service.
 func (k kv) Put(ctx context.Context, r *pb.PutRequest, _ ...grpc.CallOption) (resp *pb.PutResponse, err error) {
 	err = k.do(ctx, func(c *change) error {
 		if err := c.checkPut(r); err != nil {
@@ -50,6 +52,7 @@ func (k kv) Put(ctx context.Context, r *pb.PutRequest, _ ...grpc.CallOption) (re
 	return resp, err
 }
 
+// DeleteRange implements the service.
 func (k kv) DeleteRange(
 	ctx context.Context, r *pb.DeleteRangeRequest, _ ...grpc.CallOption,
 ) (resp *pb.DeleteRangeResponse, err error) {
@@ -60,6 +63,7 @@ func (k kv) DeleteRange(
 	return resp, err
 }
 
+// Txn implements the service.
 func (k kv) Txn(ctx context.Context, r *pb.TxnRequest, _ ...grpc.CallOption) (resp *pb.TxnResponse, err error) {
 	err = k.do(ctx, func(c *change) error {
 		if err := checkTxn(r); err != nil {
@@ -76,6 +80,7 @@ func (k kv) Txn(ctx context.Context, r *pb.TxnRequest, _ ...grpc.CallOption) (re
 	return resp, err
 }
 
+// Compact implements the service.
 func (k kv) Compact(ctx context.Context, r *pb.CompactionRequest, _ ...grpc.CallOption) (resp *pb.CompactionResponse, err error) {
 	err = k.do(ctx, func(c *change) error {
 		if r.GetRevision() > c.rev {
@@ -104,13 +109,10 @@ func (c *change) get(r *pb.RangeRequest) (*pb.RangeResponse, error) {
 	var found []*mvccpb.KeyValue
 	for _, key := range c.within(r.GetKey(), r.GetRangeEnd()) {
 		kv := c.values[key]
-		if low, high := r.GetMinCreateRevision(), r.GetMaxCreateRevision(); low > kv.GetCreateRevision() || high > 0 && high < kv.GetCreateRevision() {
-			continue
+		if between(kv.GetCreateRevision(), r.GetMinCreateRevision(), r.GetMaxCreateRevision()) &&
+			between(kv.GetModRevision(), r.GetMinModRevision(), r.GetMaxModRevision()) {
+			found = append(found, kv)
 		}
-		if low, high := r.GetMinModRevision(), r.GetMaxModRevision(); low > kv.GetModRevision() || high > 0 && high < kv.GetModRevision() {
-			continue
-		}
-		found = append(found, kv)
 	}
 	resp := &pb.RangeResponse{Header: c.header(), Count: int64(len(found))}
 	if r.GetCountOnly() {
@@ -129,6 +131,9 @@ func (c *change) get(r *pb.RangeRequest) (*pb.RangeResponse, error) {
 	resp.Kvs = found
 	return resp, nil
 }
+
+// between says whether a revision is in bounds; an upper one of 0 is none.
+func between(rev, low, high int64) bool { return rev >= low && (high == 0 || rev <= high) }
 
 func order(list []*mvccpb.KeyValue, r *pb.RangeRequest) {
 	if r.GetSortOrder() == pb.RangeRequest_NONE && r.GetSortTarget() == pb.RangeRequest_KEY {
