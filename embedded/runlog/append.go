@@ -19,7 +19,8 @@ const (
 	maxName  = 255      // of a job's name and an agent's id, which are keys of indexes
 )
 
-// request is one Append on its way to the writer. It shares no memory with the caller, who may give up waiting.
+// request is one call of Append or AppendStretches on its way to the writer. It shares no memory with the caller, who may
+// give up waiting.
 type request struct {
 	facts     []factRecord
 	chunks    []chunkRecord

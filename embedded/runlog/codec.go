@@ -140,16 +140,16 @@ func decodeJSON(value []byte, v any) error {
 	return json.Unmarshal(value[1:], v)
 }
 
-// sameFact says whether two values hold the same fact, even if another version of crony wrote one of them.
-func sameFact(stored, value []byte) bool {
+// same says whether two values hold the same record, even if another version of crony wrote one of them.
+func same[T any](stored, value []byte) bool {
 	if bytes.Equal(stored, value) {
 		return true
 	}
-	var f crony.Fact
-	if decodeJSON(stored, &f) != nil {
+	var v T
+	if decodeJSON(stored, &v) != nil {
 		return false
 	}
-	again, err := encodeJSON(&f)
+	again, err := encodeJSON(&v)
 	return err == nil && bytes.Equal(again, value)
 }
 

@@ -35,6 +35,16 @@ func crashed(n int) ([]crony.Fact, []crony.Chunk) {
 	}}
 }
 
+// crashedStretch is what the n-th append of a child stores beside it. It ends at an instant of its own.
+func crashedStretch(n int) crony.Stretch {
+	facts, _ := crashed(n)
+	c := facts[0].Claimed
+	return crony.Stretch{
+		Job: c.Job, JobUID: c.JobUID, From: c.ScheduledAt.Add(-time.Hour), To: c.ScheduledAt, Count: 60,
+		End: crony.EndMissed, Reason: strconv.Itoa(n), DecidedAt: c.ScheduledAt,
+	}
+}
+
 // childMain appends from four goroutines, and says so on standard output as soon as each append is acknowledged. It ends by
 // being killed, or with an error.
 func childMain(dir string) error {
@@ -52,6 +62,9 @@ func childMain(dir string) error {
 			for n := start + w; ; n += 4 {
 				facts, chunks := crashed(n)
 				if err := l.Append(context.Background(), facts, chunks); err != nil {
+					errs <- err
+				}
+				if err := l.AppendStretches(context.Background(), []crony.Stretch{crashedStretch(n)}); err != nil {
 					errs <- err
 				}
 				fmt.Fprintf(os.Stdout, "%d\n", n)
@@ -153,5 +166,14 @@ func wantAppend(t *testing.T, l *Log, n int) {
 	}
 	if !bytes.Equal(output, chunks[0].Data) {
 		t.Errorf("append %d: %d bytes of output, want %d", n, len(output), len(chunks[0].Data))
+	}
+	wantStretch(t, l, crashedStretch(n))
+}
+
+func wantStretch(t *testing.T, l *Log, want crony.Stretch) {
+	t.Helper()
+	got, _, err := l.Stretches(t.Context(), want.Job, want.To, want.To, 1)
+	if err != nil || len(got) == 0 || !cmp.Equal(want, got[0]) {
+		t.Errorf("a stretch was acknowledged: %v, %v, want %v", got, err, want)
 	}
 }

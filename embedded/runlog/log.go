@@ -1,15 +1,19 @@
 // Package runlog keeps what runs were and what they wrote, in one bbolt file per UTC day (`runs-2026-11-21.db`). It is a
 // [crony.Runs] that can also be appended to.
 //
-// The one thing to know: only facts and chunks are stored as truth. A fact is identified by its run and sequence number, a
-// chunk by its run, attempt, stream and offset, and neither ever changes, so that merging is a union: the same records in
-// any order, any number of times, from any number of senders, make the same log. The folded [crony.Run] beside the facts and
-// the indexes by job, agent and state are derived from them in the transaction that stores them, so that lists never fold.
+// The one thing to know: of a run, only facts and chunks are stored as truth. A fact is identified by its run and sequence
+// number, a chunk by its run, attempt, stream and offset, and neither ever changes, so that merging is a union: the same
+// records in any order, any number of times, from any number of senders, make the same log. The folded [crony.Run] beside
+// the facts and the indexes by job, agent and state are derived from them in the transaction that stores them, so that lists
+// never fold.
 //
-// A run belongs to the day of the instant in its id, whenever its records arrive. [Log.Append] returns when its records are
-// on the disk: one goroutine writes, and merges what arrives while it waits for the disk into one transaction per day.
-// Readers hold a transaction for a bounded step only, never while their caller thinks, because a file can't reuse pages that
-// a reader may still see.
+// What did not run has no facts: a [crony.Stretch] is stored as it is, never changes either, and nothing is derived from it.
+// Whether a run outweighs it is for the reader to say.
+//
+// A run belongs to the day of the instant in its id, whenever its records arrive, and a stretch to that of its last
+// occurrence. [Log.Append] and [Log.AppendStretches] return when their records are on the disk: one goroutine writes, and
+// merges what arrives while it waits for the disk into one transaction per day. Readers hold a transaction for a bounded
+// step only, never while their caller thinks, because a file can't reuse pages that a reader may still see.
 //
 // It does not replicate, expire or search, and does not mend a damaged file: it says which file it is.
 package runlog

@@ -99,7 +99,8 @@ func (l *Log) commit(batch []*request) {
 		w := &writing{mem: l.mem, touched: map[runKey]*touched{}}
 		err := l.days.update(p.day, func(tx *bbolt.Tx) error { return w.store(tx, p) })
 		if took := time.Since(start); took > slowCommit {
-			l.log.Warn("slow commit", "day", p.day.String(), "facts", len(p.facts), "chunks", len(p.chunks), "took", took)
+			l.log.Warn("slow commit", "day", p.day.String(),
+				"facts", len(p.facts), "chunks", len(p.chunks), "stretches", len(p.stretches), "took", took)
 		}
 		if err != nil && !errors.Is(err, errNothingNew) {
 			for _, r := range p.from {
@@ -189,7 +190,7 @@ func (w *writing) store(tx *bbolt.Tx, p *part) error {
 
 func (w *writing) fact(tx *bbolt.Tx, f *factRecord) error {
 	if there := w.facts.Get(f.key); there != nil {
-		if !sameFact(there, f.value) {
+		if !same[crony.Fact](there, f.value) {
 			w.conflicts = append(w.conflicts,
 				conflict{f.from, fmt.Sprintf("run %s has another fact under number %d", f.fact.Run, f.fact.Seq)})
 		}

@@ -90,11 +90,11 @@ func indexes(n int) []int {
 func (s *Store) claimBatch(ctx context.Context, asks []Ask, batch []int, decisions []Decision) error {
 	ops := make([]clientv3.Op, 0, len(batch))
 	asked := make([]int, 0, len(batch))
-	latest := s.now().Add(maxAhead)
+	now := s.now()
 	for _, i := range batch {
 		ask := &asks[i]
 		j := s.mirror.look(ask.Job)
-		if why := impossible(ask, j, latest); why != "" {
+		if why := impossible(ask, j, now); why != "" {
 			decisions[i] = Decision{Reason: why}
 			continue
 		}
@@ -124,7 +124,7 @@ func (s *Store) claimBatch(ctx context.Context, asks []Ask, batch []int, decisio
 }
 
 // impossible says why a claim can't be granted whatever the store holds; "" if it may be.
-func impossible(ask *Ask, j job, latest time.Time) string {
+func impossible(ask *Ask, j job, now time.Time) string {
 	switch {
 	case j.rev == 0:
 		return "there is no such job"
@@ -136,7 +136,9 @@ func impossible(ask *Ask, j job, latest time.Time) string {
 		return "what came due before the job was changed is not decided yet"
 	case !ask.After.IsZero() && !ask.After.Before(ask.At):
 		return "nothing is to be passed over"
-	case ask.At.After(latest):
+	case !ask.After.IsZero() && ask.At.After(now):
+		return "not due yet: the agent's clock is ahead of the server's"
+	case ask.At.After(now.Add(maxAhead)):
 		return "not due for more than a minute: the agent's clock is ahead of the server's"
 	}
 	return ""

@@ -113,7 +113,7 @@ func (t *txn) define(old job, want *crony.Job, keeps []crony.Calendar) (crony.Ap
 	} else {
 		def = *old.def
 		def.UpdatedAt = later(t.now, old.def.UpdatedAt) // servers' clocks differ; a job's history does not go back
-		one.archive(old.def)
+		one.archive(&old)
 		if newPlan(old.def, want, keeps) {
 			def.PlanSince = def.UpdatedAt
 		}
@@ -128,11 +128,16 @@ func (t *txn) define(old job, want *crony.Job, keeps []crony.Calendar) (crony.Ap
 	return crony.Applied{Kind: crony.KindJob, Name: want.Name, Action: action, Generation: def.Generation}, one.ops
 }
 
-// archive keeps the generation that is replaced, and forgets the oldest.
-func (t *txn) archive(old *crony.Definition) {
-	t.put(historyKey(old.Job.Name, old.Generation), encode(*old))
-	if g := old.Generation - kept; g > 0 {
-		t.remove(historyKey(old.Job.Name, g))
+// archive keeps the generation that is replaced, and forgets the oldest. What is not decided yet is decided by the generation
+// that was in force: until then that is kept, however old.
+func (t *txn) archive(old *job) {
+	t.put(historyKey(old.name, old.generation()), encode(*old.def))
+	g := old.generation() - kept
+	if old.claim.At.Before(old.def.PlanSince) {
+		g = min(g, old.claim.Generation-1)
+	}
+	if g > 0 {
+		t.ops = append(t.ops, clientv3.OpDelete(historyKey(old.name, 1), clientv3.WithRange(historyKey(old.name, g+1))))
 	}
 }
 

@@ -67,24 +67,49 @@ func (s *Store) open(ctx context.Context, j *job, now time.Time) ([]Pass, error)
 	if err != nil {
 		return nil, err
 	}
-	plans := plansOf(defs)
-	for i, def := range plans[:len(plans)-1] {
-		from, to := c.At, plans[i+1].PlanSince
-		if i > 0 {
-			from = later(from, def.PlanSince)
-		}
-		list = append(list, undecided(def, from, to, now, "the job was changed before they were decided")...)
-	}
 	by := crony.Definition{}
 	for i := range defs {
 		if defs[i].Generation == c.Generation {
 			by = defs[i]
 		}
 	}
-	if c.At.After(j.def.PlanSince) && !by.PlanSince.Equal(j.def.PlanSince) {
-		list = append(list, undecided(j.def, j.def.PlanSince, c.At.Add(-1), now, "the job was changed right before they were due")...)
+	plans := plansOf(defs)
+	for i, def := range plans {
+		until := c.At.Add(-1)
+		if i+1 < len(plans) {
+			until = earlier(until, plans[i+1].PlanSince)
+		}
+		if def.PlanSince.After(by.PlanSince) {
+			list = append(list, overtaken(def, &by, until, now)...)
+		}
+		if i+1 < len(plans) {
+			from, to := later(c.At, def.PlanSince), plans[i+1].PlanSince
+			list = append(list, undecided(def, from, to, now, "the job was changed before they were decided")...)
+		}
 	}
 	return list, nil
+}
+
+// overtaken returns the records of a definition's occurrences up to a time before the cursor, which had gone past them by the
+// definition of before. What that one names as well was decided by it.
+func overtaken(def, by *crony.Definition, until, now time.Time) []Pass {
+	const why = "the job was changed right before they were due"
+	var list []Pass
+	from := def.PlanSince
+	if plan := by.Plan(); plan != nil {
+		for at := plan.Next(from); !at.IsZero() && !at.After(until); at = plan.Next(at) {
+			list = append(list, undecided(def, from, at.Add(-1), now, why)...)
+			from = at
+		}
+	}
+	return append(list, undecided(def, from, until, now, why)...)
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
 }
 
 // plansOf returns of each row of definitions that come due alike the last.

@@ -1,0 +1,201 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"crony"
+	"crony/embedded/fakeetcd"
+	"crony/embedded/state"
+)
+
+// keeper keeps stretches in memory, and fails as it is told.
+type keeper struct {
+	mu    sync.Mutex
+	kept  map[string]crony.Stretch
+	runs  map[crony.RunID]bool
+	fail  error                    // of every write
+	wrong func(crony.Stretch) bool // what can't be right
+	calls int
+}
+
+func (k *keeper) AppendStretches(_ context.Context, list []crony.Stretch) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.calls++
+	if k.fail != nil {
+		return k.fail
+	}
+	for _, s := range list {
+		if k.wrong != nil && k.wrong(s) {
+			return crony.Errorf(crony.Invalid, "it can't be right")
+		}
+	}
+	for _, s := range list {
+		k.kept[s.JobUID+s.From.String()] = s
+	}
+	return nil
+}
+
+func (k *keeper) Run(_ context.Context, id crony.RunID) (crony.Run, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if !k.runs[id] {
+		return crony.Run{}, crony.Errorf(crony.NotFound, "there is no run %s", id)
+	}
+	return crony.Run{ID: id}, nil
+}
+
+// set changes the keeper, and waits until everything has come to rest.
+func (k *keeper) set(change func()) {
+	k.mu.Lock()
+	change()
+	k.mu.Unlock()
+	synctest.Wait()
+}
+
+// ends returns how many occurrences are kept as ended so.
+func (k *keeper) ends(end crony.End) (n int64) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, s := range k.kept {
+		if s.End == end {
+			n += s.Count
+		}
+	}
+	return n
+}
+
+// delivering runs a test in a bubble with a store, jobs a, b and c that are due each second and paused in turn, and the
+// delivery of what is passed over.
+func delivering(t *testing.T, test func(t *testing.T, store *state.Store, k *keeper)) {
+	synctest.Test(t, func(t *testing.T) {
+		log := slog.New(slog.DiscardHandler)
+		store, err := state.Open(t.Context(), state.Options{Client: fakeetcd.New().Client(t.Context()), Log: log})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer store.Close()
+		k := &keeper{kept: map[string]crony.Stretch{}, runs: map[crony.RunID]bool{}}
+		ctx, cancel := context.WithCancel(t.Context())
+		var done sync.WaitGroup
+		defer done.Wait()
+		defer cancel()
+		done.Go(func() {
+			err := store.Lead(ctx, "s1", func(ctx context.Context, term state.Term) error {
+				places := store.Places()
+				var list []crony.Assignment
+				for _, p := range places.Jobs {
+					list = append(list, crony.Assignment{Job: p.Definition.Job.Name, Agent: "a1", Generation: p.Definition.Generation})
+				}
+				if err := store.Place(ctx, term, list); err != nil {
+					return err
+				}
+				return Deliver(ctx, store, k, log, time.Now)
+			})
+			if err != nil {
+				t.Error(err)
+			}
+		})
+		var m crony.Manifest
+		for _, name := range []string{"a", "b", "c"} {
+			m.Jobs = append(m.Jobs, crony.Job{Name: name, Schedule: "* * * * * *", Shell: &crony.Shell{Command: "true"}})
+		}
+		if _, err := store.Define(t.Context(), m, crony.ApplyOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		test(t, store, k)
+	})
+}
+
+// remove removes a job: all that it left undecided is passed over.
+func remove(t *testing.T, store *state.Store, names ...string) {
+	t.Helper()
+	for _, name := range names {
+		if err := store.DeleteJob(t.Context(), name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	synctest.Wait()
+}
+
+func TestDeliver(t *testing.T) {
+	delivering(t, func(t *testing.T, store *state.Store, k *keeper) {
+		time.Sleep(10 * time.Second)
+		remove(t, store, "a")
+		if n := k.ends(crony.EndMissed); n != 10 || len(store.Passes()) > 0 {
+			t.Errorf("%d are kept, %d records are left", n, len(store.Passes()))
+		}
+	})
+}
+
+// TestDeliverLater has a run log that can't be written: records stay until it can, and are stored once.
+func TestDeliverLater(t *testing.T) {
+	delivering(t, func(t *testing.T, store *state.Store, k *keeper) {
+		time.Sleep(10 * time.Second)
+		k.set(func() { k.fail = errors.New("the disk is full") })
+		remove(t, store, "a", "b")
+		time.Sleep(time.Hour)
+		if len(store.Passes()) != 2 || k.calls > 4000 {
+			t.Errorf("%d records are left after %d attempts", len(store.Passes()), k.calls)
+		}
+		k.set(func() { k.fail = nil })
+		time.Sleep(deliverAgain)
+		synctest.Wait()
+		if n := k.ends(crony.EndMissed); n != 20 || len(store.Passes()) > 0 {
+			t.Errorf("%d are kept, %d records are left", n, len(store.Passes()))
+		}
+	})
+}
+
+// TestDeliverJunk has a record that never can be stored among others: it holds up none of them.
+func TestDeliverJunk(t *testing.T) {
+	delivering(t, func(t *testing.T, store *state.Store, k *keeper) {
+		time.Sleep(10 * time.Second)
+		k.set(func() { k.fail = errors.New("not yet") })
+		remove(t, store, "a", "b", "c")
+		k.set(func() { k.fail, k.wrong = nil, func(s crony.Stretch) bool { return s.Job == "b" } })
+		time.Sleep(deliverAgain)
+		synctest.Wait()
+		if n := k.ends(crony.EndMissed); n != 20 || len(store.Passes()) > 0 {
+			t.Errorf("%d are kept, %d records are left", n, len(store.Passes()))
+		}
+	})
+}
+
+// TestDeliverClaimed has claims whose job is taken away before their agent has said a word: one is reported in time, one never.
+func TestDeliverClaimed(t *testing.T) {
+	delivering(t, func(t *testing.T, store *state.Store, k *keeper) {
+		var runs []crony.RunID
+		for _, name := range []string{"a", "b"} {
+			job, err := store.Job(t.Context(), name)
+			if err != nil || job.Assignment == nil {
+				t.Fatalf("%+v, %v", job, err)
+			}
+			d, err := store.Claim(t.Context(), []state.Ask{{Job: name, Agent: "a1", Epoch: job.Assignment.Epoch,
+				At: time.Now().Truncate(time.Second).Add(time.Second)}})
+			if err != nil || !d[0].Granted {
+				t.Fatalf("%+v, %v", d, err)
+			}
+			runs = append(runs, d[0].Run)
+		}
+		synctest.Wait()
+		remove(t, store, "a", "b")
+		if len(store.Passes()) != 2 {
+			t.Fatalf("%+v", store.Passes())
+		}
+		time.Sleep(reportWait / 2)
+		k.set(func() { k.runs[runs[0]] = true })
+		time.Sleep(reportWait)
+		synctest.Wait()
+		if n := k.ends(crony.EndLost); n != 1 || len(store.Passes()) > 0 {
+			t.Errorf("%d are lost, %d records are left", n, len(store.Passes()))
+		}
+	})
+}
