@@ -63,7 +63,7 @@ run: build ## Build and start a server with an agent and three small jobs; Ctrl-
 	@exec bin/crony dev --demo $(ARGS)
 
 ##@ Check
-.PHONY: test test-go test-web lint vet check-gen check-fmt bench fuzz setup
+.PHONY: test test-go test-web lint vet check-gen check-fmt bench fuzz soak setup
 STAGES := check-gen check-fmt vet lint test-web
 test: setup ## Everything that must be green: generated code, format, vet, lint, web app, Go and browser tests
 	@for stage in $(STAGES); do
@@ -124,6 +124,10 @@ fuzz: ## Each fuzz target for FUZZTIME, 30s if not set
 		go test -run '^$$' -fuzz "^$${func#func }\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 100x $(TESTFLAGS) \
 			"$$(dirname "$$file")" </dev/null
 	done
+
+soak: ## A simulated year of 10,000 jobs, in which all sorts of things happen; long
+	@CRONY_SOAK_SEED=$${CRONY_SOAK_SEED:-0} CRONY_SOAK_JOBS=$${CRONY_SOAK_JOBS:-10000} CRONY_SOAK_DAYS=$${CRONY_SOAK_DAYS:-365} \
+		go test -run '^TestSoak$$' -count 1 -v -timeout 2h $(TESTFLAGS) ./agent
 
 setup: export PACKAGES := $(PACKAGES)
 setup: ## Install the Debian packages that the tests want; when not root, say which

@@ -256,7 +256,8 @@ func BenchmarkAscent(b *testing.B) {
 	for n := 0; n < total; n += 1000 {
 		var list []crony.Stretch
 		for i := range 1000 {
-			list = append(list, stretchAt(fmt.Sprint("job-", (n+i)%jobs), "u", noon().Add(time.Duration(n+i)*time.Millisecond), 1))
+			at := noon().Add(time.Duration(n+i) * time.Millisecond)
+			list = append(list, stretchAt(fmt.Sprint("job-", (n+i)%jobs), "u", at, 1))
 		}
 		if err := l.AppendStretches(b.Context(), list); err != nil {
 			b.Fatal(err)
