@@ -86,10 +86,24 @@ func (l *Ledger) timeline(ctx context.Context, job string) (*timeline, error) {
 
 func (l *Ledger) leftTraces(ctx context.Context, job string) (bool, error) {
 	end := l.now().Add(24 * time.Hour) // nothing is claimed that far ahead
-	runs, _, err := l.runs.Occurrences(ctx, job, time.Time{}, end, 1)
-	if err != nil || len(runs) > 0 {
-		return len(runs) > 0, err
+	for _, page := range []func(from time.Time) (int, time.Time, error){
+		func(from time.Time) (int, time.Time, error) {
+			runs, next, err := l.runs.Occurrences(ctx, job, from, end, 1)
+			return len(runs), next, err
+		},
+		func(from time.Time) (int, time.Time, error) {
+			list, next, err := l.runs.Stretches(ctx, job, from, end, 1)
+			return len(list), next, err
+		},
+	} {
+		for n, next, err := page(time.Time{}); ; n, next, err = page(next) { // a page may be empty and yet not the last
+			if err != nil || n > 0 {
+				return n > 0, err
+			}
+			if next.IsZero() {
+				break
+			}
+		}
 	}
-	list, _, err := l.runs.Stretches(ctx, job, time.Time{}, end, 1)
-	return len(list) > 0, err
+	return false, nil
 }

@@ -251,6 +251,7 @@ func (s *Store) PauseJob(ctx context.Context, name string, paused bool) (crony.J
 
 // DeleteJob implements [crony.Jobs].
 func (s *Store) DeleteJob(ctx context.Context, name string) error {
+	var defs []crony.Definition // of the last attempt: read anew if the job has been defined anew
 	return s.change(ctx, "delete "+name, func() (*txn, error) {
 		t := s.newTxn(ctx)
 		old := t.look(name)
@@ -266,12 +267,14 @@ func (s *Store) DeleteJob(ctx context.Context, name string) error {
 		t.remove(claims + name)
 		t.remove(starts + name)
 		t.ops = append(t.ops, clientv3.OpDelete(history+name+"/", clientv3.WithPrefix()))
-		open, err := s.decideAll(ctx, &old, t.now)
-		if err != nil {
-			return nil, err
+		if n := len(defs); n == 0 || defs[n-1].UID != old.def.UID || defs[n-1].Generation != old.generation() {
+			var err error
+			if defs, err = s.generations(ctx, &old); err != nil {
+				return nil, err
+			}
 		}
 		t.expect(claims+name, old.claimRev)
-		t.ops = append(t.ops, open...)
+		t.ops = append(t.ops, decideAll(&old, defs, t.now)...)
 		return t, nil
 	})
 }

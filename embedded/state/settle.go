@@ -26,10 +26,11 @@ func (s *Store) Settle(ctx context.Context, agent, name string) (Assigned, bool,
 			continue
 		}
 		t := s.newTxn(ctx)
-		open, err := s.open(ctx, &j, t.now)
+		defs, err := s.generations(ctx, &j)
 		if err != nil {
 			return a, false, err
 		}
+		open := openOf(&j, defs, t.now)
 		t.expect(claims+name, j.claimRev)
 		t.expect(assignmentKey(agent, name), a.Assignment.Epoch)
 		t.put(claims+name, claimValue(crony.Claim{At: later(j.claim.At, j.def.PlanSince), Epoch: a.Assignment.Epoch,
@@ -49,8 +50,8 @@ func settled(a *Assigned) bool {
 	return c.Generation == a.Definition.Generation && (c.Run == "" || c.Epoch == a.Assignment.Epoch)
 }
 
-// open returns the records of what is not decided of a job up to its definition's PlanSince.
-func (s *Store) open(ctx context.Context, j *job, now time.Time) ([]Pass, error) {
+// openOf returns the records of what is not decided of a job up to its definition's PlanSince; defs are its generations.
+func openOf(j *job, defs []crony.Definition, now time.Time) []Pass {
 	var list []Pass
 	c := &j.claim
 	if c.Run != "" {
@@ -61,11 +62,7 @@ func (s *Store) open(ctx context.Context, j *job, now time.Time) ([]Pass, error)
 		list = append(list, claimed)
 	}
 	if c.Generation == j.def.Generation {
-		return list, nil
-	}
-	defs, err := s.generations(ctx, j)
-	if err != nil {
-		return nil, err
+		return list
 	}
 	by := crony.Definition{}
 	for i := range defs {
@@ -87,7 +84,7 @@ func (s *Store) open(ctx context.Context, j *job, now time.Time) ([]Pass, error)
 			list = append(list, undecided(def, from, to, now, "the job was changed before they were decided")...)
 		}
 	}
-	return list, nil
+	return list
 }
 
 // overtaken returns the records of a definition's occurrences up to a time before the cursor, which had gone past them by the
@@ -143,16 +140,13 @@ func undecided(def *crony.Definition, from, to, now time.Time, missed string) []
 }
 
 // decideAll returns the operations that record what is open of a job that is being removed, up to now.
-func (s *Store) decideAll(ctx context.Context, j *job, now time.Time) ([]clientv3.Op, error) {
-	list, err := s.open(ctx, j, now)
-	if err != nil {
-		return nil, err
-	}
+func decideAll(j *job, defs []crony.Definition, now time.Time) []clientv3.Op {
+	list := openOf(j, defs, now)
 	from := later(j.claim.At, j.def.PlanSince)
 	list = append(list, undecided(j.def, from, now, now, "the job was removed before they were decided")...)
 	ops := make([]clientv3.Op, len(list))
 	for i := range list {
 		ops[i] = list[i].put()
 	}
-	return ops, nil
+	return ops
 }
