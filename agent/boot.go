@@ -79,11 +79,7 @@ func (l *loop) reboot() {
 		return
 	}
 	for _, g := range l.boot {
-		if l.table.current(g.job) {
-			l.table.grant(g)
-		} else {
-			l.runner.skip(g.run, "the job was changed, removed or given to another agent before the run was due")
-		}
+		l.seat(g)
 	}
 	l.listed, l.late, l.boot = false, false, nil
 }

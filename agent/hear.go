@@ -88,13 +88,12 @@ func (l *loop) decided(reply *wire.ClaimReply) {
 		if a.job == nil {
 			continue
 		}
-		switch run := crony.RunID(d.GetRun()); {
-		case d.GetGranted() && run != "":
-			l.take(grant{a, run})
+		if d.GetGranted() {
 			cursor = a.at
-		case d.GetGranted():
-			cursor = a.at
-		default:
+			if run := crony.RunID(d.GetRun()); run != "" { // else it was passed over
+				l.take(grant{a, run})
+			}
+		} else {
 			l.log.Info("claim refused", "job", a.job.def.Job.Name, "at", a.at, "reason", d.GetReason())
 		}
 		l.table.settle(a.job, cursor)
@@ -115,11 +114,16 @@ func (l *loop) take(g grant) {
 		return
 	}
 	j.taken = g.run
-	if !l.table.current(j) {
+	l.seat(&seat{run: g.run, job: j, at: g.at})
+}
+
+// seat has a run wait for its time, or skips it if its job is not what it was.
+func (l *loop) seat(g *seat) {
+	if !l.table.current(g.job) {
 		l.runner.skip(g.run, "the job was changed, removed or given to another agent before the run was due")
 		return
 	}
-	l.table.grant(&seat{run: g.run, job: j, at: g.at})
+	l.table.grant(g)
 }
 
 // order takes an order to start a job now. The same order may come again.

@@ -78,7 +78,7 @@ func newLoop(
 
 // run works until ctx is done. Recovered are the claims of an earlier life: they wait for their job to be assigned again.
 func (l *loop) run(ctx context.Context, recovered []crony.Fact) {
-	l.began = l.now()
+	l.began = l.now().Round(0)
 	for _, f := range recovered {
 		l.waiting[f.Claimed.Job] = append(l.waiting[f.Claimed.Job], f)
 		if f.Claimed.Trigger == crony.ByReboot {
@@ -219,7 +219,7 @@ func (l *loop) ask(j *job) (ask, *wire.Occurrence) {
 		return ask{j, j.step.At, j.step.CatchUp}, o
 	}
 	until := j.step.Until
-	for _, change := range []time.Time{j.since, l.began.Round(0)} {
+	for _, change := range []time.Time{j.since, l.began} {
 		if change.After(j.cursor) && change.Before(until) {
 			until = change
 		}
@@ -234,7 +234,7 @@ func (l *loop) cause(j *job, until time.Time) string {
 	switch {
 	case !until.After(j.since):
 		return "no agent that was up had the job"
-	case !until.After(l.began.Round(0)):
+	case !until.After(l.began):
 		return "its agent was not running"
 	case !l.cut.IsZero() && until.After(l.cut) && !until.After(l.up):
 		return "its agent reached no server"

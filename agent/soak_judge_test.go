@@ -85,7 +85,7 @@ func (s *soak) startFaults() []string {
 
 // verify has crony's own verification look at each job.
 func (s *soak) verify(t *testing.T) []string {
-	l, err := ledger.New(ledger.Options{Jobs: soakSource{s.server.store}, Runs: s.runs, Now: s.now})
+	l, err := ledger.New(ledger.Options{Jobs: s.server.store, Runs: s.runs, Now: s.now})
 	if err != nil {
 		return []string{err.Error()}
 	}

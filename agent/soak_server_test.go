@@ -106,13 +106,3 @@ func (s *soak) dial(ctx context.Context) (stream *soakStream, served <-chan stru
 	s.stream = stream
 	return stream, done
 }
-
-// soakSource is where the ledger looks for definitions.
-type soakSource struct{ *state.Store }
-
-// Job implements ledger.Source.
-func (s soakSource) Job(ctx context.Context, name string) (ledger.History, error) {
-	h, err := s.History(ctx, name)
-	return ledger.History{Definitions: h.Definitions, Claim: h.Claim, Assignment: h.Assignment, Waiting: h.Waiting,
-		Connected: h.Connected}, err
-}

@@ -124,7 +124,7 @@ func (s *Server) serve() error {
 	if err != nil {
 		return err
 	}
-	accounts, err := ledger.New(ledger.Options{Jobs: account{s}, Runs: account{s}, Now: s.opts.Now})
+	accounts, err := ledger.New(ledger.Options{Jobs: s.Store, Runs: account{s}, Now: s.opts.Now})
 	if err != nil {
 		return err
 	}

@@ -11,7 +11,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"crony"
-	"crony/appliance/ledger"
 	"crony/embedded/state"
 	"crony/internal/version"
 	"crony/webui"
@@ -42,12 +41,6 @@ func (s *Server) ready(context.Context) []webui.Check {
 
 // account is what the ledger answers from.
 type account struct{ *Server }
-
-// Job implements ledger.Source.
-func (a account) Job(ctx context.Context, name string) (ledger.History, error) {
-	kept, err := a.Store.History(ctx, name)
-	return ledger.History(kept), err
-}
 
 // Occurrences implements ledger.RunLog.
 func (a account) Occurrences(ctx context.Context, job string, from, to time.Time, limit int) ([]crony.Run, time.Time, error) {

@@ -41,7 +41,7 @@ func TestAccount(t *testing.T) {
 			"09:05:00 1 ran [succeeded]", "09:10:00 1 ran [succeeded]", "09:15:00 1 ran [succeeded]", "09:20:00 1 ran [succeeded]",
 			"09:25:00-09:30:00 2 open: " + open,
 		}},
-		{"a claimed run is open, a lost one lost, a skipped one skipped", state(base().ran(1, "09:05", "09:10", "09:15", "09:20"),
+		{"a claimed run is open, a lost one lost, a skipped one skipped", inStates(base().ran(1, "09:05", "09:10", "09:15", "09:20"),
 			crony.Claimed, crony.Lost, crony.Skipped, crony.Failed), []string{
 			"09:05:00 1 open: claimed, not started yet [claimed]", "09:10:00 1 lost [lost]", "09:15:00 1 skipped [skipped]", "09:20:00 1 ran [failed]",
 			"09:25:00-09:30:00 2 open: " + open,
@@ -178,7 +178,7 @@ func TestListRefuses(t *testing.T) {
 	}
 }
 
-func state(w *world, states ...crony.RunState) *world {
+func inStates(w *world, states ...crony.RunState) *world {
 	for i, s := range states {
 		w.runs[i].State = s
 	}

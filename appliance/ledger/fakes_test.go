@@ -11,16 +11,17 @@ import (
 
 	"crony"
 	"crony/appliance/ledger"
+	"crony/embedded/state"
 )
 
 // historyOf is that of a job that an agent has, which is connected.
-func historyOf(agent string) ledger.History {
-	return ledger.History{Assignment: &crony.Assignment{Job: "backup", Agent: agent}, Connected: true}
+func historyOf(agent string) state.History {
+	return state.History{Assignment: &crony.Assignment{Job: "backup", Agent: agent}, Connected: true}
 }
 
 // world is the definitions and the records of one job, with a clock that stands still.
 type world struct {
-	ledger.History
+	state.History
 	gone      bool
 	runs      []crony.Run
 	stretches []crony.Stretch
@@ -28,12 +29,15 @@ type world struct {
 	portion   int // how many records are given at once; all if 0
 }
 
-// Job implements [ledger.Source].
-func (w *world) Job(context.Context, string) (ledger.History, error) {
-	if w.gone {
-		return ledger.History{}, crony.Errorf(crony.NotFound, "there is no job backup")
+// source is a world's definitions.
+type source struct{ *world }
+
+// History implements [ledger.Source].
+func (s source) History(context.Context, string) (state.History, error) {
+	if s.gone {
+		return state.History{}, crony.Errorf(crony.NotFound, "there is no job backup")
 	}
-	return w.History, nil
+	return s.world.History, nil
 }
 
 // Occurrences implements [ledger.RunLog].
@@ -64,7 +68,7 @@ func some[T any](w *world, list []T, limit int, at func(*T) time.Time) ([]T, tim
 
 func (w *world) ledger(t testing.TB) *ledger.Ledger {
 	t.Helper()
-	l, err := ledger.New(ledger.Options{Jobs: w, Runs: w, Now: func() time.Time { return w.now }})
+	l, err := ledger.New(ledger.Options{Jobs: source{w}, Runs: w, Now: func() time.Time { return w.now }})
 	if err != nil {
 		t.Fatal(err)
 	}

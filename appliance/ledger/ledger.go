@@ -6,26 +6,18 @@ import (
 	"time"
 
 	"crony"
+	"crony/embedded/state"
 )
 
 // Source is where the definitions stand. It is safe for concurrent use.
 type Source interface {
-	// Job returns what is kept of how a job came due; NotFound if there is no such job. What it names as decided is in the
+	// History returns what is kept of how a job came due; NotFound if there is no such job. What it names as decided is in the
 	// run log by the time that it returns, or is on its way there.
-	Job(ctx context.Context, name string) (History, error)
-}
-
-// History is all that is kept of how a job came due.
-type History struct {
-	Definitions []crony.Definition // by generation; the last is in force
-	Claim       crony.Claim        // every occurrence up to its time is decided; the zero claim: none is
-	Assignment  *crony.Assignment  // nil: no agent has it
-	Waiting     string             // why, if none has
-	Connected   bool               // the agent that has it
+	History(ctx context.Context, name string) (state.History, error)
 }
 
 // RunLog is what is recorded. Occurrences and Stretches give at most limit at once. If there is more, next is where to go on
-// from: all before it has been given, and what lies right at it is given again. Else next is the zero time. It is safe for
+// from: all before it has been given, and what lies right at it may be given again. Else next is the zero time. It is safe for
 // concurrent use.
 type RunLog interface {
 	// Occurrences returns a job's runs by schedule that were due from one instant to another, both included, in that order.
@@ -67,7 +59,7 @@ func New(o Options) (*Ledger, error) {
 // timeline returns what should have been of a job, as of now. Of a job that was removed that is nothing; of one that left no
 // trace either, NotFound.
 func (l *Ledger) timeline(ctx context.Context, job string) (*timeline, error) {
-	h, err := l.jobs.Job(ctx, job)
+	h, err := l.jobs.History(ctx, job)
 	if err == nil {
 		return newTimeline(h, l.now().UTC()), nil
 	}
@@ -81,7 +73,7 @@ func (l *Ledger) timeline(ctx context.Context, job string) (*timeline, error) {
 	case !left:
 		return nil, err
 	}
-	return newTimeline(History{}, l.now().UTC()), nil
+	return newTimeline(state.History{}, l.now().UTC()), nil
 }
 
 func (l *Ledger) leftTraces(ctx context.Context, job string) (bool, error) {

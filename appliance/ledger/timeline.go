@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"crony"
+	"crony/embedded/state"
 )
 
 // timeline is what should have been of a job: which definition was in force when, and what follows for an occurrence of
@@ -29,7 +30,7 @@ type era struct {
 	oneSchedule bool      // counting takes no time
 }
 
-func newTimeline(h History, now time.Time) *timeline {
+func newTimeline(h state.History, now time.Time) *timeline {
 	l := &timeline{claim: h.Claim, now: now, waits: waits(&h)}
 	if len(h.Definitions) == 0 {
 		return l
@@ -58,7 +59,7 @@ func newTimeline(h History, now time.Time) *timeline {
 }
 
 // waits says why an occurrence of the definition in force is not decided, though its time has come.
-func waits(h *History) string {
+func waits(h *state.History) string {
 	switch {
 	case h.Waiting != "":
 		return h.Waiting

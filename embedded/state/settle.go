@@ -26,9 +26,12 @@ func (s *Store) Settle(ctx context.Context, agent, name string) (Assigned, bool,
 			continue
 		}
 		t := s.newTxn(ctx)
-		defs, err := s.generations(ctx, &j)
-		if err != nil {
-			return a, false, err
+		var defs []crony.Definition
+		if j.claim.Generation != j.def.Generation { // else the job was only moved
+			var err error
+			if defs, err = s.generations(ctx, &j); err != nil {
+				return a, false, err
+			}
 		}
 		open := openOf(&j, defs, t.now)
 		t.expect(claims+name, j.claimRev)
@@ -50,7 +53,8 @@ func settled(a *Assigned) bool {
 	return c.Generation == a.Definition.Generation && (c.Run == "" || c.Epoch == a.Assignment.Epoch)
 }
 
-// openOf returns the records of what is not decided of a job up to its definition's PlanSince; defs are its generations.
+// openOf returns the records of what is not decided of a job up to its definition's PlanSince; defs are its generations, and
+// not needed if the claim was made by the one in force.
 func openOf(j *job, defs []crony.Definition, now time.Time) []Pass {
 	var list []Pass
 	c := &j.claim
