@@ -14,6 +14,9 @@ type Agent struct {
 	Weight   int               `json:"weight"` // of 1 or more: its share of the jobs
 	Since    time.Time         `json:"since"`  // when it connected
 	Server   string            `json:"server"` // the server that holds its stream
+
+	// Authority is the fingerprint of the authority that signed its certificate.
+	Authority string `json:"authority,omitempty"`
 }
 
 // Assignment says that an agent has a job. Its epoch is the store's revision at which it was written: it grows with every

@@ -1,5 +1,5 @@
 // The link between an agent and the servers: one stream, opened by the agent, over TLS with the agent's certificate, which
-// alone says who the agent is.
+// alone says who the agent is; and what servers ask of each other.
 //
 // Definitions and facts travel as the JSON of the domain types, so that they have one form everywhere; the protocol frames
 // them and says what they are for.
@@ -35,6 +35,7 @@ type FromAgent struct {
 	//	*FromAgent_Claims
 	//	*FromAgent_Report
 	//	*FromAgent_Taken
+	//	*FromAgent_Renew
 	Kind          isFromAgent_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -113,6 +114,15 @@ func (x *FromAgent) GetTaken() *Taken {
 	return nil
 }
 
+func (x *FromAgent) GetRenew() *Renew {
+	if x != nil {
+		if x, ok := x.Kind.(*FromAgent_Renew); ok {
+			return x.Renew
+		}
+	}
+	return nil
+}
+
 type isFromAgent_Kind interface {
 	isFromAgent_Kind()
 }
@@ -133,6 +143,10 @@ type FromAgent_Taken struct {
 	Taken *Taken `protobuf:"bytes,4,opt,name=taken,proto3,oneof"`
 }
 
+type FromAgent_Renew struct {
+	Renew *Renew `protobuf:"bytes,5,opt,name=renew,proto3,oneof"`
+}
+
 func (*FromAgent_Hello) isFromAgent_Kind() {}
 
 func (*FromAgent_Claims) isFromAgent_Kind() {}
@@ -140,6 +154,8 @@ func (*FromAgent_Claims) isFromAgent_Kind() {}
 func (*FromAgent_Report) isFromAgent_Kind() {}
 
 func (*FromAgent_Taken) isFromAgent_Kind() {}
+
+func (*FromAgent_Renew) isFromAgent_Kind() {}
 
 type FromServer struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -152,6 +168,10 @@ type FromServer struct {
 	//	*FromServer_Claims
 	//	*FromServer_Ack
 	//	*FromServer_Start
+	//	*FromServer_Servers
+	//	*FromServer_Trust
+	//	*FromServer_Certificate
+	//	*FromServer_Move
 	Kind          isFromServer_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -257,6 +277,42 @@ func (x *FromServer) GetStart() *Start {
 	return nil
 }
 
+func (x *FromServer) GetServers() *Servers {
+	if x != nil {
+		if x, ok := x.Kind.(*FromServer_Servers); ok {
+			return x.Servers
+		}
+	}
+	return nil
+}
+
+func (x *FromServer) GetTrust() *Trust {
+	if x != nil {
+		if x, ok := x.Kind.(*FromServer_Trust); ok {
+			return x.Trust
+		}
+	}
+	return nil
+}
+
+func (x *FromServer) GetCertificate() *Certificate {
+	if x != nil {
+		if x, ok := x.Kind.(*FromServer_Certificate); ok {
+			return x.Certificate
+		}
+	}
+	return nil
+}
+
+func (x *FromServer) GetMove() *Move {
+	if x != nil {
+		if x, ok := x.Kind.(*FromServer_Move); ok {
+			return x.Move
+		}
+	}
+	return nil
+}
+
 type isFromServer_Kind interface {
 	isFromServer_Kind()
 }
@@ -289,6 +345,22 @@ type FromServer_Start struct {
 	Start *Start `protobuf:"bytes,7,opt,name=start,proto3,oneof"`
 }
 
+type FromServer_Servers struct {
+	Servers *Servers `protobuf:"bytes,8,opt,name=servers,proto3,oneof"`
+}
+
+type FromServer_Trust struct {
+	Trust *Trust `protobuf:"bytes,9,opt,name=trust,proto3,oneof"`
+}
+
+type FromServer_Certificate struct {
+	Certificate *Certificate `protobuf:"bytes,10,opt,name=certificate,proto3,oneof"`
+}
+
+type FromServer_Move struct {
+	Move *Move `protobuf:"bytes,11,opt,name=move,proto3,oneof"`
+}
+
 func (*FromServer_Welcome) isFromServer_Kind() {}
 
 func (*FromServer_Assign) isFromServer_Kind() {}
@@ -302,6 +374,14 @@ func (*FromServer_Claims) isFromServer_Kind() {}
 func (*FromServer_Ack) isFromServer_Kind() {}
 
 func (*FromServer_Start) isFromServer_Kind() {}
+
+func (*FromServer_Servers) isFromServer_Kind() {}
+
+func (*FromServer_Trust) isFromServer_Kind() {}
+
+func (*FromServer_Certificate) isFromServer_Kind() {}
+
+func (*FromServer_Move) isFromServer_Kind() {}
 
 // Hello says what the agent is; its id is in its certificate.
 type Hello struct {
@@ -1150,18 +1230,684 @@ func (x *Taken) GetRun() string {
 	return ""
 }
 
+// Servers lists where agents can connect. It follows the Welcome, and comes again when it has changed.
+type Servers struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Servers       []*Server              `protobuf:"bytes,1,rep,name=servers,proto3" json:"servers,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Servers) Reset() {
+	*x = Servers{}
+	mi := &file_wire_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Servers) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Servers) ProtoMessage() {}
+
+func (x *Servers) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Servers.ProtoReflect.Descriptor instead.
+func (*Servers) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *Servers) GetServers() []*Server {
+	if x != nil {
+		return x.Servers
+	}
+	return nil
+}
+
+type Server struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Address       string                 `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"` // HOST:PORT
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Server) Reset() {
+	*x = Server{}
+	mi := &file_wire_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Server) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Server) ProtoMessage() {}
+
+func (x *Server) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Server.ProtoReflect.Descriptor instead.
+func (*Server) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *Server) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Server) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+// Trust says whom to trust from now on. It follows the Welcome, and comes again when it has changed.
+type Trust struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Authorities   []byte                 `protobuf:"bytes,1,opt,name=authorities,proto3" json:"authorities,omitempty"` // PEM
+	Issuer        string                 `protobuf:"bytes,2,opt,name=issuer,proto3" json:"issuer,omitempty"`           // fingerprint of the one that signs: a certificate of another is to be renewed
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Trust) Reset() {
+	*x = Trust{}
+	mi := &file_wire_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Trust) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Trust) ProtoMessage() {}
+
+func (x *Trust) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Trust.ProtoReflect.Descriptor instead.
+func (*Trust) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *Trust) GetAuthorities() []byte {
+	if x != nil {
+		return x.Authorities
+	}
+	return nil
+}
+
+func (x *Trust) GetIssuer() string {
+	if x != nil {
+		return x.Issuer
+	}
+	return ""
+}
+
+// Renew asks for a new certificate for the same agent.
+type Renew struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Request       []byte                 `protobuf:"bytes,1,opt,name=request,proto3" json:"request,omitempty"` // PKCS #10 as PEM; only its key and its signature are looked at
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Renew) Reset() {
+	*x = Renew{}
+	mi := &file_wire_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Renew) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Renew) ProtoMessage() {}
+
+func (x *Renew) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Renew.ProtoReflect.Descriptor instead.
+func (*Renew) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *Renew) GetRequest() []byte {
+	if x != nil {
+		return x.Request
+	}
+	return nil
+}
+
+// Certificate answers Renew.
+type Certificate struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Chain         []byte                 `protobuf:"bytes,1,opt,name=chain,proto3" json:"chain,omitempty"`     // PEM: the certificate, and what links it to the authority
+	Refused       string                 `protobuf:"bytes,2,opt,name=refused,proto3" json:"refused,omitempty"` // why there is none
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Certificate) Reset() {
+	*x = Certificate{}
+	mi := &file_wire_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Certificate) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Certificate) ProtoMessage() {}
+
+func (x *Certificate) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Certificate.ProtoReflect.Descriptor instead.
+func (*Certificate) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *Certificate) GetChain() []byte {
+	if x != nil {
+		return x.Chain
+	}
+	return nil
+}
+
+func (x *Certificate) GetRefused() string {
+	if x != nil {
+		return x.Refused
+	}
+	return ""
+}
+
+// Move asks the agent to connect to another server instead: the load is uneven, or this server is about to stop.
+type Move struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Server        string                 `protobuf:"bytes,1,opt,name=server,proto3" json:"server,omitempty"` // its id; empty: any other
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Move) Reset() {
+	*x = Move{}
+	mi := &file_wire_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Move) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Move) ProtoMessage() {}
+
+func (x *Move) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Move.ProtoReflect.Descriptor instead.
+func (*Move) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *Move) GetServer() string {
+	if x != nil {
+		return x.Server
+	}
+	return ""
+}
+
+type AdmitRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Address       string                 `protobuf:"bytes,1,opt,name=address,proto3" json:"address,omitempty"` // HOST:PORT at which the caller's member will be reached
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AdmitRequest) Reset() {
+	*x = AdmitRequest{}
+	mi := &file_wire_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AdmitRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AdmitRequest) ProtoMessage() {}
+
+func (x *AdmitRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AdmitRequest.ProtoReflect.Descriptor instead.
+func (*AdmitRequest) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *AdmitRequest) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+type AdmitReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Members       []*Member              `protobuf:"bytes,1,rep,name=members,proto3" json:"members,omitempty"` // all of the store's, the caller's among them
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AdmitReply) Reset() {
+	*x = AdmitReply{}
+	mi := &file_wire_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AdmitReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AdmitReply) ProtoMessage() {}
+
+func (x *AdmitReply) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AdmitReply.ProtoReflect.Descriptor instead.
+func (*AdmitReply) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *AdmitReply) GetMembers() []*Member {
+	if x != nil {
+		return x.Members
+	}
+	return nil
+}
+
+type Member struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Server        string                 `protobuf:"bytes,1,opt,name=server,proto3" json:"server,omitempty"`   // its id; empty until it has started once
+	Address       string                 `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"` // HOST:PORT
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Member) Reset() {
+	*x = Member{}
+	mi := &file_wire_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Member) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Member) ProtoMessage() {}
+
+func (x *Member) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Member.ProtoReflect.Descriptor instead.
+func (*Member) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *Member) GetServer() string {
+	if x != nil {
+		return x.Server
+	}
+	return ""
+}
+
+func (x *Member) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+type StatusRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StatusRequest) Reset() {
+	*x = StatusRequest{}
+	mi := &file_wire_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StatusRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StatusRequest) ProtoMessage() {}
+
+func (x *StatusRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StatusRequest.ProtoReflect.Descriptor instead.
+func (*StatusRequest) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{26}
+}
+
+type StatusReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Status        []byte                 `protobuf:"bytes,1,opt,name=status,proto3" json:"status,omitempty"` // JSON of crony.ServerStatus
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StatusReply) Reset() {
+	*x = StatusReply{}
+	mi := &file_wire_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StatusReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StatusReply) ProtoMessage() {}
+
+func (x *StatusReply) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StatusReply.ProtoReflect.Descriptor instead.
+func (*StatusReply) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *StatusReply) GetStatus() []byte {
+	if x != nil {
+		return x.Status
+	}
+	return nil
+}
+
+type DefragmentRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DefragmentRequest) Reset() {
+	*x = DefragmentRequest{}
+	mi := &file_wire_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DefragmentRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DefragmentRequest) ProtoMessage() {}
+
+func (x *DefragmentRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DefragmentRequest.ProtoReflect.Descriptor instead.
+func (*DefragmentRequest) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{28}
+}
+
+type DefragmentReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DefragmentReply) Reset() {
+	*x = DefragmentReply{}
+	mi := &file_wire_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DefragmentReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DefragmentReply) ProtoMessage() {}
+
+func (x *DefragmentReply) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DefragmentReply.ProtoReflect.Descriptor instead.
+func (*DefragmentReply) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{29}
+}
+
+type TransferRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Server        string                 `protobuf:"bytes,1,opt,name=server,proto3" json:"server,omitempty"` // its id; empty: any other
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TransferRequest) Reset() {
+	*x = TransferRequest{}
+	mi := &file_wire_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TransferRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TransferRequest) ProtoMessage() {}
+
+func (x *TransferRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TransferRequest.ProtoReflect.Descriptor instead.
+func (*TransferRequest) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *TransferRequest) GetServer() string {
+	if x != nil {
+		return x.Server
+	}
+	return ""
+}
+
+type TransferReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TransferReply) Reset() {
+	*x = TransferReply{}
+	mi := &file_wire_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TransferReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TransferReply) ProtoMessage() {}
+
+func (x *TransferReply) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TransferReply.ProtoReflect.Descriptor instead.
+func (*TransferReply) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{31}
+}
+
 var File_wire_proto protoreflect.FileDescriptor
 
 const file_wire_proto_rawDesc = "" +
 	"\n" +
 	"\n" +
-	"wire.proto\x12\rcrony.wire.v1\"\xd7\x01\n" +
+	"wire.proto\x12\rcrony.wire.v1\"\x85\x02\n" +
 	"\tFromAgent\x12,\n" +
 	"\x05hello\x18\x01 \x01(\v2\x14.crony.wire.v1.HelloH\x00R\x05hello\x125\n" +
 	"\x06claims\x18\x02 \x01(\v2\x1b.crony.wire.v1.ClaimRequestH\x00R\x06claims\x12/\n" +
 	"\x06report\x18\x03 \x01(\v2\x15.crony.wire.v1.ReportH\x00R\x06report\x12,\n" +
-	"\x05taken\x18\x04 \x01(\v2\x14.crony.wire.v1.TakenH\x00R\x05takenB\x06\n" +
-	"\x04kind\"\xec\x02\n" +
+	"\x05taken\x18\x04 \x01(\v2\x14.crony.wire.v1.TakenH\x00R\x05taken\x12,\n" +
+	"\x05renew\x18\x05 \x01(\v2\x14.crony.wire.v1.RenewH\x00R\x05renewB\x06\n" +
+	"\x04kind\"\xb9\x04\n" +
 	"\n" +
 	"FromServer\x122\n" +
 	"\awelcome\x18\x01 \x01(\v2\x16.crony.wire.v1.WelcomeH\x00R\awelcome\x12/\n" +
@@ -1170,7 +1916,12 @@ const file_wire_proto_rawDesc = "" +
 	"\x06synced\x18\x04 \x01(\v2\x15.crony.wire.v1.SyncedH\x00R\x06synced\x123\n" +
 	"\x06claims\x18\x05 \x01(\v2\x19.crony.wire.v1.ClaimReplyH\x00R\x06claims\x12&\n" +
 	"\x03ack\x18\x06 \x01(\v2\x12.crony.wire.v1.AckH\x00R\x03ack\x12,\n" +
-	"\x05start\x18\a \x01(\v2\x14.crony.wire.v1.StartH\x00R\x05startB\x06\n" +
+	"\x05start\x18\a \x01(\v2\x14.crony.wire.v1.StartH\x00R\x05start\x122\n" +
+	"\aservers\x18\b \x01(\v2\x16.crony.wire.v1.ServersH\x00R\aservers\x12,\n" +
+	"\x05trust\x18\t \x01(\v2\x14.crony.wire.v1.TrustH\x00R\x05trust\x12>\n" +
+	"\vcertificate\x18\n" +
+	" \x01(\v2\x1a.crony.wire.v1.CertificateH\x00R\vcertificate\x12)\n" +
+	"\x04move\x18\v \x01(\v2\x13.crony.wire.v1.MoveH\x00R\x04moveB\x06\n" +
 	"\x04kind\"1\n" +
 	"\x05Hello\x12\x14\n" +
 	"\x05agent\x18\x01 \x01(\fR\x05agent\x12\x12\n" +
@@ -1227,9 +1978,46 @@ const file_wire_proto_rawDesc = "" +
 	"\arequest\x18\x01 \x01(\fR\arequest\"+\n" +
 	"\x05Taken\x12\x10\n" +
 	"\x03job\x18\x01 \x01(\tR\x03job\x12\x10\n" +
-	"\x03run\x18\x02 \x01(\tR\x03run2J\n" +
+	"\x03run\x18\x02 \x01(\tR\x03run\":\n" +
+	"\aServers\x12/\n" +
+	"\aservers\x18\x01 \x03(\v2\x15.crony.wire.v1.ServerR\aservers\"2\n" +
+	"\x06Server\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
+	"\aaddress\x18\x02 \x01(\tR\aaddress\"A\n" +
+	"\x05Trust\x12 \n" +
+	"\vauthorities\x18\x01 \x01(\fR\vauthorities\x12\x16\n" +
+	"\x06issuer\x18\x02 \x01(\tR\x06issuer\"!\n" +
+	"\x05Renew\x12\x18\n" +
+	"\arequest\x18\x01 \x01(\fR\arequest\"=\n" +
+	"\vCertificate\x12\x14\n" +
+	"\x05chain\x18\x01 \x01(\fR\x05chain\x12\x18\n" +
+	"\arefused\x18\x02 \x01(\tR\arefused\"\x1e\n" +
+	"\x04Move\x12\x16\n" +
+	"\x06server\x18\x01 \x01(\tR\x06server\"(\n" +
+	"\fAdmitRequest\x12\x18\n" +
+	"\aaddress\x18\x01 \x01(\tR\aaddress\"=\n" +
+	"\n" +
+	"AdmitReply\x12/\n" +
+	"\amembers\x18\x01 \x03(\v2\x15.crony.wire.v1.MemberR\amembers\":\n" +
+	"\x06Member\x12\x16\n" +
+	"\x06server\x18\x01 \x01(\tR\x06server\x12\x18\n" +
+	"\aaddress\x18\x02 \x01(\tR\aaddress\"\x0f\n" +
+	"\rStatusRequest\"%\n" +
+	"\vStatusReply\x12\x16\n" +
+	"\x06status\x18\x01 \x01(\fR\x06status\"\x13\n" +
+	"\x11DefragmentRequest\"\x11\n" +
+	"\x0fDefragmentReply\")\n" +
+	"\x0fTransferRequest\x12\x16\n" +
+	"\x06server\x18\x01 \x01(\tR\x06server\"\x0f\n" +
+	"\rTransferReply2J\n" +
 	"\x04Link\x12B\n" +
-	"\aConnect\x12\x18.crony.wire.v1.FromAgent\x1a\x19.crony.wire.v1.FromServer(\x010\x01B\x1aZ\x18crony/internal/wire;wireb\x06proto3"
+	"\aConnect\x12\x18.crony.wire.v1.FromAgent\x1a\x19.crony.wire.v1.FromServer(\x010\x012\xa6\x02\n" +
+	"\x05Peers\x12?\n" +
+	"\x05Admit\x12\x1b.crony.wire.v1.AdmitRequest\x1a\x19.crony.wire.v1.AdmitReply\x12B\n" +
+	"\x06Status\x12\x1c.crony.wire.v1.StatusRequest\x1a\x1a.crony.wire.v1.StatusReply\x12N\n" +
+	"\n" +
+	"Defragment\x12 .crony.wire.v1.DefragmentRequest\x1a\x1e.crony.wire.v1.DefragmentReply\x12H\n" +
+	"\bTransfer\x12\x1e.crony.wire.v1.TransferRequest\x1a\x1c.crony.wire.v1.TransferReplyB\x1aZ\x18crony/internal/wire;wireb\x06proto3"
 
 var (
 	file_wire_proto_rawDescOnce sync.Once
@@ -1243,49 +2031,79 @@ func file_wire_proto_rawDescGZIP() []byte {
 	return file_wire_proto_rawDescData
 }
 
-var file_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
+var file_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
 var file_wire_proto_goTypes = []any{
-	(*FromAgent)(nil),    // 0: crony.wire.v1.FromAgent
-	(*FromServer)(nil),   // 1: crony.wire.v1.FromServer
-	(*Hello)(nil),        // 2: crony.wire.v1.Hello
-	(*Welcome)(nil),      // 3: crony.wire.v1.Welcome
-	(*Assign)(nil),       // 4: crony.wire.v1.Assign
-	(*Unassign)(nil),     // 5: crony.wire.v1.Unassign
-	(*Synced)(nil),       // 6: crony.wire.v1.Synced
-	(*ClaimRequest)(nil), // 7: crony.wire.v1.ClaimRequest
-	(*Occurrence)(nil),   // 8: crony.wire.v1.Occurrence
-	(*Pass)(nil),         // 9: crony.wire.v1.Pass
-	(*ClaimReply)(nil),   // 10: crony.wire.v1.ClaimReply
-	(*Decision)(nil),     // 11: crony.wire.v1.Decision
-	(*Report)(nil),       // 12: crony.wire.v1.Report
-	(*Chunk)(nil),        // 13: crony.wire.v1.Chunk
-	(*Ack)(nil),          // 14: crony.wire.v1.Ack
-	(*Start)(nil),        // 15: crony.wire.v1.Start
-	(*Taken)(nil),        // 16: crony.wire.v1.Taken
+	(*FromAgent)(nil),         // 0: crony.wire.v1.FromAgent
+	(*FromServer)(nil),        // 1: crony.wire.v1.FromServer
+	(*Hello)(nil),             // 2: crony.wire.v1.Hello
+	(*Welcome)(nil),           // 3: crony.wire.v1.Welcome
+	(*Assign)(nil),            // 4: crony.wire.v1.Assign
+	(*Unassign)(nil),          // 5: crony.wire.v1.Unassign
+	(*Synced)(nil),            // 6: crony.wire.v1.Synced
+	(*ClaimRequest)(nil),      // 7: crony.wire.v1.ClaimRequest
+	(*Occurrence)(nil),        // 8: crony.wire.v1.Occurrence
+	(*Pass)(nil),              // 9: crony.wire.v1.Pass
+	(*ClaimReply)(nil),        // 10: crony.wire.v1.ClaimReply
+	(*Decision)(nil),          // 11: crony.wire.v1.Decision
+	(*Report)(nil),            // 12: crony.wire.v1.Report
+	(*Chunk)(nil),             // 13: crony.wire.v1.Chunk
+	(*Ack)(nil),               // 14: crony.wire.v1.Ack
+	(*Start)(nil),             // 15: crony.wire.v1.Start
+	(*Taken)(nil),             // 16: crony.wire.v1.Taken
+	(*Servers)(nil),           // 17: crony.wire.v1.Servers
+	(*Server)(nil),            // 18: crony.wire.v1.Server
+	(*Trust)(nil),             // 19: crony.wire.v1.Trust
+	(*Renew)(nil),             // 20: crony.wire.v1.Renew
+	(*Certificate)(nil),       // 21: crony.wire.v1.Certificate
+	(*Move)(nil),              // 22: crony.wire.v1.Move
+	(*AdmitRequest)(nil),      // 23: crony.wire.v1.AdmitRequest
+	(*AdmitReply)(nil),        // 24: crony.wire.v1.AdmitReply
+	(*Member)(nil),            // 25: crony.wire.v1.Member
+	(*StatusRequest)(nil),     // 26: crony.wire.v1.StatusRequest
+	(*StatusReply)(nil),       // 27: crony.wire.v1.StatusReply
+	(*DefragmentRequest)(nil), // 28: crony.wire.v1.DefragmentRequest
+	(*DefragmentReply)(nil),   // 29: crony.wire.v1.DefragmentReply
+	(*TransferRequest)(nil),   // 30: crony.wire.v1.TransferRequest
+	(*TransferReply)(nil),     // 31: crony.wire.v1.TransferReply
 }
 var file_wire_proto_depIdxs = []int32{
 	2,  // 0: crony.wire.v1.FromAgent.hello:type_name -> crony.wire.v1.Hello
 	7,  // 1: crony.wire.v1.FromAgent.claims:type_name -> crony.wire.v1.ClaimRequest
 	12, // 2: crony.wire.v1.FromAgent.report:type_name -> crony.wire.v1.Report
 	16, // 3: crony.wire.v1.FromAgent.taken:type_name -> crony.wire.v1.Taken
-	3,  // 4: crony.wire.v1.FromServer.welcome:type_name -> crony.wire.v1.Welcome
-	4,  // 5: crony.wire.v1.FromServer.assign:type_name -> crony.wire.v1.Assign
-	5,  // 6: crony.wire.v1.FromServer.unassign:type_name -> crony.wire.v1.Unassign
-	6,  // 7: crony.wire.v1.FromServer.synced:type_name -> crony.wire.v1.Synced
-	10, // 8: crony.wire.v1.FromServer.claims:type_name -> crony.wire.v1.ClaimReply
-	14, // 9: crony.wire.v1.FromServer.ack:type_name -> crony.wire.v1.Ack
-	15, // 10: crony.wire.v1.FromServer.start:type_name -> crony.wire.v1.Start
-	8,  // 11: crony.wire.v1.ClaimRequest.occurrences:type_name -> crony.wire.v1.Occurrence
-	9,  // 12: crony.wire.v1.Occurrence.pass:type_name -> crony.wire.v1.Pass
-	11, // 13: crony.wire.v1.ClaimReply.decisions:type_name -> crony.wire.v1.Decision
-	13, // 14: crony.wire.v1.Report.chunks:type_name -> crony.wire.v1.Chunk
-	0,  // 15: crony.wire.v1.Link.Connect:input_type -> crony.wire.v1.FromAgent
-	1,  // 16: crony.wire.v1.Link.Connect:output_type -> crony.wire.v1.FromServer
-	16, // [16:17] is the sub-list for method output_type
-	15, // [15:16] is the sub-list for method input_type
-	15, // [15:15] is the sub-list for extension type_name
-	15, // [15:15] is the sub-list for extension extendee
-	0,  // [0:15] is the sub-list for field type_name
+	20, // 4: crony.wire.v1.FromAgent.renew:type_name -> crony.wire.v1.Renew
+	3,  // 5: crony.wire.v1.FromServer.welcome:type_name -> crony.wire.v1.Welcome
+	4,  // 6: crony.wire.v1.FromServer.assign:type_name -> crony.wire.v1.Assign
+	5,  // 7: crony.wire.v1.FromServer.unassign:type_name -> crony.wire.v1.Unassign
+	6,  // 8: crony.wire.v1.FromServer.synced:type_name -> crony.wire.v1.Synced
+	10, // 9: crony.wire.v1.FromServer.claims:type_name -> crony.wire.v1.ClaimReply
+	14, // 10: crony.wire.v1.FromServer.ack:type_name -> crony.wire.v1.Ack
+	15, // 11: crony.wire.v1.FromServer.start:type_name -> crony.wire.v1.Start
+	17, // 12: crony.wire.v1.FromServer.servers:type_name -> crony.wire.v1.Servers
+	19, // 13: crony.wire.v1.FromServer.trust:type_name -> crony.wire.v1.Trust
+	21, // 14: crony.wire.v1.FromServer.certificate:type_name -> crony.wire.v1.Certificate
+	22, // 15: crony.wire.v1.FromServer.move:type_name -> crony.wire.v1.Move
+	8,  // 16: crony.wire.v1.ClaimRequest.occurrences:type_name -> crony.wire.v1.Occurrence
+	9,  // 17: crony.wire.v1.Occurrence.pass:type_name -> crony.wire.v1.Pass
+	11, // 18: crony.wire.v1.ClaimReply.decisions:type_name -> crony.wire.v1.Decision
+	13, // 19: crony.wire.v1.Report.chunks:type_name -> crony.wire.v1.Chunk
+	18, // 20: crony.wire.v1.Servers.servers:type_name -> crony.wire.v1.Server
+	25, // 21: crony.wire.v1.AdmitReply.members:type_name -> crony.wire.v1.Member
+	0,  // 22: crony.wire.v1.Link.Connect:input_type -> crony.wire.v1.FromAgent
+	23, // 23: crony.wire.v1.Peers.Admit:input_type -> crony.wire.v1.AdmitRequest
+	26, // 24: crony.wire.v1.Peers.Status:input_type -> crony.wire.v1.StatusRequest
+	28, // 25: crony.wire.v1.Peers.Defragment:input_type -> crony.wire.v1.DefragmentRequest
+	30, // 26: crony.wire.v1.Peers.Transfer:input_type -> crony.wire.v1.TransferRequest
+	1,  // 27: crony.wire.v1.Link.Connect:output_type -> crony.wire.v1.FromServer
+	24, // 28: crony.wire.v1.Peers.Admit:output_type -> crony.wire.v1.AdmitReply
+	27, // 29: crony.wire.v1.Peers.Status:output_type -> crony.wire.v1.StatusReply
+	29, // 30: crony.wire.v1.Peers.Defragment:output_type -> crony.wire.v1.DefragmentReply
+	31, // 31: crony.wire.v1.Peers.Transfer:output_type -> crony.wire.v1.TransferReply
+	27, // [27:32] is the sub-list for method output_type
+	22, // [22:27] is the sub-list for method input_type
+	22, // [22:22] is the sub-list for extension type_name
+	22, // [22:22] is the sub-list for extension extendee
+	0,  // [0:22] is the sub-list for field type_name
 }
 
 func init() { file_wire_proto_init() }
@@ -1298,6 +2116,7 @@ func file_wire_proto_init() {
 		(*FromAgent_Claims)(nil),
 		(*FromAgent_Report)(nil),
 		(*FromAgent_Taken)(nil),
+		(*FromAgent_Renew)(nil),
 	}
 	file_wire_proto_msgTypes[1].OneofWrappers = []any{
 		(*FromServer_Welcome)(nil),
@@ -1307,6 +2126,10 @@ func file_wire_proto_init() {
 		(*FromServer_Claims)(nil),
 		(*FromServer_Ack)(nil),
 		(*FromServer_Start)(nil),
+		(*FromServer_Servers)(nil),
+		(*FromServer_Trust)(nil),
+		(*FromServer_Certificate)(nil),
+		(*FromServer_Move)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -1314,9 +2137,9 @@ func file_wire_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_wire_proto_rawDesc), len(file_wire_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   17,
+			NumMessages:   32,
 			NumExtensions: 0,
-			NumServices:   1,
+			NumServices:   2,
 		},
 		GoTypes:           file_wire_proto_goTypes,
 		DependencyIndexes: file_wire_proto_depIdxs,
