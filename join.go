@@ -95,7 +95,9 @@ type JoinRequest struct {
 	Token   string `json:"token"`   // [JoinSecret.String]
 	Request string `json:"request"` // a certificate request (PKCS #10) as PEM; only its key and its signature are looked at
 	Name    string `json:"name"`    // for people: the host's name
-	Address string `json:"address,omitempty"`
+
+	// Replace is the id or the name of a server that is dead: it is removed before this one takes its place.
+	Replace string `json:"replace,omitempty"`
 }
 
 // JoinAnswer makes a host part of the cluster. The same request made again, with the same key, has the same answer: the token

@@ -1,6 +1,8 @@
 package agent
 
 import (
+	"time"
+
 	"crony"
 	"crony/internal/wire"
 )
@@ -55,12 +57,16 @@ func (l *loop) unassign(name string) {
 	l.drop("the job was removed, or given to another agent, before the run was due")
 }
 
+// remembered is how long the last run of a job that the agent has no more is remembered at least.
+const remembered = 24 * time.Hour
+
 // synced ends the list of assignments that a new stream begins with.
 func (l *loop) synced() {
 	l.listed = l.boots.news
 	for _, name := range l.table.confirmed() {
 		l.unassign(name)
 	}
+	l.journal.forget(l.table.has, l.clock().Add(-remembered))
 	for name, facts := range l.waiting {
 		for _, f := range facts {
 			l.runner.skip(f.Run, "the agent stopped before the run was due, and has the job no more")
@@ -104,7 +110,7 @@ func (l *loop) decided(reply *wire.ClaimReply) {
 // it was asked for, the run is skipped with the reason. What can't be written is not started, and is tried again.
 func (l *loop) take(g grant) {
 	j := g.job
-	if j.taken == g.run || l.journal.knows(g.run) {
+	if l.journal.knew(g.run, origin{j.def.Job.Name, crony.BySchedule}) {
 		return
 	}
 	what := crony.ClaimedFact{Trigger: crony.BySchedule, ScheduledAt: g.at, CatchUp: g.catchUp}
@@ -113,7 +119,6 @@ func (l *loop) take(g grant) {
 		l.untaken = append(l.untaken, g)
 		return
 	}
-	j.taken = g.run
 	l.seat(&seat{run: g.run, job: j, at: g.at})
 }
 
@@ -138,7 +143,7 @@ func (l *loop) order(msg *wire.Start) {
 		l.log.Warn("order for a job that this agent has not", "job", req.Job)
 		return
 	}
-	if !l.journal.knows(req.Run) {
+	if !l.journal.knew(req.Run, origin{req.Job, crony.ByHand}) {
 		if l.full() {
 			l.orders = append(l.orders, msg)
 			return

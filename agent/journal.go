@@ -10,6 +10,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"time"
 
 	"crony"
 )
@@ -20,6 +21,9 @@ import (
 // What is asked for may be refused when the disk is full ([journal.add]); what has happened is known all the same, and is
 // written when there is room again ([journal.keep]). When most of the file is of runs that are settled, it is written anew
 // with the rest.
+//
+// Of settled runs it remembers the newest of each job: what was granted or ordered may be told of once more, by a server that
+// has not heard of the run yet, and must not start again.
 type journal struct {
 	log  *slog.Logger
 	path string
@@ -30,8 +34,9 @@ type journal struct {
 	torn    bool   // more than that may be in it: a write stopped half way
 	late    []byte // frames that could not be written yet
 	live    map[crony.RunID]*record
-	kept    int64 // bytes of the entries of live runs
-	compact int64 // the size at which the file is next looked at for settled runs
+	past    map[origin]crony.RunID // the newest settled run of each
+	kept    int64                  // bytes of the entries of live runs
+	compact int64                  // the size at which the file is next looked at for settled runs
 }
 
 // journalFile is what a journal needs of its file.
@@ -47,6 +52,13 @@ type entry struct {
 	Birth   *birth      `json:"birth,omitempty"`   // with a started fact
 	Terms   *terms      `json:"terms,omitempty"`   // with a claimed fact
 	Settled crony.RunID `json:"settled,omitempty"` // the servers have all of this run
+	Of      *origin     `json:"of,omitempty"`      // whose it was, if the run's facts are not in the file any more
+}
+
+// origin is what runs come of.
+type origin struct {
+	Job     string        `json:"job"`
+	Trigger crony.Trigger `json:"trigger"`
 }
 
 // terms are what a run is held to, whoever holds it.
@@ -67,6 +79,15 @@ type record struct {
 // last returns the run's newest fact. A record has one at least.
 func (r *record) last() *crony.Fact { return &r.facts[len(r.facts)-1] }
 
+// origin returns what the run came of; nil if that is not known.
+func (r *record) origin() *origin {
+	c := r.facts[0].Claimed
+	if c == nil {
+		return nil
+	}
+	return &origin{c.Job, c.Trigger}
+}
+
 const compactFrom = 1 << 20 // bytes: a smaller file is never written anew
 
 func openJournal(path string, log *slog.Logger) (*journal, error) {
@@ -74,7 +95,8 @@ func openJournal(path string, log *slog.Logger) (*journal, error) {
 	if err != nil {
 		return nil, err
 	}
-	j := &journal{log: log, path: path, file: file, live: map[crony.RunID]*record{}, compact: compactFrom}
+	j := &journal{log: log, path: path, file: file, live: map[crony.RunID]*record{},
+		past: map[origin]crony.RunID{}, compact: compactFrom}
 	if err := j.replay(file); err != nil {
 		return nil, errors.Join(err, file.Close())
 	}
@@ -108,9 +130,14 @@ func (j *journal) replay(file *os.File) error {
 // note brings the memory up to an entry of n bytes.
 func (j *journal) note(e *entry, n int64) {
 	if e.Settled != "" {
+		of := e.Of
 		if r := j.live[e.Settled]; r != nil {
+			of = r.origin()
 			j.kept -= r.bytes
 			delete(j.live, e.Settled)
+		}
+		if of != nil && e.Settled > j.past[*of] {
+			j.past[*of] = e.Settled
 		}
 		return
 	}
@@ -240,9 +267,14 @@ func (j *journal) rewrite() error {
 	return nil
 }
 
-// liveEntries yields what the file must hold, run by run.
+// liveEntries yields what the file must hold: what is remembered of runs that are settled, and the others run by run.
 func (j *journal) liveEntries() iter.Seq[*entry] {
 	return func(yield func(*entry) bool) {
+		for of, run := range j.past {
+			if !yield(&entry{Settled: run, Of: &of}) {
+				return
+			}
+		}
 		for _, id := range slices.Sorted(maps.Keys(j.live)) {
 			r := j.live[id]
 			for i := range r.facts {
@@ -266,6 +298,21 @@ func (j *journal) knows(id crony.RunID) bool {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	return j.live[id] != nil
+}
+
+// knew says whether the run is in the journal, or was: the newest of its origin that is settled.
+func (j *journal) knew(id crony.RunID, of origin) bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.live[id] != nil || j.past[of] == id
+}
+
+// forget drops what is remembered of jobs that the agent has no more, if their last run was due before a time: until then
+// a server may still be about to find out that the agent has them.
+func (j *journal) forget(has func(job string) bool, before time.Time) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	maps.DeleteFunc(j.past, func(of origin, run crony.RunID) bool { return !has(of.Job) && run.Time().Before(before) })
 }
 
 // count returns how many runs the agent answers for.

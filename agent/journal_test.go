@@ -194,6 +194,55 @@ func TestJournalCompacts(t *testing.T) {
 	}
 }
 
+// TestJournalRemembers asks for the newest settled run of each origin: at once, by the next life, and when the file was written
+// anew in between.
+func TestJournalRemembers(t *testing.T) {
+	t.Parallel()
+	j, _ := journalAt(t, filepath.Join(t.TempDir(), "journal"))
+	of := func(n int, job string, trigger crony.Trigger) entry {
+		return entry{Fact: &crony.Fact{Run: runAt(n), At: noon, Claimed: &crony.ClaimedFact{Job: job, Trigger: trigger}}}
+	}
+	mustKeep(t, j, of(1, "a", crony.BySchedule), of(2, "a", crony.ByHand), of(3, "b", crony.BySchedule), of(4, "a", crony.BySchedule))
+	mustKeep(t, j, entry{Settled: runAt(4)}, entry{Settled: runAt(1)}, entry{Settled: runAt(2)})
+	check := func(when string, j *journal) {
+		t.Helper()
+		for _, c := range []struct {
+			run     int
+			job     string
+			trigger crony.Trigger
+			want    bool
+		}{
+			{4, "a", crony.BySchedule, true},
+			{1, "a", crony.BySchedule, false}, // an older one
+			{2, "a", crony.ByHand, true},
+			{2, "a", crony.BySchedule, false},
+			{3, "b", crony.BySchedule, true}, // not settled
+			{9, "c", crony.BySchedule, false},
+		} {
+			if got := j.knew(runAt(c.run), origin{c.job, c.trigger}); got != c.want {
+				t.Errorf("%s: run %d of %s %s: %t", when, c.run, c.job, c.trigger, got)
+			}
+		}
+	}
+	check("at once", j)
+	j, _ = reopened(t, j)
+	check("by the next life", j)
+	if err := j.rewrite(); err != nil {
+		t.Fatal(err)
+	}
+	check("written anew", j)
+	j, _ = reopened(t, j)
+	check("by the next life after that", j)
+
+	has := func(job string) bool { return job == "b" }
+	j.forget(has, noon)
+	check("before its time to be forgotten", j)
+	j.forget(has, noon.Add(time.Hour))
+	if j.knew(runAt(4), origin{"a", crony.BySchedule}) || !j.knew(runAt(3), origin{"b", crony.BySchedule}) {
+		t.Error("what is forgotten is not what was asked for")
+	}
+}
+
 // TestJournalCantCompact has no place for the new file: the old one goes on, and it is not tried for every entry.
 func TestJournalCantCompact(t *testing.T) {
 	t.Parallel()

@@ -354,6 +354,37 @@ func TestResume(t *testing.T) {
 	})
 }
 
+// TestToldOnceMore has servers that have not heard yet of runs which are over: by the report that another server took, or that
+// overtook the message. Such a run was claimed by this life, or by an earlier one, or ordered.
+func TestToldOnceMore(t *testing.T) {
+	def := definition("m", "* * * * *")
+	run, ordered := crony.OccurrenceRunID("uid-m", at("00:01:00"), ""), runAt(1)
+	claim := crony.Fact{Run: run, Seq: 1, Claimed: &crony.ClaimedFact{Job: "m", JobUID: "uid-m", Generation: 1, Agent: "a1",
+		Trigger: crony.BySchedule, ScheduledAt: at("00:01:00")}}
+	inBubble(t, []crony.Fact{claim}, func(t *testing.T, l *loopRig) {
+		mustAdd(t, l.journal, entry{Fact: &claim})
+		order := &wire.FromServer{Kind: &wire.FromServer_Start{Start: &wire.Start{
+			Request: wire.Encode(crony.StartRequest{Run: ordered, Job: "m", Agent: "a1", By: "eve", At: midnight})}}}
+		l.say(assigned(def, 1, at("00:01:00"), run), synced(), order)
+		l.sleep(time.Minute)
+		l.expectStarts("m@00:00:00", "m@00:01:00")
+		mustKeep(t, l.journal, entry{Settled: run}, entry{Settled: ordered})
+		for range 2 {
+			l.say(newStream(), assigned(def, 1, at("00:01:00"), run), synced(), order)
+			l.expectStarts("m@00:00:00", "m@00:01:00")
+		}
+		var taken int
+		for _, msg := range l.desk.posted {
+			if msg.GetTaken().GetRun() == string(ordered) {
+				taken++
+			}
+		}
+		if taken != 3 {
+			t.Errorf("the order was answered %d times, so that it stays", taken)
+		}
+	})
+}
+
 // TestJournalRefuses has a full disk: what was granted starts when it can be written down, and nothing more is asked for
 // until then.
 func TestJournalRefuses(t *testing.T) {

@@ -23,7 +23,6 @@ type job struct {
 	since  time.Time   // when the job became the agent's
 	plan   *crony.Plan // nil: nothing by time
 	cursor time.Time   // every occurrence up to it is decided, for all that the agent knows
-	taken  crony.RunID // of the last occurrence that was granted
 	step   crony.Step  // what is to be asked for next
 	asked  time.Time   // when it was asked for; zero: it is not
 	held   time.Time   // until when catching up waits for its turn; zero: it does not
@@ -164,6 +163,9 @@ func (t *timetable) recompile() {
 		}
 	}
 }
+
+// has says whether the agent has a job.
+func (t *timetable) has(name string) bool { return t.jobs[name] != nil }
 
 // current says whether the agent has the job, in this state.
 func (t *timetable) current(j *job) bool { return t.jobs[j.def.Job.Name] == j }
