@@ -43,8 +43,9 @@ var hostName = regexp.MustCompile(`^` + label + `(\.` + label + `)*$`)
 
 // CA is a cluster's authority with its key. Who has it can be anybody in the cluster. It is safe for concurrent use.
 type CA struct {
-	root *Root
-	key  *ecdsa.PrivateKey
+	root  *Root
+	key   *ecdsa.PrivateKey
+	cross *x509.Certificate // by which the authority of before vouches for this one; nil: there is none
 }
 
 // NewCA makes the authority of a cluster. It lasts for [RootValidity].
@@ -63,10 +64,10 @@ func NewCA(cluster string, now time.Time) (*CA, error) {
 		KeyUsage:              x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
 		BasicConstraintsValid: true,
 		IsCA:                  true,
-		MaxPathLenZero:        true,
+		MaxPathLen:            1, // a successor may come in between
 		URIs:                  []*url.URL{{Scheme: scheme, Host: cluster}},
 	}
-	cert, err := sign(template, template, key, key)
+	cert, err := sign(template, template, &key.PublicKey, key)
 	if err != nil {
 		return nil, fmt.Errorf("make a certificate authority: %w", err)
 	}
@@ -129,24 +130,42 @@ func (ca *CA) Root() *Root { return ca.root }
 // cluster of who may be left empty. Hosts are the IP addresses and host names under which people reach a server; an agent
 // is never reached and has none.
 func (ca *CA) Issue(who Identity, hosts []string, now time.Time) (*Leaf, error) {
-	who.Cluster = cmp.Or(who.Cluster, ca.root.cluster)
-	template, err := ca.template(who, hosts, now)
-	if err != nil {
-		return nil, fmt.Errorf("issue a certificate for %s: %w", who, err)
-	}
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, fmt.Errorf("make a key for %s: %w", who, err)
 	}
-	cert, err := sign(template, ca.root.cert, key, ca.key)
+	chain, err := ca.certify(&key.PublicKey, who, hosts, now)
 	if err != nil {
-		return nil, fmt.Errorf("issue a certificate for %s: %w", who, err)
+		return nil, err
 	}
 	keyPEM, err := encodeKey(key)
 	if err != nil {
 		return nil, fmt.Errorf("issue a certificate for %s: %w", who, err)
 	}
-	return &Leaf{CertPEM: encode(certificateBlock, cert.Raw), KeyPEM: keyPEM}, nil
+	return &Leaf{CertPEM: chain, KeyPEM: keyPEM}, nil
+}
+
+// Sign is [CA.Issue] for a key that stays with its owner: of the request (PEM, see [NewRequest]) only the key is used. It
+// returns the certificate as PEM, with what links it to the authority.
+func (ca *CA) Sign(request []byte, who Identity, hosts []string, now time.Time) ([]byte, error) {
+	key, err := parseRequest(request)
+	if err != nil {
+		return nil, fmt.Errorf("issue a certificate for %s: %w", who, err)
+	}
+	return ca.certify(key, who, hosts, now)
+}
+
+func (ca *CA) certify(key *ecdsa.PublicKey, who Identity, hosts []string, now time.Time) ([]byte, error) {
+	who.Cluster = cmp.Or(who.Cluster, ca.root.cluster)
+	template, err := ca.template(who, hosts, now)
+	if err != nil {
+		return nil, fmt.Errorf("issue a certificate for %s: %w", who, err)
+	}
+	cert, err := sign(template, ca.root.cert, key, ca.key)
+	if err != nil {
+		return nil, fmt.Errorf("issue a certificate for %s: %w", who, err)
+	}
+	return ca.chain(cert), nil
 }
 
 func (ca *CA) template(who Identity, hosts []string, now time.Time) (*x509.Certificate, error) {
@@ -190,8 +209,8 @@ func (ca *CA) template(who Identity, hosts []string, now time.Time) (*x509.Certi
 }
 
 // sign makes the certificate of key's holder; a random serial number is drawn for it.
-func sign(template, parent *x509.Certificate, key, authority *ecdsa.PrivateKey) (*x509.Certificate, error) {
-	der, err := x509.CreateCertificate(rand.Reader, template, parent, &key.PublicKey, authority)
+func sign(template, parent *x509.Certificate, key *ecdsa.PublicKey, authority *ecdsa.PrivateKey) (*x509.Certificate, error) {
+	der, err := x509.CreateCertificate(rand.Reader, template, parent, key, authority)
 	if err != nil {
 		return nil, err
 	}

@@ -2,6 +2,7 @@ package pki
 
 import (
 	"crypto/tls"
+	"encoding/pem"
 	"fmt"
 	"os"
 
@@ -10,7 +11,7 @@ import (
 
 // Leaf is a certificate with its private key.
 type Leaf struct {
-	CertPEM []byte
+	CertPEM []byte // of the holder first, then what links it to the authority
 	KeyPEM  []byte // PKCS #8
 }
 
@@ -20,17 +21,41 @@ func OpenLeaf(path string) (*Leaf, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open certificate: %w", err)
 	}
-	cert, err := block(text, certificateBlock)
+	leaf, err := NewLeaf(text, text)
 	if err != nil {
 		return nil, fmt.Errorf("open certificate: %s: %w", path, err)
 	}
-	key, err := block(text, keyBlock)
-	if err != nil {
-		return nil, fmt.Errorf("open certificate: %s: %w", path, err)
+	return leaf, nil
+}
+
+// NewLeaf puts a certificate, with what links it to its authority, together with its key. Both are PEM; what else is in the texts
+// is left out. They must belong together.
+func NewLeaf(chain, key []byte) (*Leaf, error) {
+	var certs []byte
+	n := 0
+	for rest := chain; ; {
+		var b *pem.Block
+		if b, rest = pem.Decode(rest); b == nil {
+			break
+		}
+		if b.Type == certificateBlock {
+			certs = append(certs, encode(certificateBlock, b.Bytes)...)
+			n++
+		}
 	}
-	leaf := &Leaf{CertPEM: encode(certificateBlock, cert), KeyPEM: encode(keyBlock, key)}
+	switch {
+	case n == 0:
+		return nil, fmt.Errorf("there is no PEM block %q", certificateBlock)
+	case n > maxRoots:
+		return nil, fmt.Errorf("there are %d certificates; at most %d", n, maxRoots)
+	}
+	private, err := block(key, keyBlock)
+	if err != nil {
+		return nil, err
+	}
+	leaf := &Leaf{CertPEM: certs, KeyPEM: encode(keyBlock, private)}
 	if _, err := leaf.Certificate(); err != nil {
-		return nil, fmt.Errorf("open certificate: %s: %w", path, err)
+		return nil, err
 	}
 	return leaf, nil
 }

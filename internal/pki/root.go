@@ -7,6 +7,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"time"
 )
 
 // Root is the certificate of a cluster's authority: what its members trust. It is public and never changes.
@@ -49,15 +50,16 @@ func (r *Root) Fingerprint() string {
 	return hex.EncodeToString(sum[:])
 }
 
-func (r *Root) pool() *x509.CertPool {
-	pool := x509.NewCertPool()
-	pool.AddCert(r.cert)
-	return pool
-}
+// Roots implements [Anchors].
+func (r *Root) Roots() []*Root { return []*Root{r} }
+
+// EndsAt returns until when the authority's certificate holds.
+func (r *Root) EndsAt() time.Time { return r.cert.NotAfter.UTC() }
 
 const (
 	certificateBlock = "CERTIFICATE"
 	keyBlock         = "PRIVATE KEY" // PKCS #8
+	requestBlock     = "CERTIFICATE REQUEST"
 )
 
 func encode(kind string, der []byte) []byte {

@@ -11,30 +11,50 @@ import (
 // must be safe for concurrent use.
 type Source func() (*tls.Certificate, error)
 
-// ServerTLS returns the configuration of a listener that is open to holders of a certificate of root's cluster in one of
-// roles, and to nobody else. Without roles it is open to nobody.
-func ServerTLS(root *Root, own Source, roles ...Role) *tls.Config {
-	return &tls.Config{
-		MinVersion:       tls.VersionTLS13,
-		GetCertificate:   func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return own() },
-		ClientAuth:       tls.RequireAndVerifyClientCert,
-		ClientCAs:        root.pool(),
-		VerifyConnection: verify(root, roles),
+// ServerTLS returns the configuration of a listener that is open to holders of a certificate of the anchors' cluster in one of
+// roles, and to nobody else. Without roles it is open to nobody. A connection is judged by what the anchors are when it is
+// made; none is resumed, so that each is.
+func ServerTLS(a Anchors, own Source, roles ...Role) *tls.Config {
+	base := &tls.Config{
+		MinVersion:             tls.VersionTLS13,
+		GetCertificate:         func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return own() },
+		ClientAuth:             tls.RequireAndVerifyClientCert,
+		SessionTicketsDisabled: true,
+		NextProtos:             []string{"h2"}, // all such listeners are gRPC's
+		VerifyConnection: func(state tls.ConnectionState) error {
+			who, err := PeerIdentity(state)
+			if err != nil {
+				return fmt.Errorf("verify peer: %w", err)
+			}
+			return welcome(a, who, roles...)
+		},
 	}
+	base.ClientCAs = poolOf(a)
+	config := base.Clone()
+	config.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
+		now := base.Clone()
+		now.ClientCAs = poolOf(a)
+		return now, nil
+	}
+	return config
 }
 
-// ClientTLS returns the configuration to dial a server of root's cluster at any address. A nil own presents no certificate:
-// that is how a host comes that has none yet.
+// ClientTLS returns the configuration to dial a server of the anchors' cluster at any address. A nil own presents no
+// certificate: that is how a host comes that has none yet.
 //
-// The address that was dialled is not verified, and need not be. The standard verification is in full force (chain to root
-// and to nothing else, validity, use as a server), only under the name [ServerName], which this authority puts in the
-// certificate of every server and of nobody else; then the identity itself must be that of a server of the cluster.
-func ClientTLS(root *Root, own Source) *tls.Config {
+// The address that was dialled is not verified, and need not be. The standard verification is done in full (chain to the anchors
+// of the moment and to nothing else, validity, use as a server), only under the name [ServerName], which these authorities put
+// in the certificate of every server and of nobody else; then the identity itself must be that of a server of the cluster. It
+// is done in VerifyConnection, as the configuration's own roots could not change.
+func ClientTLS(a Anchors, own Source) *tls.Config {
 	config := &tls.Config{
-		MinVersion:       tls.VersionTLS13,
-		RootCAs:          root.pool(),
-		ServerName:       ServerName,
-		VerifyConnection: verify(root, []Role{Server}),
+		MinVersion:         tls.VersionTLS13,
+		ServerName:         ServerName,
+		InsecureSkipVerify: true, //nolint:gosec // VerifyConnection verifies
+		VerifyConnection: func(state tls.ConnectionState) error {
+			_, err := verifyServer(a, state.PeerCertificates)
+			return err
+		},
 	}
 	if own != nil {
 		config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return own() }
@@ -42,7 +62,7 @@ func ClientTLS(root *Root, own Source) *tls.Config {
 	return config
 }
 
-// PeerIdentity returns who is at the other end of a connection that was made with [ServerTLS] or [ClientTLS].
+// PeerIdentity returns who is at the other end of a connection that came in by [ServerTLS].
 func PeerIdentity(state tls.ConnectionState) (Identity, error) {
 	if len(state.VerifiedChains) == 0 {
 		return Identity{}, errors.New("the peer has no verified certificate")
@@ -50,18 +70,13 @@ func PeerIdentity(state tls.ConnectionState) (Identity, error) {
 	return IdentityOf(state.VerifiedChains[0][0])
 }
 
-// verify runs after the standard verification, on resumed connections too.
-func verify(root *Root, roles []Role) func(tls.ConnectionState) error {
-	return func(state tls.ConnectionState) error {
-		peer, err := PeerIdentity(state)
-		switch {
-		case err != nil:
-			return fmt.Errorf("verify peer: %w", err)
-		case peer.Cluster != root.cluster:
-			return fmt.Errorf("verify peer: %s is not of cluster %s", peer, root.cluster)
-		case !slices.Contains(roles, peer.Role):
-			return fmt.Errorf("verify peer: %s is not welcome here: the roles are %q", peer, roles)
-		}
-		return nil
+// welcome says why a peer is not: it is of another cluster, or of a role that has no business here.
+func welcome(a Anchors, peer Identity, roles ...Role) error {
+	switch {
+	case peer.Cluster != clusterOf(a):
+		return fmt.Errorf("verify peer: %s is not of cluster %s", peer, clusterOf(a))
+	case !slices.Contains(roles, peer.Role):
+		return fmt.Errorf("verify peer: %s is not welcome here: the roles are %q", peer, roles)
 	}
+	return nil
 }

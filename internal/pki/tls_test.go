@@ -74,7 +74,7 @@ func forge(t *testing.T, ca *CA, change func(*x509.Certificate)) Source {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cert, err := sign(template, ca.root.cert, key, ca.key)
+	cert, err := sign(template, ca.root.cert, &key.PublicKey, ca.key)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -96,19 +96,33 @@ func old(t *testing.T, ca *CA, role Role) Source {
 	return leaf.Certificate
 }
 
+// change changes the configuration that a server has for each of its connections.
+func change(server *tls.Config, f func(*tls.Config)) {
+	inner := server.GetConfigForClient
+	server.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+		c, err := inner(hello)
+		if err == nil {
+			f(c)
+		}
+		return c, err
+	}
+}
+
 func TestPeersMeet(t *testing.T) {
 	ca := newCA(t, "c1")
 	for _, role := range []Role{Server, Agent} {
 		var seen Identity
 		server := ServerTLS(ca.Root(), issue(t, ca, Server, "s1").Certificate, Agent, Server)
-		inner := server.VerifyConnection
-		server.VerifyConnection = func(state tls.ConnectionState) (err error) {
-			seen, err = PeerIdentity(state)
-			if err != nil {
-				return err
+		change(server, func(c *tls.Config) {
+			inner := c.VerifyConnection
+			c.VerifyConnection = func(state tls.ConnectionState) (err error) {
+				seen, err = PeerIdentity(state)
+				if err != nil {
+					return err
+				}
+				return inner(state)
 			}
-			return inner(state)
-		}
+		})
 		serverErr, clientErr := shake(t, server, ClientTLS(ca.Root(), issue(t, ca, role, "me").Certificate))
 		if serverErr != nil || clientErr != nil {
 			t.Errorf("%s: server says %v, client says %v", role, serverErr, clientErr)
@@ -191,7 +205,7 @@ func TestOnlyTLS13(t *testing.T) {
 	}
 
 	server := ServerTLS(ca.Root(), leaf.Certificate, Server)
-	server.MinVersion, server.MaxVersion = tls.VersionTLS12, tls.VersionTLS12
+	change(server, func(c *tls.Config) { c.MinVersion, c.MaxVersion = tls.VersionTLS12, tls.VersionTLS12 })
 	_, clientErr := shake(t, server, ClientTLS(ca.Root(), leaf.Certificate))
 	if clientErr == nil || !strings.Contains(clientErr.Error(), "version") {
 		t.Errorf("a server of TLS 1.2: client says %v", clientErr)
