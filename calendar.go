@@ -45,10 +45,10 @@ type shut struct {
 	blackouts []Blackout
 }
 
-func (d *Definition) shuts() map[string]shut {
+func (d *Definition) shuts(zones Zones) map[string]shut {
 	list := make(map[string]shut, len(d.Calendars))
 	for i := range d.Calendars {
-		if zone, err := loadZone(d.Calendars[i].Timezone); err == nil {
+		if zone, err := loadZone(d.Calendars[i].Timezone, zones); err == nil {
 			list[d.Calendars[i].Name] = shut{zone, d.Calendars[i].Blackouts}
 		}
 	}
@@ -58,7 +58,7 @@ func (d *Definition) shuts() map[string]shut {
 // shutUntil returns an instant up to which, after an occurrence that does not run, nothing else runs either: within the day
 // off or the blackout that it lies in.
 func (p *Plan) shutUntil(o schedule.Occurrence) time.Time {
-	c, ok := p.shuts[o.Calendar]
+	c, ok := p.extra.shuts[o.Calendar]
 	end := o.At.Add(1)
 	switch {
 	case !ok:
@@ -83,8 +83,8 @@ func (p *Plan) shutUntil(o schedule.Occurrence) time.Time {
 }
 
 // compile makes of a calendar what a set of schedules takes. The error is a [*schedule.Error].
-func (cal *Calendar) compile() (*schedule.Calendar, error) {
-	zone, err := loadZone(cal.Timezone)
+func (cal *Calendar) compile(zones Zones) (*schedule.Calendar, error) {
+	zone, err := loadZone(cal.Timezone, zones)
 	if err != nil {
 		return nil, &schedule.Error{Field: "time zone", Message: err.Error(), Hint: "as Europe/Berlin"}
 	}
@@ -133,10 +133,10 @@ func (j *Job) calendars(known map[string]*schedule.Calendar) []schedule.Use {
 }
 
 // compileAll returns the calendars by their names, without those that have faults.
-func compileAll(list []Calendar) map[string]*schedule.Calendar {
+func compileAll(list []Calendar, zones Zones) map[string]*schedule.Calendar {
 	known := make(map[string]*schedule.Calendar, len(list))
 	for i := range list {
-		if c, err := list[i].compile(); err == nil {
+		if c, err := list[i].compile(zones); err == nil {
 			known[c.Name()] = c
 		}
 	}
@@ -155,19 +155,19 @@ func (d *Definition) Faults() []Fault {
 			c.fault(at, "define it under `calendars:`, in the same manifest or before", "there is no calendar %q", use.Name)
 			continue
 		}
-		_, err := d.Calendars[held].compile()
+		_, err := d.Calendars[held].compile(time.LoadLocation)
 		if bad, ok := errors.AsType[*schedule.Error](err); ok {
 			c.fault(at, bad.Hint, "the calendar %s can't be read: %s", use.Name, sentence(bad))
 		}
 	}
-	c.together("", &d.Job, compileAll(d.Calendars))
+	c.together("", &d.Job, compileAll(d.Calendars, time.LoadLocation))
 	return c.faults
 }
 
 // calendar checks one calendar; at is its path with a dot.
 func (c *checker) calendar(at string, cal *Calendar) {
 	c.name(at+"name", cal.Name)
-	if _, err := loadZone(cal.Timezone); err != nil {
+	if _, err := loadZone(cal.Timezone, time.LoadLocation); err != nil {
 		c.fault(at+"timezone", "as Europe/Berlin", "%s", err)
 	}
 	c.workingDays(at+"working_days", cal.WorkingDays)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"crony/internal/strict"
 )
@@ -94,7 +95,7 @@ func (m *Manifest) Faults() []Fault {
 	if len(m.Jobs)+len(m.Scripts)+len(m.Calendars)+len(m.Channels) == 0 {
 		c.fault("", "write at least one job under `jobs:`", "the manifest defines nothing")
 	}
-	known, once := compileAll(m.Calendars), c.once("jobs")
+	known, once := compileAll(m.Calendars, time.LoadLocation), c.once("jobs")
 	for i := range m.Jobs {
 		at := fmt.Sprintf("jobs[%d].", i)
 		c.job(at, &m.Jobs[i])

@@ -29,14 +29,10 @@ type Step struct {
 
 // Step returns the next step as of now. It takes time that grows with the occurrences that it keeps, not with those that it
 // passes over.
-func (p *Plan) Step(cursor, now time.Time, m *Misfire) Step {
+func (p *Plan) Step(cursor, now time.Time) Step {
 	first, ok := p.runs(cursor)
 	if !ok {
 		return Step{}
-	}
-	var policy Misfire
-	if m != nil {
-		policy = *m
 	}
 	claim := Step{At: first.At, Start: first.Start}
 	late := now.Add(-MisfireGrace)
@@ -44,6 +40,10 @@ func (p *Plan) Step(cursor, now time.Time, m *Misfire) Step {
 		return claim
 	}
 	claim.CatchUp = true
+	var policy Misfire
+	if p.extra != nil {
+		policy = p.extra.misfire
+	}
 	keep := or(policy.Limit, DefaultMisfireLimit)
 	switch or(policy.Policy, MisfireOnce) {
 	case MisfireSkip:

@@ -12,12 +12,15 @@ import (
 // decided is what became of a plan's occurrences when the steps were taken one after the other, with nothing in between.
 type decided struct{ ran, caughtUp, missed []string }
 
+// under returns p with another misfire policy.
+func under(m Misfire, p *Plan) *Plan { return &Plan{set: p.set, extra: &extra{misfire: m}} }
+
 // play takes the steps until nothing is due, and checks that each says what it does.
-func play(t *testing.T, p *Plan, cursor, now time.Time, m *Misfire) decided {
+func play(t *testing.T, p *Plan, cursor, now time.Time) decided {
 	t.Helper()
 	var d decided
 	for range 100_000 {
-		step := p.Step(cursor, now, m)
+		step := p.Step(cursor, now)
 		switch {
 		case step == (Step{}):
 			return d
@@ -48,7 +51,6 @@ func play(t *testing.T, p *Plan, cursor, now time.Time, m *Misfire) decided {
 
 func TestMisfire(t *testing.T) {
 	noon := time.Date(2027, 1, 1, 12, 0, 0, 0, time.UTC)
-	every10 := planOf(t, `jobs: [{name: a, schedule: "*/10 * * * *", shell: {command: a}}]`)
 	for _, tt := range []struct {
 		name, policy string
 		cursor, now  string
@@ -81,15 +83,12 @@ func TestMisfire(t *testing.T) {
 			if tt.policy != "" {
 				manifest = tt.policy
 			}
-			m, err := DecodeManifest([]byte(`jobs: [{name: a, misfire: ` + manifest + `, shell: {command: a}}]`))
-			if err != nil {
-				t.Fatal(err)
-			}
+			p := planOf(t, `jobs: [{name: a, schedule: "*/10 * * * *", misfire: `+manifest+`, shell: {command: a}}]`)
 			on := func(clock string) time.Time {
 				d, _ := time.Parse(time.TimeOnly, clock)
 				return noon.Truncate(24 * time.Hour).Add(d.Sub(d.Truncate(24 * time.Hour)))
 			}
-			got := play(t, every10, on(tt.cursor), on(tt.now), m.Jobs[0].Misfire)
+			got := play(t, p, on(tt.cursor), on(tt.now))
 			if !slices.Equal(got.ran, tt.want.ran) || !slices.Equal(got.caughtUp, tt.want.caughtUp) || !slices.Equal(got.missed, tt.want.missed) {
 				t.Errorf("got %+v\nwant %+v", got, tt.want)
 			}
@@ -114,7 +113,7 @@ func TestMisfireRandom(t *testing.T) {
 			}
 			cursor := base.Add(time.Duration(rng.Int64N(int64(20 * 24 * time.Hour))))
 			now := cursor.Add(time.Duration(rng.Int64N(int64([]time.Duration{time.Minute, time.Hour, 5 * time.Hour}[rng.IntN(3)]))))
-			got, want := play(t, p, cursor, now, m), expected(p, cursor, now, m)
+			got, want := play(t, under(*m, p), cursor, now), expected(p, cursor, now, m)
 			if !slices.Equal(got.ran, want.ran) || !slices.Equal(got.caughtUp, want.caughtUp) || !slices.Equal(got.missed, want.missed) {
 				t.Fatalf("%s %+v from %s to %s:\ngot  %+v\nwant %+v", entry, *m, cursor, now, got, want)
 			}
@@ -154,7 +153,7 @@ func TestStepLongAgo(t *testing.T) {
 	p := planOf(t, `jobs: [{name: a, schedule: "* * * * * *", shell: {command: a}}]`)
 	for _, cursor := range []time.Time{{}, time.Unix(0, 0), noon.AddDate(-300, 0, 0), noon.AddDate(-20, 0, 0)} {
 		for policy, want := range map[MisfirePolicy]time.Duration{MisfireSkip: -MisfireGrace, MisfireOnce: -1, MisfireAll: -99*time.Second - 1} {
-			if got := p.Step(cursor, noon, &Misfire{Policy: policy}); !got.Until.Equal(noon.Add(want)) {
+			if got := under(Misfire{Policy: policy}, p).Step(cursor, noon); !got.Until.Equal(noon.Add(want)) {
 				t.Errorf("%s from %s: %+v", policy, cursor, got)
 			}
 		}

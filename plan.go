@@ -9,22 +9,33 @@ import (
 	"crony/internal/schedule"
 )
 
-// Plan is when a job is due: all of its schedules together, held against its calendars. It never changes and is safe for
-// concurrent use.
+// Plan is when a job is due: all of its schedules together, held against its calendars; and what becomes of occurrences that
+// could not be decided in time. It never changes and is safe for concurrent use. That of an ordinary job is small: an agent
+// may hold a hundred thousand.
 type Plan struct {
-	set   *schedule.Set
-	shuts map[string]shut // by the calendars' names
+	set   schedule.Set
+	extra *extra // nil of most jobs
+}
+
+// extra is what few jobs' plans have.
+type extra struct {
+	misfire Misfire
+	shuts   map[string]shut // by the calendars' names
 }
 
 // Plan returns when the job is due, nil if only when it is told to. The definition must have no faults, its calendars' among
 // them (see [Definition.Faults]). Whether the job is paused makes no difference.
-func (d *Definition) Plan() *Plan {
-	options := schedule.SetOptions{Job: d.Job.Name, Calendars: d.Job.calendars(compileAll(d.Calendars))}
+func (d *Definition) Plan() *Plan { return d.PlanIn(time.LoadLocation) }
+
+// PlanIn is [Definition.Plan] with time zones from a function like [time.LoadLocation]: a zone is some kilobytes, and who
+// keeps many plans does well to give all of them the same ones.
+func (d *Definition) PlanIn(zones Zones) *Plan {
+	options := schedule.SetOptions{Job: d.Job.Name, Calendars: d.Job.calendars(compileAll(d.Calendars, zones))}
 	if len(options.Calendars) < len(d.Job.Calendars) {
 		return nil // it would run on days on which it must not
 	}
 	for _, e := range d.Job.Entries() {
-		entry, err := e.compile(d.Job.Name)
+		entry, err := e.compile(d.Job.Name, zones)
 		if err != nil {
 			return nil
 		}
@@ -34,8 +45,18 @@ func (d *Definition) Plan() *Plan {
 	if err != nil || len(options.Entries) == 0 {
 		return nil
 	}
-	return &Plan{set: set, shuts: d.shuts()}
+	p := &Plan{set: *set}
+	if d.Job.Misfire != nil || len(d.Calendars) > 0 {
+		p.extra = &extra{shuts: d.shuts(zones)}
+	}
+	if d.Job.Misfire != nil {
+		p.extra.misfire = *d.Job.Misfire
+	}
+	return p
 }
+
+// Zones returns the time zone of an IANA name, as [time.LoadLocation] does.
+type Zones func(name string) (*time.Location, error)
 
 // Next returns the first occurrence after t, in UTC; the zero time if there is none. An instant that several schedules name
 // is one occurrence. A job that its calendars let do nothing for [maxShut] is as one that is never due.
@@ -93,9 +114,9 @@ func (p *Plan) Instant(t time.Time) (Instant, bool) {
 }
 
 // compile makes of an entry what a set of schedules takes; job is the job's name. The error is a [*schedule.Error].
-func (e *ScheduleEntry) compile(job string) (schedule.Entry, error) {
+func (e *ScheduleEntry) compile(job string, zones Zones) (schedule.Entry, error) {
 	entry := schedule.Entry{StartsAt: e.StartsAt, EndsAt: e.EndsAt, Jitter: e.Jitter.Std()}
-	zone, err := loadZone(e.Timezone)
+	zone, err := loadZone(e.Timezone, zones)
 	if err != nil {
 		return entry, &schedule.Error{Field: "time zone", Message: err.Error(), Hint: "as Europe/Berlin"}
 	}
@@ -107,7 +128,7 @@ func (e *ScheduleEntry) compile(job string) (schedule.Entry, error) {
 	case e.Timezone != "" && strings.HasPrefix(e.Cron, "CRON_TZ="):
 		return entry, &schedule.Error{Field: "time zone", Message: "CRON_TZ and timezone both name one", Hint: "leave one out"}
 	default:
-		entry.Schedule, err = schedule.Parse(e.Cron, schedule.Options{Location: zone, Hash: job})
+		entry.Schedule, err = schedule.Parse(e.Cron, schedule.Options{Location: zone, Hash: job, LoadLocation: zones})
 	}
 	return entry, err
 }
@@ -141,7 +162,7 @@ func (c *checker) entry(path, job string, e *ScheduleEntry) {
 		return
 	}
 	job = or(job, "job")
-	entry, err := e.compile(job)
+	entry, err := e.compile(job, time.LoadLocation)
 	if err == nil {
 		_, err = schedule.NewSet(schedule.SetOptions{Job: job, Entries: []schedule.Entry{entry}})
 	}

@@ -42,7 +42,7 @@ func (q ScheduleQuestion) Explain(now time.Time) (ScheduleAnswer, error) {
 		return ScheduleAnswer{}, invalid("the question", []Fault{{Path: "count",
 			Message: fmt.Sprintf("%d is out of range", q.Count), Hint: fmt.Sprintf("1 to %d", MaxFires)}})
 	}
-	entry, err := (&ScheduleEntry{Cron: q.Schedule, Timezone: q.Timezone}).compile(or(q.Job, "job"))
+	entry, err := (&ScheduleEntry{Cron: q.Schedule, Timezone: q.Timezone}).compile(or(q.Job, "job"), time.LoadLocation)
 	if bad, ok := errors.AsType[*schedule.Error](err); ok {
 		path := "schedule"
 		if bad.Field == "time zone" && q.Timezone != "" {
@@ -65,11 +65,11 @@ func (q ScheduleQuestion) Explain(now time.Time) (ScheduleAnswer, error) {
 }
 
 // loadZone returns a time zone by its IANA name; UTC if the name is empty. "Local" is no name: it differs from host to host.
-func loadZone(name string) (*time.Location, error) {
+func loadZone(name string, zones Zones) (*time.Location, error) {
 	if name == "" {
 		return time.UTC, nil
 	}
-	zone, err := time.LoadLocation(name)
+	zone, err := zones(name)
 	if err != nil || name == "Local" {
 		return nil, fmt.Errorf("%q is no time zone that is known here", name)
 	}

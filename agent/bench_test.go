@@ -157,20 +157,20 @@ func burstByExec(b *testing.B, files func(*testing.B) func(n int) [2]*os.File) f
 const manyJobs = 100_000
 
 // hourly returns the definition of a job as it comes off the wire; all of them together are due evenly over each hour.
-func hourly(b *testing.B, n int) crony.Definition {
-	id := string(runAt(n))
-	def, err := wire.Decode[crony.Definition](wire.Encode(crony.Definition{UID: id, Generation: 3, CreatedAt: noon, UpdatedAt: noon,
-		PlanSince: noon, UpdatedBy: "someone", Job: crony.Job{Name: fmt.Sprintf("team-%d-job-%d", n%50, n),
-			Schedule: fmt.Sprintf("%d %d * * * *", n%60, n/60%60), Group: fmt.Sprintf("team-%d", n%50),
-			Shell: &crony.Shell{Command: fmt.Sprintf("/usr/local/bin/report --customer %d", n)}}}))
+func hourly(tb testing.TB, n int) crony.Definition {
+	job := crony.Job{Name: fmt.Sprintf("team-%02d-report-%06d", n%50, n), Group: fmt.Sprintf("team-%02d", n%50),
+		Labels: map[string]string{"site": fmt.Sprint("site-", n%7)}, Schedule: fmt.Sprintf("%d %d * * * *", n%60, n/60%60),
+		Shell: &crony.Shell{Command: fmt.Sprintf("/usr/local/bin/report --customer %06d", n)}}
+	def, err := wire.Decode[crony.Definition](wire.Encode(crony.Definition{UID: string(runAt(n)), Generation: 3, CreatedAt: noon,
+		UpdatedAt: noon, PlanSince: noon, UpdatedBy: "someone", Job: job}))
 	if err != nil {
-		b.Fatal(err)
+		tb.Fatal(err)
 	}
 	return def
 }
 
 func manyHourly(b *testing.B) *timetable {
-	table := newTimetable()
+	table := newTimetable((&zones{}).load)
 	for n := range manyJobs {
 		table.assign(hourly(b, n), 1, noon, noon)
 	}
@@ -188,7 +188,7 @@ func BenchmarkWake(b *testing.B) {
 		for range 3600 {
 			now = now.Add(time.Second)
 			for _, j := range table.due(now) {
-				table.settle(j, j.step.At)
+				table.settle(j, j.asked.At)
 				due++
 			}
 		}
@@ -237,22 +237,51 @@ func processorTime(b *testing.B) time.Duration {
 	return time.Duration(use.Utime.Nano() + use.Stime.Nano())
 }
 
-// BenchmarkMemory reports what a timetable of 100,000 jobs holds of memory, the definitions that came off the wire included.
+// BenchmarkMemory reports what a timetable of 100,000 jobs holds of memory, their definitions included.
 func BenchmarkMemory(b *testing.B) {
-	var bytes uint64
+	var bytes float64
 	for b.Loop() {
-		before := heapBytes()
-		table := manyHourly(b)
-		bytes = heapBytes() - before
-		runtime.KeepAlive(table)
+		bytes = bytesHeld(func() *timetable { return manyHourly(b) })
 	}
 	b.ReportMetric(0, "ns/op")
-	b.ReportMetric(float64(bytes)/1e6, "MB")
-	b.ReportMetric(float64(bytes)/manyJobs, "bytes-per-job")
+	b.ReportMetric(bytes/1e6, "MB")
+	b.ReportMetric(bytes/manyJobs, "bytes-per-job")
+}
+
+// TestMemory holds what a job takes of memory against a bound. So few jobs share less than many do, and every other one is
+// in a time zone, which would be thousands of bytes if it were each job's own.
+func TestMemory(t *testing.T) {
+	const jobs, most = 20_000, 480
+	each := bytesHeld(func() *timetable {
+		table := newTimetable((&zones{}).load)
+		for n := range jobs {
+			def := hourly(t, n)
+			if n%2 == 0 {
+				def.Job.Schedules = []crony.ScheduleEntry{{Cron: def.Job.Schedule, Timezone: "Europe/Berlin"}}
+				def.Job.Schedule = ""
+			}
+			table.assign(def, 1, noon, noon)
+		}
+		return table
+	}) / jobs
+	t.Logf("%.0f bytes for each job", each)
+	if each > most {
+		t.Errorf("%.0f bytes for each job, of at most %d", each, most)
+	}
+}
+
+// bytesHeld returns how much of the heap a timetable keeps.
+func bytesHeld(fill func() *timetable) float64 {
+	before := heapBytes()
+	table := fill()
+	after := heapBytes()
+	runtime.KeepAlive(table)
+	return float64(after) - float64(before)
 }
 
 func heapBytes() uint64 {
 	runtime.GC()
+	runtime.GC() // what a finalizer or a pool held on to
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	return m.HeapAlloc

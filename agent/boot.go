@@ -64,12 +64,13 @@ func (l *loop) reboot() {
 		}
 		now := l.clock()
 		run := crony.NewRunID(now)
-		if err := l.runner.claim(run, j, crony.ClaimedFact{Trigger: crony.ByReboot, ScheduledAt: now.UTC()}); err != nil {
+		what := j.assignment()
+		if err := l.runner.claim(run, what, crony.ClaimedFact{Trigger: crony.ByReboot, ScheduledAt: now.UTC()}); err != nil {
 			l.log.Error("run not written down, and so not started", "job", name, "run", run, "err", err)
 			return
 		}
 		l.booted[name] = true
-		l.boot = append(l.boot, &seat{run: run, job: j, at: now})
+		l.boot = append(l.boot, &seat{run: run, job: j, what: what, at: now})
 	}
 	if err := l.boots.seen(); err != nil {
 		if !l.late {

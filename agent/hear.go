@@ -40,7 +40,6 @@ func (l *loop) assign(msg *wire.Assign) {
 	}
 	name := def.Job.Name
 	l.table.assign(def, msg.GetEpoch(), wire.Time(msg.GetSince()), wire.Time(msg.GetCursor()))
-	l.zones.use(&def)
 	l.drop("the job was changed before the run was due")
 	l.log.Debug("job assigned", "job", name, "epoch", msg.GetEpoch())
 	for _, f := range l.waiting[name] {
@@ -91,7 +90,7 @@ func (l *loop) decided(reply *wire.ClaimReply) {
 	}
 	for i, d := range reply.GetDecisions() {
 		a, cursor := asks[i], wire.Time(d.GetCursor())
-		if a.job == nil {
+		if a.job.ask != reply.GetId() { // it was asked for again, and the later answer counts
 			continue
 		}
 		if d.GetGranted() {
@@ -100,7 +99,7 @@ func (l *loop) decided(reply *wire.ClaimReply) {
 				l.take(grant{a, run})
 			}
 		} else {
-			l.log.Info("claim refused", "job", a.job.def.Job.Name, "at", a.at, "reason", d.GetReason())
+			l.log.Info("claim refused", "job", a.job.name, "at", a.at, "reason", d.GetReason())
 		}
 		l.table.settle(a.job, cursor)
 	}
@@ -110,16 +109,17 @@ func (l *loop) decided(reply *wire.ClaimReply) {
 // it was asked for, the run is skipped with the reason. What can't be written is not started, and is tried again.
 func (l *loop) take(g grant) {
 	j := g.job
-	if l.journal.knew(g.run, origin{j.def.Job.Name, crony.BySchedule}) {
+	if l.journal.knew(g.run, origin{j.name, crony.BySchedule}) {
 		return
 	}
-	what := crony.ClaimedFact{Trigger: crony.BySchedule, ScheduledAt: g.at, CatchUp: g.catchUp}
-	if err := l.runner.claim(g.run, j, what); err != nil {
-		l.log.Error("run not written down, and so not started", "job", j.def.Job.Name, "run", g.run, "err", err)
+	what := j.assignment()
+	err := l.runner.claim(g.run, what, crony.ClaimedFact{Trigger: crony.BySchedule, ScheduledAt: g.at, CatchUp: g.catchUp})
+	if err != nil {
+		l.log.Error("run not written down, and so not started", "job", j.name, "run", g.run, "err", err)
 		l.untaken = append(l.untaken, g)
 		return
 	}
-	l.seat(&seat{run: g.run, job: j, at: g.at})
+	l.seat(&seat{run: g.run, job: j, what: what, at: g.at})
 }
 
 // seat has a run wait for its time, or skips it if its job is not what it was.
@@ -148,13 +148,14 @@ func (l *loop) order(msg *wire.Start) {
 			l.orders = append(l.orders, msg)
 			return
 		}
-		err := l.runner.claim(req.Run, j, crony.ClaimedFact{Trigger: crony.ByHand, By: req.By, ScheduledAt: req.At})
+		what := j.assignment()
+		err := l.runner.claim(req.Run, what, crony.ClaimedFact{Trigger: crony.ByHand, By: req.By, ScheduledAt: req.At})
 		if err != nil {
 			l.log.Error("order not written down, and so not taken", "job", req.Job, "err", err)
 			l.orders = append(l.orders, msg)
 			return
 		}
-		l.runner.start(newAttempt(req.Run, j, req.At))
+		l.runner.start(newAttempt(req.Run, what, req.At))
 	}
 	l.link.post(&wire.FromAgent{Kind: &wire.FromAgent_Taken{Taken: &wire.Taken{Job: req.Job, Run: string(req.Run)}}})
 }
@@ -162,9 +163,10 @@ func (l *loop) order(msg *wire.Start) {
 // resume seats a run that was claimed in an earlier life, if the job is still what it was claimed for.
 func (l *loop) resume(f crony.Fact) {
 	j, c := l.table.jobs[f.Claimed.Job], f.Claimed
-	if j.def.UID != c.JobUID || j.def.Generation != c.Generation {
+	what := j.assignment()
+	if what.def.UID != c.JobUID || what.def.Generation != c.Generation {
 		l.runner.skip(f.Run, "the job was changed before the run was due")
 		return
 	}
-	l.table.grant(&seat{run: f.Run, job: j, at: c.ScheduledAt})
+	l.table.grant(&seat{run: f.Run, job: j, what: what, at: c.ScheduledAt})
 }

@@ -47,7 +47,7 @@ type hold struct {
 
 // ask is one occurrence that was asked for, or up to which all are to be passed over.
 type ask struct {
-	job     *job // nil: asked for again, by a later request
+	job     *job
 	at      time.Time
 	catchUp bool
 }
@@ -71,9 +71,10 @@ const maxRuns = 16 << 10
 func newLoop(
 	link poster, runner *runner, journal *journal, boots boots, now func() time.Time, log *slog.Logger,
 ) *loop {
-	return &loop{inbox: make(chan *wire.FromServer, 64), link: link, runner: runner, journal: journal, now: now,
-		log: log, table: newTimetable(), boots: boots, booted: map[string]bool{}, asked: map[uint64][]ask{},
-		waiting: map[string][]crony.Fact{}}
+	l := &loop{inbox: make(chan *wire.FromServer, 64), link: link, runner: runner, journal: journal, now: now,
+		log: log, boots: boots, booted: map[string]bool{}, asked: map[uint64][]ask{}, waiting: map[string][]crony.Fact{}}
+	l.table = newTimetable(l.zones.load)
+	return l
 }
 
 // run works until ctx is done. Recovered are the claims of an earlier life: they wait for their job to be assigned again.
@@ -119,7 +120,7 @@ func (l *loop) work() time.Duration {
 		l.reboot()
 	}
 	for _, g := range l.table.ready(now) {
-		l.runner.start(newAttempt(g.run, g.job, g.at))
+		l.runner.start(newAttempt(g.run, g.what, g.at))
 	}
 	asking := l.mayAsk()
 	if asking {
@@ -200,7 +201,6 @@ func (l *loop) claim(jobs []*job) {
 		l.request++
 		asks, msg := make([]ask, len(batch)), &wire.ClaimRequest{Id: l.request}
 		for i, j := range batch {
-			l.disown(j)
 			var o *wire.Occurrence
 			asks[i], o = l.ask(j)
 			msg.Occurrences = append(msg.Occurrences, o)
@@ -214,25 +214,26 @@ func (l *loop) claim(jobs []*job) {
 
 // ask returns what is to be asked about a job. What is passed over is told in parts of one cause each.
 func (l *loop) ask(j *job) (ask, *wire.Occurrence) {
-	o := &wire.Occurrence{Job: j.def.Job.Name, Epoch: j.epoch, At: j.step.At.UnixNano()}
-	if j.step.Until.IsZero() {
-		return ask{j, j.step.At, j.step.CatchUp}, o
+	step := j.asked
+	o := &wire.Occurrence{Job: j.name, Epoch: j.epoch, At: step.At.UnixNano()}
+	if step.Until.IsZero() {
+		return ask{j, step.At, step.CatchUp}, o
 	}
-	until := j.step.Until
-	for _, change := range []time.Time{j.since, l.began} {
-		if change.After(j.cursor) && change.Before(until) {
+	until := step.Until
+	for _, change := range []time.Time{j.since.time(), l.began} {
+		if change.After(j.cursor.time()) && change.Before(until) {
 			until = change
 		}
 	}
 	o.At = until.UnixNano()
-	o.Pass = &wire.Pass{After: wire.Nanos(j.cursor), Reason: l.cause(j, until) + "; " + j.step.Reason}
+	o.Pass = &wire.Pass{After: int64(j.cursor), Reason: l.cause(j, until) + "; " + step.Reason}
 	return ask{job: j, at: until}, o
 }
 
 // cause says why occurrences up to a time were not asked for when they came due.
 func (l *loop) cause(j *job, until time.Time) string {
 	switch {
-	case !until.After(j.since):
+	case !until.After(j.since.time()):
 		return "no agent that was up had the job"
 	case !until.After(l.began):
 		return "its agent was not running"
@@ -242,13 +243,4 @@ func (l *loop) cause(j *job, until time.Time) string {
 		return "its agent took on nothing more: " + l.held.why
 	}
 	return "its host stood still, or the clock went forward"
-}
-
-// disown makes the answer to the request that asked for j before count for nothing: the next one's counts.
-func (l *loop) disown(j *job) {
-	for i, a := range l.asked[j.ask] {
-		if a.job == j {
-			l.asked[j.ask][i].job = nil
-		}
-	}
 }

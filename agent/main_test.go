@@ -261,8 +261,8 @@ func (r *rig) start(change func(*crony.Job)) crony.RunID {
 	return id
 }
 
-func testJob(change func(*crony.Job)) *job {
-	j := &job{epoch: 7, def: crony.Definition{UID: "uid", Generation: 3, Job: crony.Job{Name: "job", Shell: &crony.Shell{}}}}
+func testJob(change func(*crony.Job)) *assignment {
+	j := &assignment{epoch: 7, def: crony.Definition{UID: "uid", Generation: 3, Job: crony.Job{Name: "job", Shell: &crony.Shell{}}}}
 	if change != nil {
 		change(&j.def.Job)
 	}

@@ -40,7 +40,7 @@ type attempt struct {
 	epoch  int64
 }
 
-func newAttempt(run crony.RunID, j *job, due time.Time) *attempt {
+func newAttempt(run crony.RunID, j *assignment, due time.Time) *attempt {
 	return &attempt{run: run, number: 1, job: &j.def.Job, due: due, epoch: j.epoch}
 }
 
@@ -67,7 +67,7 @@ func (r *runner) begin() {
 }
 
 // claim writes down that the run is the agent's. From then on the agent answers for it.
-func (r *runner) claim(run crony.RunID, j *job, what crony.ClaimedFact) error {
+func (r *runner) claim(run crony.RunID, j *assignment, what crony.ClaimedFact) error {
 	def := &j.def
 	what.Job, what.JobUID, what.Generation, what.Group = def.Job.Name, def.UID, def.Generation, def.Job.InGroup()
 	what.Agent, what.Epoch = r.agent, j.epoch

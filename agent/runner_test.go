@@ -243,7 +243,7 @@ func TestLongLine(t *testing.T) {
 }
 
 // claimOnly claims a run that is not started.
-func (r *rig) claimOnly() (crony.RunID, *job) {
+func (r *rig) claimOnly() (crony.RunID, *assignment) {
 	r.t.Helper()
 	id, j := crony.NewRunID(time.Now()), testJob(sh("true"))
 	if err := r.runner.claim(id, j, crony.ClaimedFact{Trigger: crony.BySchedule, ScheduledAt: time.Now()}); err != nil {

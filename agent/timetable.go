@@ -2,6 +2,7 @@ package agent
 
 import (
 	"container/heap"
+	"strings"
 	"time"
 
 	"crony"
@@ -10,24 +11,27 @@ import (
 // timetable knows when to ask for what, and when to start what was granted. It is pure: time comes in as an argument. A wake
 // costs O(log n) for each job that is due and nothing for one that is not.
 type timetable struct {
+	zones  crony.Zones // that all plans share
 	jobs   map[string]*job
 	asks   queue[*job]
 	starts queue[*seat]
 	turn   time.Time // when the next missed occurrence may be made up for
 }
 
-// job is a job that the agent has, in one state: another epoch is another job.
+// job is a job that the agent has, in one state: another epoch is another job. There may be a hundred thousand of them, of
+// which few are being asked for, and fewer run: a job holds no more than tells when that is to be.
 type job struct {
-	def    crony.Definition
+	name   string
+	def    packed
 	epoch  int64
-	since  time.Time   // when the job became the agent's
 	plan   *crony.Plan // nil: nothing by time
-	cursor time.Time   // every occurrence up to it is decided, for all that the agent knows
-	step   crony.Step  // what is to be asked for next
-	asked  time.Time   // when it was asked for; zero: it is not
-	held   time.Time   // until when catching up waits for its turn; zero: it does not
-	ask    uint64      // the request by which it was
-	place  int         // in the queue, from 1; 0: not in it
+	since  nanos       // when the job became the agent's
+	cursor nanos       // every occurrence up to it is decided, for all that the agent knows
+	next   nanos       // when something is to be asked for, or asked for again
+	asked  *crony.Step // what was asked for; nil: nothing was
+	ask    uint64      // the newest request by which it was
+	place  int32       // in the queue, from 1; 0: not in it
+	held   bool        // it has missed something, and waits for its turn to make up for that
 	loose  bool        // not confirmed since the link came up
 }
 
@@ -35,9 +39,10 @@ type job struct {
 type seat struct {
 	run   crony.RunID
 	job   *job
-	at    time.Time // the occurrence; of an order, when it was given
-	start time.Time // when to start it
-	place int
+	what  *assignment // of it
+	at    time.Time   // the occurrence; of an order, when it was given
+	start nanos       // when to start it
+	place int32
 }
 
 // ahead is how long before an occurrence starts it is asked for.
@@ -50,25 +55,41 @@ const askAgain = 5 * time.Second
 // no storm.
 const pace = 20 * time.Millisecond
 
-func newTimetable() *timetable { return &timetable{jobs: map[string]*job{}} }
+func newTimetable(zones crony.Zones) *timetable {
+	return &timetable{zones: zones, jobs: map[string]*job{}}
+}
 
 // assign takes a job in, or a newer state of it. Occurrences up to the cursor are decided.
 func (t *timetable) assign(def crony.Definition, epoch int64, since, cursor time.Time) {
 	j := t.jobs[def.Job.Name]
 	if j == nil || j.epoch != epoch {
 		t.unassign(def.Job.Name)
-		j = &job{def: def, epoch: epoch, since: since} // whoever asked by the one of before still has that
-		if !def.Job.Paused {
-			j.plan = def.Plan()
-		}
-		t.jobs[def.Job.Name] = j
+		j = newJob(&def, epoch, since) // whoever asked by the one of before still has that
+		j.compile(&def, t.zones)
+		t.jobs[j.name] = j
 	}
 	j.loose = false
-	if cursor.After(j.cursor) {
-		j.cursor = cursor
-	}
+	j.cursor = max(j.cursor, nanosOf(cursor))
 	t.plan(j)
 }
+
+func newJob(def *crony.Definition, epoch int64, since time.Time) *job {
+	j := &job{name: def.Job.Name, def: pack(def), epoch: epoch, since: nanosOf(since)}
+	if i := strings.Index(string(j.def), j.name); i >= 0 {
+		j.name = string(j.def)[i : i+len(j.name)] // the same letters, which needn't be in memory twice
+	}
+	return j
+}
+
+// compile makes j's plan of its definition.
+func (j *job) compile(def *crony.Definition, zones crony.Zones) {
+	if !def.Job.Paused {
+		j.plan = def.PlanIn(zones)
+	}
+}
+
+// assignment returns the job as it was assigned.
+func (j *job) assignment() *assignment { return &assignment{def: j.def.unpack(), epoch: j.epoch} }
 
 // unassign drops a job.
 func (t *timetable) unassign(name string) {
@@ -81,12 +102,13 @@ func (t *timetable) unassign(name string) {
 // plan puts j in the queue with the first occurrence after its cursor.
 func (t *timetable) plan(j *job) {
 	t.asks.remove(j)
-	j.asked, j.held, j.step = time.Time{}, time.Time{}, crony.Step{}
+	j.asked, j.held = nil, false
 	if j.plan == nil {
 		return
 	}
-	if at := j.plan.Next(j.cursor); !at.IsZero() {
-		j.step = crony.Step{At: at, Start: j.plan.Start(at)}
+	cursor := j.cursor.time()
+	if step := j.plan.Step(cursor, cursor); !step.At.IsZero() { // as of then, nothing is late
+		j.next = nanosOf(step.Start.Add(-ahead))
 		t.asks.add(j)
 	}
 }
@@ -99,48 +121,50 @@ func (j *job) startOf(at time.Time) time.Time {
 	return j.plan.Start(at)
 }
 
-// due returns the jobs of which something is to be asked for now, each with its step. What was asked for and has no answer
-// is asked for again as it was: nothing is passed over that may have been granted.
+// due returns the jobs of which something is to be asked for now. What was asked for and has no answer is asked for again as
+// it was: nothing is passed over that may have been granted.
 func (t *timetable) due(now time.Time) []*job {
 	var jobs []*job
-	for len(t.asks) > 0 && !t.asks[0].when().After(now) {
+	for len(t.asks) > 0 && t.asks[0].next <= nanosOf(now) {
 		j := t.asks[0]
-		if j.asked.IsZero() && !t.decide(j, now) {
+		if j.asked == nil && !t.decide(j, now) {
 			continue
 		}
 		jobs = append(jobs, j)
-		j.asked = now
+		j.next = nanosOf(now.Add(askAgain))
 		heap.Fix(&t.asks, 0) // it comes again when no answer has come
 	}
 	return jobs
 }
 
-// decide makes j's step what is right now, and says whether it is j's turn.
+// decide finds out what is to be asked for j, the first in the queue, and says whether it is j's turn.
 func (t *timetable) decide(j *job, now time.Time) bool {
-	held := j.held
-	j.step, j.held = j.plan.Step(j.cursor, now, j.def.Job.Misfire), time.Time{}
+	step, held := j.plan.Step(j.cursor.time(), now), j.held
+	j.held = false
 	switch {
-	case j.step == (crony.Step{}):
+	case step == (crony.Step{}):
 		t.asks.remove(j)
 		return false
-	case !j.step.CatchUp || !j.step.Until.IsZero() || !held.IsZero():
-		return true
+	case !step.CatchUp || !step.Until.IsZero() || held:
 	case t.turn.After(now):
-		j.held, t.turn = t.turn, t.turn.Add(pace)
+		j.held, j.next = true, nanosOf(t.turn)
+		t.turn = t.turn.Add(pace)
 		heap.Fix(&t.asks, 0)
 		return false
+	default:
+		t.turn = now.Add(pace)
 	}
-	t.turn = now.Add(pace)
+	j.asked = &step
 	return true
 }
 
 // settle moves a job on once the servers say that every occurrence up to a cursor is decided. Without news it is asked for
 // again later.
 func (t *timetable) settle(j *job, cursor time.Time) {
-	if !cursor.After(j.cursor) {
+	if nanosOf(cursor) <= j.cursor {
 		return
 	}
-	j.cursor = cursor
+	j.cursor = nanosOf(cursor)
 	if t.current(j) {
 		t.plan(j)
 	}
@@ -157,10 +181,9 @@ func (t *timetable) rewind() {
 // recompile makes all plans anew, by zones that have changed.
 func (t *timetable) recompile() {
 	for _, j := range t.jobs {
-		if j.plan != nil {
-			j.plan = j.def.Plan()
-			t.plan(j)
-		}
+		def := j.def.unpack()
+		j.compile(&def, t.zones)
+		t.plan(j)
 	}
 }
 
@@ -168,18 +191,18 @@ func (t *timetable) recompile() {
 func (t *timetable) has(name string) bool { return t.jobs[name] != nil }
 
 // current says whether the agent has the job, in this state.
-func (t *timetable) current(j *job) bool { return t.jobs[j.def.Job.Name] == j }
+func (t *timetable) current(j *job) bool { return t.jobs[j.name] == j }
 
 // grant seats a run until it is due.
 func (t *timetable) grant(g *seat) {
-	g.start = g.job.startOf(g.at)
+	g.start = nanosOf(g.job.startOf(g.at))
 	t.starts.add(g)
 }
 
 // ready returns the runs that are due.
 func (t *timetable) ready(now time.Time) []*seat {
 	var runs []*seat
-	for len(t.starts) > 0 && !t.starts[0].start.After(now) {
+	for len(t.starts) > 0 && t.starts[0].start <= nanosOf(now) {
 		runs = append(runs, heap.Pop(&t.starts).(*seat))
 	}
 	return runs
@@ -222,49 +245,39 @@ func (t *timetable) confirmed() []string {
 func (t *timetable) wake(asking bool) time.Time {
 	var at time.Time
 	if asking && len(t.asks) > 0 {
-		at = t.asks[0].when()
+		at = t.asks[0].next.time()
 	}
-	if len(t.starts) > 0 && (at.IsZero() || t.starts[0].start.Before(at)) {
-		at = t.starts[0].start
+	if len(t.starts) > 0 && (at.IsZero() || t.starts[0].start.time().Before(at)) {
+		at = t.starts[0].start.time()
 	}
 	return at
 }
 
-// when is when j is to be asked for, or asked for again.
-func (j *job) when() time.Time {
-	switch {
-	case !j.asked.IsZero():
-		return j.asked.Add(askAgain)
-	case !j.held.IsZero():
-		return j.held
-	}
-	return j.step.Start.Add(-ahead)
-}
-
-func (j *job) where() *int      { return &j.place }
-func (g *seat) when() time.Time { return g.start }
-func (g *seat) where() *int     { return &g.place }
+func (j *job) when() nanos    { return j.next }
+func (j *job) where() *int32  { return &j.place }
+func (g *seat) when() nanos   { return g.start }
+func (g *seat) where() *int32 { return &g.place }
 
 // waiter is something that waits for a time, and knows its place in the queue.
 type waiter interface {
-	when() time.Time
-	where() *int
+	when() nanos
+	where() *int32
 }
 
 // queue is a heap by time.
 type queue[T waiter] []T
 
 func (q queue[T]) Len() int           { return len(q) }
-func (q queue[T]) Less(i, j int) bool { return q[i].when().Before(q[j].when()) }
+func (q queue[T]) Less(i, j int) bool { return q[i].when() < q[j].when() }
 func (q queue[T]) Swap(i, j int) {
 	q[i], q[j] = q[j], q[i]
-	*q[i].where(), *q[j].where() = i+1, j+1
+	*q[i].where(), *q[j].where() = int32(i+1), int32(j+1)
 }
 
 // Push implements heap.Interface; use add.
 func (q *queue[T]) Push(x any) {
 	*q = append(*q, x.(T))
-	*x.(T).where() = len(*q)
+	*x.(T).where() = int32(len(*q))
 }
 
 // Pop implements heap.Interface; use remove.
@@ -281,6 +294,6 @@ func (q *queue[T]) add(x T) { heap.Push(q, x) }
 
 func (q *queue[T]) remove(x T) {
 	if i := *x.where(); i > 0 {
-		heap.Remove(q, i-1)
+		heap.Remove(q, int(i-1))
 	}
 }

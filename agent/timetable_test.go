@@ -25,10 +25,10 @@ func definition(name, cron string, change ...func(*crony.Job)) crony.Definition 
 func names(jobs []*job) []string {
 	var list []string
 	for _, j := range jobs {
-		if j.step.Until.IsZero() {
-			list = append(list, fmt.Sprintf("%s@%s", j.def.Job.Name, j.step.At.Format(time.TimeOnly)))
+		if j.asked.Until.IsZero() {
+			list = append(list, fmt.Sprintf("%s@%s", j.name, j.asked.At.Format(time.TimeOnly)))
 		} else {
-			list = append(list, fmt.Sprintf("%s..%s", j.def.Job.Name, j.step.Until.Format(time.TimeOnly)))
+			list = append(list, fmt.Sprintf("%s..%s", j.name, j.asked.Until.Format(time.TimeOnly)))
 		}
 	}
 	slices.Sort(list)
@@ -45,7 +45,7 @@ func expectDue(t *testing.T, table *timetable, now time.Time, want ...string) []
 }
 
 func TestTimetable(t *testing.T) {
-	table := newTimetable()
+	table := newTimetable(time.LoadLocation)
 	table.assign(definition("minute", "* * * * *"), 1, noon, noon)
 	table.assign(definition("none", ""), 2, noon, noon)
 	table.assign(definition("paused", "* * * * *", func(j *crony.Job) { j.Paused = true }), 3, noon, noon)
@@ -54,14 +54,14 @@ func TestTimetable(t *testing.T) {
 	late := expectDue(t, table, noon, "late..11:29:59")[0] // all but the last of three days
 	expectDue(t, table, noon.Add(time.Second))
 	expectDue(t, table, noon.Add(askAgain), "late..11:29:59") // no answer: the same again
-	table.settle(late, late.step.Until)
+	table.settle(late, late.asked.Until)
 	late = expectDue(t, table, noon.Add(askAgain), "late@11:30:00")[0]
-	if !late.step.CatchUp {
+	if !late.asked.CatchUp {
 		t.Error("a run that makes up for what was missed is not marked")
 	}
-	table.settle(late, late.step.At)
-	if want := noon.Add(30 * time.Minute); !late.step.At.Equal(want) {
-		t.Errorf("next %s, want %s", late.step.At, want)
+	table.settle(late, late.asked.At)
+	if got, want := late.next.time(), noon.Add(30*time.Minute-ahead); !got.Equal(want) {
+		t.Errorf("next asked for at %s, want %s", got, want)
 	}
 	expectDue(t, table, noon.Add(59*time.Second-1))
 	if at, want := table.wake(true), noon.Add(59*time.Second); !at.Equal(want) {
@@ -69,8 +69,8 @@ func TestTimetable(t *testing.T) {
 	}
 	minute := expectDue(t, table, noon.Add(59*time.Second), "minute@12:01:00")[0]
 	table.settle(minute, noon) // an old answer
-	if !minute.step.At.Equal(noon.Add(time.Minute)) {
-		t.Errorf("an answer for another occurrence moved the job on, to %s", minute.step.At)
+	if minute.asked == nil || !minute.asked.At.Equal(noon.Add(time.Minute)) {
+		t.Errorf("an answer for another occurrence moved the job on, to %+v", minute.asked)
 	}
 	table.unassign("minute")
 	table.unassign("nobody")
@@ -79,19 +79,19 @@ func TestTimetable(t *testing.T) {
 
 // TestForwardStep has the clock go forward, as after a suspend: the policy decides about what lies in between.
 func TestForwardStep(t *testing.T) {
-	table := newTimetable()
+	table := newTimetable(time.LoadLocation)
 	table.assign(definition("minute", "* * * * *"), 1, noon, noon)
 	j := expectDue(t, table, noon.Add(time.Hour+30*time.Second), "minute..12:59:59")[0]
 	expectDue(t, table, noon.Add(2*time.Hour), "minute..12:59:59") // asked for already: the same again
-	table.settle(j, j.step.Until)
+	table.settle(j, j.asked.Until)
 	expectDue(t, table, noon.Add(time.Hour+31*time.Second), "minute@13:00:00")
-	table.settle(j, j.step.At)
+	table.settle(j, j.asked.At)
 	expectDue(t, table, noon.Add(time.Hour+59*time.Second), "minute@13:01:00")
 }
 
 // TestBackwardStep has the clock go back while an answer is out, and after a refusal far in the future.
 func TestBackwardStep(t *testing.T) {
-	table := newTimetable()
+	table := newTimetable(time.LoadLocation)
 	table.assign(definition("minute", "* * * * *", func(j *crony.Job) { j.Misfire = &crony.Misfire{Policy: crony.MisfireAll} }), 1, noon, noon)
 	future := noon.Add(1000 * time.Hour)
 	j := expectDue(t, table, future, "minute..02:20:59")[0]
@@ -101,7 +101,7 @@ func TestBackwardStep(t *testing.T) {
 	table.settle(j, time.Time{}) // refused is not decided
 	table.rewind()
 	expectDue(t, table, noon.Add(59*time.Second), "minute@12:01:00")
-	table.settle(j, j.step.At)
+	table.settle(j, j.asked.At)
 	table.rewind()
 	expectDue(t, table, noon.Add(59*time.Second)) // granted is
 }
@@ -109,30 +109,30 @@ func TestBackwardStep(t *testing.T) {
 // TestPace has many jobs that all missed much: what is made up for comes one after the other, each job's in order, and what
 // is on time waits for none of it.
 func TestPace(t *testing.T) {
-	table := newTimetable()
+	table := newTimetable(time.LoadLocation)
 	all := func(j *crony.Job) { j.Misfire = &crony.Misfire{Policy: crony.MisfireAll, Limit: 5} }
 	for n := range 100 {
 		table.assign(definition(fmt.Sprint("job", n), "*/10 * * * *", all), 1, noon, noon.Add(-48*time.Minute))
 	}
 	table.assign(definition("clock", "* * * * * *"), 1, noon, noon)
 	now, caughtUp, onTime, last := noon.Add(30*time.Second), 0, 0, map[string]time.Time{}
-	table.jobs["clock"].cursor = now
+	table.jobs["clock"].cursor = nanosOf(now)
 	table.plan(table.jobs["clock"])
 	for end := now.Add(12 * time.Second); now.Before(end); now = now.Add(time.Millisecond) {
 		for _, j := range table.due(now) {
-			name := j.def.Job.Name
+			name := j.name
 			switch {
 			case name == "clock":
 				onTime++
-			case !j.step.CatchUp || !j.step.Until.IsZero():
-				t.Fatalf("%+v", j.step)
-			case !j.step.At.After(last[name]):
-				t.Fatalf("%s: %s after %s", name, j.step.At, last[name])
+			case !j.asked.CatchUp || !j.asked.Until.IsZero():
+				t.Fatalf("%+v", j.asked)
+			case !j.asked.At.After(last[name]):
+				t.Fatalf("%s: %s after %s", name, j.asked.At, last[name])
 			default:
 				caughtUp++
-				last[name] = j.step.At
+				last[name] = j.asked.At
 			}
-			table.settle(j, j.step.At)
+			table.settle(j, j.asked.At)
 		}
 		if most := int(now.Sub(noon.Add(30*time.Second))/pace) + 1; caughtUp > most {
 			t.Fatalf("%d at %s, more than the pace of one in %s allows", caughtUp, now, pace)
@@ -148,7 +148,7 @@ func TestPace(t *testing.T) {
 // passed over once, in order; none is asked for more than a second ahead; and no job is forgotten.
 func TestTimetableRandom(t *testing.T) {
 	rng := rand.New(rand.NewPCG(3, 4))
-	table, now, epoch := newTimetable(), noon, int64(0)
+	table, now, epoch := newTimetable(time.LoadLocation), noon, int64(0)
 	type server struct {
 		cursor time.Time
 		epoch  int64
@@ -174,7 +174,7 @@ func TestTimetableRandom(t *testing.T) {
 			table.assign(def, epoch, now, s.cursor)
 		case 1: // a new stream
 			if j := table.jobs[name]; j != nil {
-				table.assign(j.def, j.epoch, j.since, s.cursor)
+				table.assign(j.def.unpack(), j.epoch, j.since.time(), s.cursor)
 			}
 		case 2:
 			now = now.Add(time.Duration(rng.Int64N(int64(time.Hour))))
@@ -185,13 +185,13 @@ func TestTimetableRandom(t *testing.T) {
 			now = now.Add(time.Duration(rng.Int64N(int64(3 * time.Second))))
 		}
 		for _, j := range table.due(now) {
-			s, step := servers[j.def.Job.Name], j.step
+			s, step := servers[j.name], j.asked
 			if s.epoch != j.epoch {
 				t.Fatal("asked by an epoch that is over")
 			}
 			heard, cursor := rng.IntN(4) > 0, s.cursor
 			switch {
-			case !step.Until.IsZero() && s.cursor.Equal(j.cursor):
+			case !step.Until.IsZero() && s.cursor.Equal(j.cursor.time()):
 				if !step.Until.Before(now) {
 					t.Fatalf("passes over %s at %s", step.Until, now)
 				}
@@ -212,8 +212,8 @@ func TestTimetableRandom(t *testing.T) {
 			}
 		}
 		for name, j := range table.jobs {
-			if j.place == 0 || table.asks[j.place-1] != j || j.when().After(maxTime(now, j.cursor).Add(61*time.Second)) {
-				t.Fatalf("%s is forgotten: place %d, due %s, at %s", name, j.place, j.when(), now)
+			if j.place == 0 || table.asks[j.place-1] != j || j.next.time().After(maxTime(now, j.cursor.time()).Add(61*time.Second)) {
+				t.Fatalf("%s is forgotten: place %d, due %s, at %s", name, j.place, j.next.time(), now)
 			}
 		}
 	}
@@ -232,7 +232,7 @@ func maxTime(a, b time.Time) time.Time {
 func BenchmarkTimetable(b *testing.B) {
 	for _, n := range []int{100, 100_000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
-			table := newTimetable()
+			table := newTimetable(time.LoadLocation)
 			for i := range n {
 				table.assign(definition(fmt.Sprint("job", i), fmt.Sprintf("%d * * * *", i%60)), 1, noon, noon)
 			}
@@ -240,7 +240,7 @@ func BenchmarkTimetable(b *testing.B) {
 			for b.Loop() {
 				now = now.Add(time.Millisecond)
 				for _, j := range table.due(now) {
-					table.settle(j, j.step.At)
+					table.settle(j, j.asked.At)
 				}
 			}
 		})
@@ -252,7 +252,7 @@ func TestJitter(t *testing.T) {
 	def := crony.Definition{Job: crony.Job{Name: "a", Schedules: []crony.ScheduleEntry{
 		{Cron: "0 * * * *", Jitter: crony.Duration(10 * time.Minute)}}}}
 	noon := time.Date(2027, 1, 1, 12, 0, 0, 0, time.UTC)
-	table := newTimetable()
+	table := newTimetable(time.LoadLocation)
 	table.assign(def, 1, noon, noon.Add(-time.Minute))
 	j := table.jobs["a"]
 	start := def.Plan().Start(noon)
@@ -262,8 +262,8 @@ func TestJitter(t *testing.T) {
 	if due := table.due(start.Add(-ahead - 1)); len(due) > 0 {
 		t.Errorf("asked for more than a second before it starts")
 	}
-	if due := table.due(start.Add(-ahead)); len(due) != 1 || !due[0].step.At.Equal(noon) {
-		t.Fatalf("a second before its start: %d jobs due, the next occurrence is %s", len(due), j.step.At)
+	if due := table.due(start.Add(-ahead)); len(due) != 1 || !due[0].asked.At.Equal(noon) {
+		t.Fatalf("a second before its start: %d jobs due, asked for %+v", len(due), j.asked)
 	}
 	table.grant(&seat{run: "r", job: j, at: noon})
 	table.settle(j, noon)
@@ -273,7 +273,7 @@ func TestJitter(t *testing.T) {
 	if runs := table.ready(start); len(runs) != 1 || !runs[0].at.Equal(noon) {
 		t.Errorf("at its start: %d runs", len(runs))
 	}
-	if !j.step.At.Equal(noon.Add(time.Hour)) {
-		t.Errorf("then comes %s", j.step.At)
+	if got, want := j.next.time(), def.Plan().Start(noon.Add(time.Hour)).Add(-ahead); !got.Equal(want) {
+		t.Errorf("then asks at %s, want %s", got, want)
 	}
 }

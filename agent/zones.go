@@ -6,15 +6,18 @@ import (
 	"path/filepath"
 	"syscall"
 	"time"
-
-	"crony"
 )
 
-// zones watches the files with the rules of the time zones that jobs name: a host that is upgraded gets new ones while the
-// agent runs. It looks no oftener than the loop ticks.
+// zones are the time zones that jobs name, each in memory once, for all plans. The files with their rules are watched: a host
+// that is upgraded gets new ones while the agent runs. They are looked at no oftener than the loop ticks.
 type zones struct {
-	stamps map[string]string // by name: what tells one state of its file from another
+	known  map[string]*zone // by name
 	looked time.Time
+}
+
+type zone struct {
+	stamp string         // tells one state of its file from another
+	rules *time.Location // nil: they can't be read, or have changed since
 }
 
 // zoneDirs are where Go looks for rules, on Linux, before it takes those in the program. The variable ZONEINFO comes first.
@@ -22,24 +25,25 @@ func zoneDirs() []string {
 	return []string{os.Getenv("ZONEINFO"), "/usr/share/zoneinfo", "/usr/share/lib/zoneinfo", "/usr/lib/locale/TZ", "/etc/zoneinfo"}
 }
 
-// use adds the zones that a job names. Their rules have just been read.
-func (z *zones) use(def *crony.Definition) {
-	for _, e := range def.Job.Entries() {
-		z.add(e.Zone())
+// load is [time.LoadLocation] for them. What it was asked for once is watched, whether there is such a zone or not.
+func (z *zones) load(name string) (*time.Location, error) {
+	if name == "" || name == "UTC" {
+		return time.UTC, nil
 	}
-	for _, c := range def.Calendars {
-		z.add(c.Timezone)
+	known := z.known[name]
+	if known == nil {
+		known = &zone{stamp: zoneStamp(name)} // before the rules are read, lest they change in between
+		if z.known == nil {
+			z.known = map[string]*zone{}
+		}
+		z.known[name] = known
 	}
-}
-
-func (z *zones) add(name string) {
-	if _, known := z.stamps[name]; known || name == "" || name == "UTC" {
-		return
+	if known.rules != nil {
+		return known.rules, nil
 	}
-	if z.stamps == nil {
-		z.stamps = map[string]string{}
-	}
-	z.stamps[name] = zoneStamp(name)
+	rules, err := time.LoadLocation(name)
+	known.rules = rules
+	return rules, err
 }
 
 // changed says whether the rules of a zone in use are others than when it was last asked.
@@ -49,9 +53,9 @@ func (z *zones) changed(now time.Time) bool {
 	}
 	z.looked = now
 	changed := false
-	for name, before := range z.stamps {
-		if stamp := zoneStamp(name); stamp != before {
-			z.stamps[name] = stamp
+	for name, before := range z.known {
+		if stamp := zoneStamp(name); stamp != before.stamp {
+			z.known[name] = &zone{stamp: stamp}
 			changed = true
 		}
 	}

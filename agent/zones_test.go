@@ -77,9 +77,8 @@ func TestZones(t *testing.T) {
 	var z zones
 	def := crony.Definition{Job: crony.Job{Schedule: "CRON_TZ=Test/Here 0 3 * * *", Schedules: []crony.ScheduleEntry{{Timezone: "UTC"}}},
 		Calendars: []crony.Calendar{{Timezone: "Test/There"}}}
-	z.use(&def)
-	if len(z.stamps) != 2 {
-		t.Errorf("watches %v", z.stamps)
+	if def.PlanIn(z.load) != nil || len(z.known) != 2 {
+		t.Errorf("watches %v", z.known)
 	}
 	now := wire.Time(0)
 	look := func(want bool) {

@@ -11,15 +11,18 @@ import (
 // zero times if none does. It gives what going from one to the next by [Set.Next] gives. With one entry, and calendars that
 // only skip days, it takes time that grows with the days or months in between; else it goes from one to the next.
 func (s *Set) Count(after, until time.Time) (n int64, first, last time.Time) {
-	if len(s.entries) != 1 || len(s.move) > 0 || s.blackouts() && s.entries[0].Jitter > 0 {
+	list := s.entries()
+	switch {
+	case len(list) != 1:
+		return s.enumerate(after, until)
+	case s.uses == nil:
+		return list[0].count(after, until)
+	case len(s.uses.move) > 0 || s.uses.blackouts() && list[0].jitter > 0:
 		return s.enumerate(after, until)
 	}
-	if len(s.all) == 0 {
-		return s.entries[0].count(after, until)
-	}
 	for after.Before(until) {
-		end := s.sameDay(after, until)
-		k, from, to := s.countDay(after, end)
+		end := s.uses.sameDay(after, until)
+		k, from, to := s.countDay(list[0], after, end)
 		if k > 0 && n == 0 {
 			first = from
 		}
@@ -47,12 +50,12 @@ func (s *Set) enumerate(after, until time.Time) (n int64, first, last time.Time)
 
 // sameDay returns the latest instant, at most until, up to which no calendar comes to another day than that of the instants
 // right after the one given.
-func (s *Set) sameDay(after, until time.Time) time.Time {
-	u := after.Add(1).Unix()
+func (u *uses) sameDay(after, until time.Time) time.Time {
+	from := after.Add(1).Unix()
 	end := until.Unix() + 1
-	for _, c := range s.all {
-		now := stretchAt(c.zone, u)
-		end = min(end, now.end, u-mod(u+now.offset, day)+day)
+	for _, c := range u.all {
+		now := stretchAt(c.zone, from)
+		end = min(end, now.end, from-mod(from+now.offset, day)+day)
 	}
 	if before := time.Unix(end, 0).Add(-1); before.Before(until) {
 		return before
@@ -60,32 +63,32 @@ func (s *Set) sameDay(after, until time.Time) time.Time {
 	return until
 }
 
-// countDay is Count where no calendar comes to another day.
-func (s *Set) countDay(after, until time.Time) (n int64, first, last time.Time) {
-	for _, c := range s.all {
+// countDay is Count, of a set of one entry, where no calendar comes to another day.
+func (s *Set) countDay(only entry, after, until time.Time) (n int64, first, last time.Time) {
+	for _, c := range s.uses.all {
 		if slices.ContainsFunc(c.blackouts, func(w Window) bool { return !w.From.After(until) && w.To.After(after) }) {
 			return s.enumerate(after, until)
 		}
 	}
-	for _, c := range s.skip {
+	for _, c := range s.uses.skip {
 		if c.dayOff(dayOf(c.zone, until)) {
 			return 0, time.Time{}, time.Time{}
 		}
 	}
-	return s.entries[0].count(after, until)
+	return only.count(after, until)
 }
 
-func (s *Set) blackouts() bool {
-	return slices.ContainsFunc(s.all, func(c *Calendar) bool { return len(c.blackouts) > 0 })
+func (u *uses) blackouts() bool {
+	return slices.ContainsFunc(u.all, func(c *Calendar) bool { return len(c.blackouts) > 0 })
 }
 
 // count counts the instants that the entry names after one and up to another.
-func (e Entry) count(after, until time.Time) (n int64, first, last time.Time) {
-	if !e.StartsAt.IsZero() && after.Before(e.StartsAt) {
-		after = e.StartsAt.Add(-1)
+func (e entry) count(after, until time.Time) (n int64, first, last time.Time) {
+	if !e.startsAt.IsZero() && after.Before(e.startsAt) {
+		after = e.startsAt.Add(-1)
 	}
-	if !e.EndsAt.IsZero() && !until.Before(e.EndsAt) {
-		until = e.EndsAt.Add(-1)
+	if !e.endsAt.IsZero() && !until.Before(e.endsAt) {
+		until = e.endsAt.Add(-1)
 	}
 	if after.Unix() < earliest {
 		after = time.Unix(earliest, 0)
@@ -96,14 +99,14 @@ func (e Entry) count(after, until time.Time) (n int64, first, last time.Time) {
 	if !after.Before(until) || after.Unix() >= latest {
 		return 0, time.Time{}, time.Time{}
 	}
-	when, ok := e.Schedule.when.(counter)
+	when, ok := e.when.(counter)
 	if !ok {
 		return 0, time.Time{}, time.Time{}
 	}
 	if n = when.count(after, until); n == 0 {
 		return 0, time.Time{}, time.Time{}
 	}
-	return n, e.Schedule.when.Next(after), latestOf(when, after, until)
+	return n, e.when.Next(after), latestOf(when, after, until)
 }
 
 // counter is a kind of schedule that counts its instants after one and up to another without going through them.

@@ -6,8 +6,8 @@ import "time"
 const mostDaysOff = 366
 
 // moves returns the calendar by which a day is off and its occurrences move; nil if they stay.
-func (s *Set) moves(d int64) *Calendar {
-	for _, c := range s.move {
+func (u *uses) moves(d int64) *Calendar {
+	for _, c := range u.move {
 		if c.dayOff(d) {
 			return c
 		}
@@ -16,17 +16,17 @@ func (s *Set) moves(d int64) *Calendar {
 }
 
 // movesAt is moves for the day of an instant.
-func (s *Set) movesAt(t time.Time) *Calendar {
-	if len(s.move) == 0 {
+func (u *uses) movesAt(t time.Time) *Calendar {
+	if u == nil || len(u.move) == 0 {
 		return nil
 	}
-	return s.moves(dayOf(s.zone, t))
+	return u.moves(dayOf(u.zone, t))
 }
 
 // nextWorking returns the first day after d on which occurrences stay.
-func (s *Set) nextWorking(d int64) (int64, bool) {
+func (u *uses) nextWorking(d int64) (int64, bool) {
 	for next := d + 1; next <= d+mostDaysOff; next++ {
-		if s.moves(next) == nil {
+		if u.moves(next) == nil {
 			return next, true
 		}
 	}
@@ -34,16 +34,16 @@ func (s *Set) nextWorking(d int64) (int64, bool) {
 }
 
 // target returns where an instant on a day off is moved to.
-func (s *Set) target(t time.Time) (time.Time, bool) {
-	w := wallOf(s.zone, t)
+func (u *uses) target(t time.Time) (time.Time, bool) {
+	w := wallOf(u.zone, t)
 	tod := mod(w, day)
-	working, ok := s.nextWorking((w - tod) / day)
+	working, ok := u.nextWorking((w - tod) / day)
 	if !ok {
 		return time.Time{}, false
 	}
 	w = working*day + tod
-	to := time.Unix(reach(s.zone, w), 0).UTC()
-	if wallOf(s.zone, to) == w {
+	to := time.Unix(reach(u.zone, w), 0).UTC()
+	if wallOf(u.zone, to) == w {
 		to = to.Add(time.Duration(t.Nanosecond()))
 	}
 	return to, true
@@ -53,21 +53,21 @@ func (s *Set) target(t time.Time) (time.Time, bool) {
 // comes later nothing arrives before it. So there is one day on which it can be: the first that works after the days off
 // that t lies in, or that of t itself if days off end with it.
 func (s *Set) arrival(t time.Time) (due, bool) {
-	if len(s.move) == 0 {
+	if s.uses == nil || len(s.uses.move) == 0 {
 		return due{}, false
 	}
 	u := t.Unix()
-	now := reached(s.zone, u, stretchAt(s.zone, u))
+	now := reached(s.uses.zone, u, stretchAt(s.uses.zone, u))
 	working := (now - mod(now, day)) / day
-	if s.moves(working) != nil {
-		next, ok := s.nextWorking(working)
+	if s.uses.moves(working) != nil {
+		next, ok := s.uses.nextWorking(working)
 		if !ok {
 			return due{}, false
 		}
 		working = next
 	}
 	first := working
-	for first > working-mostDaysOff && s.moves(first-1) != nil {
+	for first > working-mostDaysOff && s.uses.moves(first-1) != nil {
 		first--
 	}
 	var best due
@@ -81,8 +81,8 @@ func (s *Set) arrival(t time.Time) (due, bool) {
 // arrivals puts into best what is moved from a day off, of a time of day or a later one, if it arrives after t and earlier
 // than best. It goes through the day by the stretches of the zone, in each of which the time of day goes forward.
 func (s *Set) arrivals(t time.Time, off, tod int64, best *due) {
-	for u := reach(s.zone, off*day); u < (off+1)*day+farthest; {
-		now := stretchAt(s.zone, u)
+	for u := reach(s.uses.zone, off*day); u < (off+1)*day+farthest; {
+		now := stretchAt(s.uses.zone, u)
 		end := time.Unix(min(now.end, (off+1)*day-now.offset), 0)
 		from := time.Unix(max(now.start, off*day+tod-now.offset), 0)
 		for {
@@ -91,7 +91,7 @@ func (s *Set) arrivals(t time.Time, off, tod int64, best *due) {
 				break
 			}
 			from = named.at.Add(1)
-			at, ok := s.target(named.at)
+			at, ok := s.uses.target(named.at)
 			if !ok || !at.After(t) {
 				continue
 			}

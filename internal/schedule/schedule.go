@@ -129,14 +129,17 @@ const (
 )
 
 // Next returns the first instant after t, in UTC; the zero time if there is none.
-func (s *Schedule) Next(t time.Time) time.Time {
+func (s *Schedule) Next(t time.Time) time.Time { return nextOf(s.when, t) }
+
+// nextOf returns the first instant after t that lies within the bounds of all schedules.
+func nextOf(when cron.Schedule, t time.Time) time.Time {
 	switch u := t.Unix(); {
 	case u >= latest:
 		return time.Time{}
 	case u < earliest:
 		t = time.Unix(earliest, 0)
 	}
-	next := s.when.Next(t)
+	next := when.Next(t)
 	if next.Unix() > latest {
 		return time.Time{}
 	}
@@ -144,10 +147,7 @@ func (s *Schedule) Next(t time.Time) time.Time {
 }
 
 // Reboot reports whether the job is due when its agent starts, and never by time.
-func (s *Schedule) Reboot() bool {
-	_, ok := s.when.(reboot)
-	return ok
-}
+func (s *Schedule) Reboot() bool { return isReboot(s.when) }
 
 // Location returns the zone of the schedule's wall times.
 func (s *Schedule) Location() *time.Location { return s.zone }
@@ -157,6 +157,11 @@ func (s *Schedule) String() string { return s.text }
 
 // reboot is due when an agent starts.
 type reboot struct{}
+
+func isReboot(when cron.Schedule) bool {
+	_, ok := when.(reboot)
+	return ok
+}
 
 // Next returns the zero time.
 func (reboot) Next(time.Time) time.Time { return time.Time{} }

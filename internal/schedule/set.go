@@ -1,33 +1,12 @@
 package schedule
 
 import (
-	"fmt"
+	"slices"
 	"strconv"
 	"time"
+
+	"github.com/robfig/cron/v3"
 )
-
-// Entry is one schedule of a job.
-type Entry struct {
-	Schedule *Schedule
-	StartsAt time.Time     // no instant before it; an interval's first is StartsAt itself. Zero: no bound
-	EndsAt   time.Time     // no instant from it on. Zero: no bound
-	Jitter   time.Duration // how much later than its instant an occurrence may start, less than this; 0: on time
-}
-
-// OnDayOff says what becomes of an occurrence on a calendar's day off.
-type OnDayOff string
-
-// What becomes of it.
-const (
-	OnDayOffSkip OnDayOff = "skip"             // it does not run
-	OnDayOffMove OnDayOff = "next-working-day" // it runs at the same wall time, of the calendar, on the next working day
-)
-
-// Use is a calendar that a job keeps.
-type Use struct {
-	Calendar *Calendar
-	On       OnDayOff
-}
 
 // SetOptions are what a job says of when it is due.
 type SetOptions struct {
@@ -49,80 +28,37 @@ type SetOptions struct {
 // occurrences. A start that falls into a blackout skips the occurrence too. Of several entries that name one instant the
 // least jitter counts.
 type Set struct {
-	job     string
-	entries []Entry
-	move    []*Calendar
-	zone    *time.Location // of move
-	skip    []*Calendar
-	all     []*Calendar
+	when cron.Schedule // *entries; or, as of most jobs, the schedule of an only entry without bounds and jitter
+	uses *uses         // nil: no calendar
 }
 
 // NewSet returns the set. The error is an [*Error].
 func NewSet(o SetOptions) (*Set, error) {
-	s := &Set{job: o.Job}
-	for _, e := range o.Entries {
-		if err := s.entry(e); err != nil {
-			return nil, err
-		}
+	list, err := newEntries(o.Job, o.Entries)
+	if err != nil {
+		return nil, err
 	}
-	for _, use := range o.Calendars {
-		if err := s.calendar(use); err != nil {
-			return nil, err
-		}
+	uses, err := newUses(o.Calendars)
+	if err != nil {
+		return nil, err
 	}
-	return s, nil
+	if len(list.all) == 1 && list.all[0].plain() {
+		return &Set{when: list.all[0].when, uses: uses}, nil
+	}
+	return &Set{when: list, uses: uses}, nil
 }
 
-func (s *Set) entry(e Entry) error {
-	switch {
-	case e.Schedule == nil:
-		return &Error{Message: "an entry has no schedule"}
-	case e.Jitter < 0:
-		return &Error{Message: fmt.Sprintf("a jitter of %s is less than none", e.Jitter), Hint: "0s or more"}
-	case e.Jitter > 0 && s.job == "":
-		return &Error{Message: "jitter is made from the job's name, and there is none", Hint: "give the job a name"}
-	case !e.EndsAt.IsZero() && !e.StartsAt.Before(e.EndsAt):
-		return &Error{Message: "the schedule ends before it starts", Hint: "starts_at is before ends_at"}
+// entries returns what NewSet was given.
+func (s *Set) entries() []entry {
+	if list, ok := s.when.(*entries); ok {
+		return list.all
 	}
-	if every, ok := e.Schedule.when.(interval); ok && !e.StartsAt.IsZero() {
-		from := *e.Schedule
-		from.when = every.from(e.StartsAt)
-		e.Schedule = &from
-	}
-	s.entries = append(s.entries, e)
-	return nil
-}
-
-func (s *Set) calendar(use Use) error {
-	c := use.Calendar
-	if c == nil {
-		return &Error{Message: "a calendar is missing"}
-	}
-	s.all = append(s.all, c)
-	switch use.On {
-	case OnDayOffSkip:
-		s.skip = append(s.skip, c)
-		return nil
-	case OnDayOffMove:
-	default:
-		return &Error{Message: fmt.Sprintf("%q is not what becomes of a day off", use.On), Hint: "skip or next-working-day"}
-	}
-	if s.zone != nil && s.zone.String() != c.zone.String() {
-		return &Error{Field: "time zone", Message: fmt.Sprintf("calendar %s is in %s, another in %s", c.name, c.zone, s.zone),
-			Hint: "calendars with next-working-day must share a zone, or which day is next would depend on their order"}
-	}
-	s.zone, s.move = c.zone, append(s.move, c)
-	return nil
+	return []entry{{when: s.when}}
 }
 
 // Reboot reports whether the job is due when its agent starts.
 func (s *Set) Reboot() bool {
-	for _, e := range s.entries {
-		if e.Schedule.Reboot() {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(s.entries(), func(e entry) bool { return isReboot(e.when) })
 }
 
 // Next returns the first occurrence whose instant is after t, and false if there is none. Occurrences that do not run are
@@ -133,39 +69,24 @@ func (s *Set) Next(t time.Time) (Occurrence, bool) {
 		return Occurrence{}, false
 	}
 	o := Occurrence{At: due.at, Start: due.at, From: due.from}
-	c := s.movesAt(due.at)
+	c := s.uses.movesAt(due.at)
 	switch {
 	case !due.from.IsZero():
-		o.Calendar = s.movesAt(due.from).name
+		o.Calendar = s.uses.movesAt(due.from).name
 	case c != nil:
 		o.Skip, o.Calendar = SkipDayOff, c.name
-		if to, ok := s.target(due.at); ok {
+		if to, ok := s.uses.target(due.at); ok {
 			o.Skip, o.To = SkipMoved, to
 		}
 		return o, true
 	}
 	start := due.at.Add(s.jitter(due))
-	if c, why := s.skips(due.at, start); c != nil {
+	if c, why := s.uses.skips(due.at, start); c != nil {
 		o.Skip, o.Calendar = why, c.name
 		return o, true
 	}
 	o.Start = start
 	return o, true
-}
-
-// skips returns the calendar that does not let an occurrence run, and why.
-func (s *Set) skips(at, start time.Time) (*Calendar, Skip) {
-	for _, c := range s.skip {
-		if c.dayOff(dayOf(c.zone, at)) {
-			return c, SkipDayOff
-		}
-	}
-	for _, c := range s.all {
-		if c.blackout(at) || c.blackout(start) {
-			return c, SkipBlackout
-		}
-	}
-	return nil, ""
 }
 
 // due is an instant at which something is due, before calendars have said whether it runs.
@@ -190,29 +111,11 @@ func (s *Set) due(t time.Time) (due, bool) {
 
 // named returns the first instant after t that a schedule names.
 func (s *Set) named(t time.Time) (due, bool) {
-	var first due
-	for _, e := range s.entries {
-		at := e.next(t)
-		switch {
-		case at.IsZero():
-		case first.at.IsZero() || at.Before(first.at):
-			first = due{at: at, jitter: e.Jitter}
-		case at.Equal(first.at):
-			first.jitter = min(first.jitter, e.Jitter)
-		}
+	if list, ok := s.when.(*entries); ok {
+		return list.named(t)
 	}
-	return first, !first.at.IsZero()
-}
-
-func (e Entry) next(t time.Time) time.Time {
-	if !e.StartsAt.IsZero() && t.Before(e.StartsAt) {
-		t = e.StartsAt.Add(-1)
-	}
-	next := e.Schedule.Next(t)
-	if !e.EndsAt.IsZero() && !next.Before(e.EndsAt) {
-		return time.Time{}
-	}
-	return next
+	at := nextOf(s.when, t)
+	return due{at: at}, !at.IsZero()
 }
 
 // jitter returns how much later than its instant an occurrence starts.
@@ -228,5 +131,6 @@ func (s *Set) jitter(d due) time.Duration {
 	if steps == 0 {
 		return 0
 	}
-	return time.Duration(hash(s.job, strconv.FormatInt(d.at.UnixMilli(), 10))%steps) * time.Millisecond
+	job := s.when.(*entries).job // nothing else has jitter
+	return time.Duration(hash(job, strconv.FormatInt(d.at.UnixMilli(), 10))%steps) * time.Millisecond
 }

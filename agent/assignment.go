@@ -1,0 +1,39 @@
+package agent
+
+import (
+	"crony"
+	"crony/internal/wire"
+)
+
+// assignment is a job as the servers gave it to the agent: what a run is of.
+type assignment struct {
+	def   crony.Definition
+	epoch int64
+}
+
+// packed is the text of a definition: two hundred bytes where the definition itself takes most of a thousand. It is unpacked
+// for each run.
+type packed string
+
+// essence is what is packed of a definition, under the same keys. Who made it and when, and what only people read, is nothing
+// to an agent.
+type essence struct {
+	Job        crony.Job        `json:"job"`
+	UID        string           `json:"uid"`
+	Generation int64            `json:"generation"`
+	Calendars  []crony.Calendar `json:"calendars,omitempty"`
+}
+
+func pack(def *crony.Definition) packed {
+	e := essence{Job: def.Job, UID: def.UID, Generation: def.Generation, Calendars: def.Calendars}
+	e.Job.Title, e.Job.Labels, e.Job.Owner, e.Job.Note = "", nil, "", ""
+	return packed(wire.Encode(e))
+}
+
+func (p packed) unpack() crony.Definition {
+	def, err := wire.Decode[crony.Definition]([]byte(p))
+	if err != nil {
+		panic(err) // pack wrote it
+	}
+	return def
+}
