@@ -13,7 +13,6 @@ package agent
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -30,14 +29,12 @@ import (
 
 // Options is what an Agent is made of.
 type Options struct {
-	Dir     string            // its own directory, created if need be; one agent at a time
-	ID      string            // as in its certificate
+	Dir     string            // its own directory, made by [Join] or [MoveIn]; one agent at a time
 	Name    string            // for people; the hostname if empty
 	Labels  map[string]string // for placement
 	Weight  int               // its share of the jobs; 1 if 0
 	Version string            // of the program
-	Server  string            // host:port of a server's agent endpoint
-	TLS     *tls.Config       // with the agent's certificate
+	Servers []string          // HOST:PORT of servers' ports for agents, beside those that the directory knows
 	Drain   time.Duration     // how long runs may go on when the agent stops, before they are killed; 0: not at all
 	Log     *slog.Logger
 	Now     func() time.Time // the wall clock; time.Now if nil
@@ -47,13 +44,18 @@ type Options struct {
 type Agent struct {
 	opts Options
 	log  *slog.Logger
+	id   *identity
 	self crony.Agent
 }
 
-// New returns an agent that does nothing yet.
+// New returns an agent that does nothing yet. The error is NotFound if the directory is no agent's.
 func New(opts Options) (*Agent, error) {
-	if opts.Dir == "" || opts.ID == "" || opts.Server == "" || opts.TLS == nil || opts.Log == nil {
-		return nil, errors.New("agent: Dir, ID, Server, TLS and Log are required")
+	if opts.Dir == "" || opts.Log == nil {
+		return nil, errors.New("agent: Dir and Log are required")
+	}
+	id, err := openIdentity(opts.Dir)
+	if err != nil {
+		return nil, err
 	}
 	if opts.Now == nil {
 		opts.Now = time.Now
@@ -65,10 +67,13 @@ func New(opts Options) (*Agent, error) {
 	if opts.Name == "" {
 		opts.Name = hostname
 	}
-	return &Agent{opts: opts, log: opts.Log.With("part", "agent"), self: crony.Agent{
+	return &Agent{opts: opts, log: opts.Log.With("part", "agent"), id: id, self: crony.Agent{
 		Name: opts.Name, Hostname: hostname, Version: opts.Version, OS: runtime.GOOS, Arch: runtime.GOARCH,
 		Labels: opts.Labels, Weight: max(opts.Weight, 1)}}, nil
 }
+
+// ID returns the agent's id, as in its certificate.
+func (a *Agent) ID() string { return a.id.who.ID }
 
 // flushWait is how long a stopping agent waits for a server to take its last reports. What is not taken then is in the
 // journal and is reported by the next agent.
@@ -93,9 +98,9 @@ func (a *Agent) Run(ctx context.Context) error {
 
 	working, stop := context.WithCancel(context.WithoutCancel(ctx)) // outlives ctx until runs have ended
 	defer stop()
-	link := newLink(a.opts, a.self, journal.runs, a.log)
+	link := newLink(a.id, a.opts.Servers, a.self, journal.runs, a.opts.Now, a.log)
 	reporter := newReporter(journal, link, a.opts.Now, a.log)
-	runner, err := newRunner(a.opts.ID, a.opts.Dir, journal, reporter, a.opts.Now, a.log)
+	runner, err := newRunner(a.ID(), a.opts.Dir, journal, reporter, a.opts.Now, a.log)
 	if err != nil {
 		return err
 	}

@@ -12,7 +12,6 @@ import (
 
 	"crony"
 	"crony/agent"
-	"crony/internal/pki"
 	"crony/internal/testcluster"
 )
 
@@ -42,9 +41,11 @@ func TestNothingIsLeft(t *testing.T) {
 - {name: cant-start, schedule: '* * * * * *', shell: {argv: [/no/such]}}
 `)
 	dir := t.TempDir()
+	if err := agent.MoveIn(dir, root.PEM(), leaf, []string{c.Address}); err != nil {
+		t.Fatal(err)
+	}
 	run := func() {
-		a, err := agent.New(agent.Options{Dir: dir, ID: "a1", Server: c.Address, TLS: pki.ClientTLS(root, leaf.Certificate),
-			Drain: 50 * time.Millisecond, Log: slog.New(slog.DiscardHandler)})
+		a, err := agent.New(agent.Options{Dir: dir, Drain: 50 * time.Millisecond, Log: slog.New(slog.DiscardHandler)})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,33 +1,36 @@
 package agent
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
-	"net"
 	"os"
-	"strconv"
+	"path/filepath"
 	"time"
 
+	"go.yaml.in/yaml/v3"
+
 	"crony"
-	"crony/internal/pki"
+	"crony/internal/durable"
 	"crony/internal/strict"
 )
 
-// Config is the agent's configuration file.
+// Config is the agent's configuration file. Who the agent is, and where servers are, is in its directory.
 type Config struct {
-	Server   string            `json:"server"`    // HOST:PORT of a server's agent endpoint
-	Dir      string            `json:"dir"`       // of the agent's data; /var/lib/crony-agent if empty
-	CAFile   string            `json:"ca_file"`   // PEM: the cluster's authority
-	CertFile string            `json:"cert_file"` // PEM: the agent's certificate and its key
-	Name     string            `json:"name"`      // for people; the hostname if empty
-	Labels   map[string]string `json:"labels"`
-	Weight   int               `json:"weight"` // its share of the jobs; 1 if 0
-	Drain    crony.Duration    `json:"drain"`  // how long runs may go on when the agent stops, before they are killed
+	Dir    string            `json:"dir"`  // of the agent's data; /var/lib/crony-agent if empty
+	Name   string            `json:"name"` // for people; the hostname if empty
+	Labels map[string]string `json:"labels"`
+	Weight int               `json:"weight"` // its share of the jobs; 1 if 0
+	Drain  crony.Duration    `json:"drain"`  // how long runs may go on when the agent stops, before they are killed
 }
+
+// DefaultDir is where an agent's data is if nothing else is said.
+const DefaultDir = "/var/lib/crony-agent"
 
 // ReadConfig reads a configuration file. Its faults are an Invalid error, each with its line.
 func ReadConfig(path string) (Config, error) {
-	c := Config{Dir: "/var/lib/crony-agent"}
+	c := Config{Dir: DefaultDir}
 	data, err := os.ReadFile(path)
 	if err != nil {
 		return c, err
@@ -45,13 +48,8 @@ func ReadConfig(path string) (Config, error) {
 
 func (c *Config) faults() []crony.Fault {
 	var faults []crony.Fault
-	if !isAddress(c.Server) {
-		faults = append(faults, crony.Fault{Path: "server", Message: fmt.Sprintf("%q is no address", c.Server), Hint: "HOST:PORT"})
-	}
-	for _, f := range []struct{ key, value string }{{"dir", c.Dir}, {"ca_file", c.CAFile}, {"cert_file", c.CertFile}} {
-		if f.value == "" {
-			faults = append(faults, crony.Fault{Path: f.key, Message: "must be given"})
-		}
+	if c.Dir == "" {
+		faults = append(faults, crony.Fault{Path: "dir", Message: "must be given"})
 	}
 	if c.Weight < 0 {
 		faults = append(faults, crony.Fault{Path: "weight", Message: "must be 1 or more"})
@@ -59,38 +57,38 @@ func (c *Config) faults() []crony.Fault {
 	return faults
 }
 
-func isAddress(s string) bool {
-	host, port, err := net.SplitHostPort(s)
-	n, portErr := strconv.ParseUint(port, 10, 16)
-	return err == nil && portErr == nil && host != "" && n > 0
+// Options returns what New takes.
+func (c *Config) Options(version string, log *slog.Logger) Options {
+	return Options{Dir: c.Dir, Name: c.Name, Labels: c.Labels, Weight: c.Weight, Version: version,
+		Drain: time.Duration(c.Drain), Log: log}
 }
 
-// Options reads the files that c names and returns what New takes.
-func (c *Config) Options(version string, log *slog.Logger) (Options, error) {
-	text, err := os.ReadFile(c.CAFile)
+// Write writes the file that says c, unless there is one: that is somebody's, and Conflict.
+func (c *Config) Write(path string) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return fmt.Errorf("write the configuration: %w", err)
+	}
+	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
+		return crony.Errorf(crony.Conflict, "%s is there already", path).WithHint("write into it what the agent is to be called")
+	}
+	text, err := yaml.Marshal(c.said())
 	if err != nil {
-		return Options{}, fmt.Errorf("read the authority: %w", err)
+		return fmt.Errorf("write the configuration: %w", err)
 	}
-	root, err := pki.ParseRoot(text)
-	if err != nil {
-		return Options{}, fmt.Errorf("read %s: %w", c.CAFile, err)
+	return durable.WriteFile(path, append([]byte("# Written when this host joined the cluster.\n"), text...), 0o644)
+}
+
+// said is what is not as it would be without being said.
+func (c *Config) said() map[string]any {
+	said := map[string]any{"dir": c.Dir}
+	if c.Name != "" {
+		said["name"] = c.Name
 	}
-	leaf, err := pki.OpenLeaf(c.CertFile)
-	if err != nil {
-		return Options{}, fmt.Errorf("read %s: %w", c.CertFile, err)
+	if len(c.Labels) > 0 {
+		said["labels"] = c.Labels
 	}
-	cert, err := leaf.Certificate()
-	if err != nil {
-		return Options{}, fmt.Errorf("read %s: %w", c.CertFile, err)
+	if c.Weight != 0 {
+		said["weight"] = c.Weight
 	}
-	who, err := pki.IdentityOf(cert.Leaf)
-	if err != nil {
-		return Options{}, fmt.Errorf("read %s: %w", c.CertFile, err)
-	}
-	if who.Role != pki.Agent || who.Cluster != root.Cluster() {
-		return Options{}, crony.Errorf(crony.Invalid, "%s is the certificate of %s", c.CertFile, who).
-			WithHint("it must be that of an agent of the cluster %s, whose authority ca_file is", root.Cluster())
-	}
-	return Options{Dir: c.Dir, ID: who.ID, Name: c.Name, Labels: c.Labels, Weight: c.Weight, Version: version, Server: c.Server,
-		TLS: pki.ClientTLS(root, leaf.Certificate), Drain: time.Duration(c.Drain), Log: log}, nil
+	return said
 }

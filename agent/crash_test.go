@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"crony"
+	"crony/agent"
 	"crony/internal/testcluster"
 )
 
@@ -27,15 +28,19 @@ type child struct {
 func newChild(t *testing.T, c *testcluster.Cluster) *child {
 	t.Helper()
 	dir := t.TempDir()
-	root, leaf := c.Agent("a1")
-	p := newProxy(t, c.Address)
-	a := &child{t: t, c: c, dir: filepath.Join(dir, "data"), config: filepath.Join(dir, "agent.yaml"), proxy: p}
-	if err := leaf.Save(filepath.Join(dir, "cert.pem")); err != nil {
-		t.Fatal(err)
-	}
-	write(t, filepath.Join(dir, "ca.pem"), string(root.PEM()))
-	write(t, a.config, fmt.Sprintf("server: %s\ndir: %s\nca_file: %s/ca.pem\ncert_file: %s/cert.pem\n", p.address(), a.dir, dir, dir))
+	a := &child{t: t, c: c, dir: filepath.Join(dir, "data"), config: filepath.Join(dir, "agent.yaml"), proxy: newProxy(t, c.Address)}
+	a.moveIn()
+	write(t, a.config, "dir: "+a.dir+"\n")
 	return a
+}
+
+// moveIn makes the child's directory an agent's.
+func (a *child) moveIn() {
+	a.t.Helper()
+	root, leaf := a.c.Agent("a1")
+	if err := agent.MoveIn(a.dir, root.PEM(), leaf, []string{a.proxy.address()}); err != nil {
+		a.t.Fatal(err)
+	}
 }
 
 func write(t *testing.T, path, text string) {
@@ -261,7 +266,8 @@ func TestAnswerLost(t *testing.T) {
 	}
 }
 
-// TestWiped loses the agent's directory: the server declares its runs lost. When the directory comes back, facts correct it.
+// TestWiped loses all that the agent's directory holds, but for who it is: the server declares its runs lost. When the directory
+// comes back, facts correct it.
 func TestWiped(t *testing.T) {
 	t.Parallel()
 	c := testcluster.Start(t, 0)
@@ -281,6 +287,7 @@ func TestWiped(t *testing.T) {
 	if err := os.Rename(a.dir, a.dir+".away"); err != nil {
 		t.Fatal(err)
 	}
+	a.moveIn()
 	a.proxy.set(false)
 	a.start()
 	if run := a.inState(id, crony.Lost); run.Reason != "its agent came back and knows nothing of it" {

@@ -6,23 +6,35 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
+	"sync"
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/keepalive"
 
 	"crony"
+	"crony/internal/pki"
 	"crony/internal/wire"
 )
 
-// link keeps one stream to a server open, and opens the next when it breaks.
+// link keeps one stream to a server open, to whichever of them, and opens the next when it breaks.
 type link struct {
-	opts   Options
+	id     *identity
+	first  []string // addresses to begin with, beside those that are known
 	self   crony.Agent
 	runs   func() []string // that the agent answers for
+	now    func() time.Time
 	outbox chan *wire.FromAgent
 	log    *slog.Logger
+
+	mu     sync.Mutex
+	asked  map[uint64]time.Time // claims that have no answer yet; monotonic
+	wanted string               // the id of the server to connect to next, "" for any
+	issuer string               // who signs certificates now
+	asking bool                 // for a certificate, on this stream
 }
 
 // sink takes in what the server says of reports. Its methods are called by one goroutine.
@@ -33,15 +45,27 @@ type sink interface {
 	acked(id uint64)
 }
 
-// The wait before the next try grows from the first to the last of these, and begins anew after a stream that lasted longer
-// than the last: one that is refused each time, for whatever reason, is tried every few seconds and no oftener.
+// The wait after all servers have been tried in vain grows from the first to the last of these, and begins anew after a stream
+// that lasted longer than the last: an agent that is refused each time, for whatever reason, tries every few seconds and no
+// oftener.
 const (
 	firstWait = 100 * time.Millisecond
 	lastWait  = 3 * time.Second
 )
 
-func newLink(opts Options, self crony.Agent, runs func() []string, log *slog.Logger) *link {
-	return &link{opts: opts, self: self, runs: runs, outbox: make(chan *wire.FromAgent, 256), log: log}
+// A server that is frozen takes connections and says nothing. It is given up when it has not answered so long.
+const (
+	connectTime = 2 * time.Second        // to connect, in the transport's terms
+	welcomeTime = 5 * time.Second        // to say its first word
+	claimTime   = 3 * time.Second        // to answer a claim
+	claimTick   = 500 * time.Millisecond // how often that is looked at
+	renewTick   = time.Hour              // how often the certificate is looked at
+	renewSpread = 5 * time.Second        // over which a fleet's new certificates are taken into use
+)
+
+func newLink(id *identity, first []string, self crony.Agent, runs func() []string, now func() time.Time, log *slog.Logger) *link {
+	return &link{id: id, first: first, self: self, runs: runs, now: now, outbox: make(chan *wire.FromAgent, 256), log: log,
+		asked: map[uint64]time.Time{}}
 }
 
 // post hands a message to the stream. Behind a full queue, or when the stream ends before it is sent, it is dropped: whoever
@@ -55,79 +79,155 @@ func (l *link) post(msg *wire.FromAgent) bool {
 	}
 }
 
-// run keeps the stream open until ctx is done.
+// run keeps the stream open until ctx is done. When one is lost, the next server is tried at once; only when none will have the
+// agent does it wait.
 func (l *link) run(ctx context.Context, inbox chan<- *wire.FromServer, reports sink) error {
-	conn, err := grpc.NewClient(l.opts.Server,
-		grpc.WithTransportCredentials(credentials.NewTLS(l.opts.TLS)),
+	wait := firstWait
+	var last string
+	for {
+		again := false // at once, in a new order
+		for _, address := range l.order(last) {
+			began := l.now()
+			err := l.visit(ctx, address, inbox, reports)
+			if ctx.Err() != nil {
+				return nil
+			}
+			if push(ctx, inbox, &wire.FromServer{}) != nil {
+				return nil
+			}
+			last = address
+			if asked := errors.Is(err, errMoved) || errors.Is(err, errRenewed); asked {
+				l.log.Info("link is opened anew", "server", address, "reason", err)
+				again = true
+				break
+			}
+			l.log.Warn("link down", "server", address, "err", err)
+			if again = l.now().Sub(began) > lastWait && !errors.Is(err, errSilent); again {
+				break
+			}
+		}
+		if again {
+			wait = firstWait
+			continue
+		}
+		if sleep(ctx, wait/2+rand.N(wait/2)) != nil {
+			return nil
+		}
+		wait = min(2*wait, lastWait)
+	}
+}
+
+// order returns the addresses to try: the one that was asked for first, then the others in any order, and the one that was
+// just lost last.
+func (l *link) order(lost string) []string {
+	l.mu.Lock()
+	wanted := l.wanted
+	l.wanted = ""
+	l.mu.Unlock()
+	var list []string
+	var begin string
+	for _, s := range l.id.known() {
+		if s.ID != "" && s.ID == wanted {
+			begin = s.Address
+		}
+		list = append(list, s.Address)
+	}
+	for _, address := range l.first {
+		if !slices.Contains(list, address) {
+			list = append(list, address)
+		}
+	}
+	rand.Shuffle(len(list), func(i, k int) { list[i], list[k] = list[k], list[i] })
+	rank := func(address string) int {
+		switch address {
+		case begin:
+			return 0
+		case lost:
+			return 2
+		}
+		return 1
+	}
+	slices.SortStableFunc(list, func(a, b string) int { return rank(a) - rank(b) })
+	return list
+}
+
+// visit is the life of one stream to the server at an address.
+func (l *link) visit(ctx context.Context, address string, inbox chan<- *wire.FromServer, reports sink) error {
+	conn, err := grpc.NewClient("passthrough:///"+address,
+		grpc.WithTransportCredentials(credentials.NewTLS(pki.ClientTLS(l.id.trust, l.id.own))),
+		grpc.WithConnectParams(grpc.ConnectParams{Backoff: backoff.DefaultConfig, MinConnectTimeout: connectTime}),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: 3 * time.Second}), // the least
 		grpc.WithNoProxy(), grpc.WithDisableServiceConfig())
 	if err != nil {
 		return fmt.Errorf("prepare the link: %w", err)
 	}
 	defer conn.Close() //nolint:errcheck // nothing is left to save
-	wait := firstWait
-	for {
-		began := l.opts.Now()
-		err := l.stream(ctx, conn, inbox, reports)
-		if ctx.Err() != nil {
-			return nil
-		}
-		if l.opts.Now().Sub(began) > lastWait {
-			wait = firstWait
-		}
-		if push(ctx, inbox, &wire.FromServer{}) != nil {
-			return nil
-		}
-		l.log.Warn("link down", "server", l.opts.Server, "err", err, "retry", wait)
-		if sleep(ctx, wait/2+rand.N(wait/2)) != nil {
-			return nil
-		}
-		conn.ResetConnectBackoff()
-		wait = min(2*wait, lastWait)
-	}
+	return l.stream(ctx, address, conn, inbox, reports)
 }
 
-// stream is the life of one stream.
-func (l *link) stream(ctx context.Context, conn *grpc.ClientConn, inbox chan<- *wire.FromServer, reports sink) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
+var (
+	errSilent  = errors.New("the server says nothing")
+	errMoved   = errors.New("the server asked the agent to connect to another")
+	errRenewed = errors.New("the agent has a new certificate, and shows it")
+)
+
+func (l *link) stream(
+	ctx context.Context, address string, conn *grpc.ClientConn, inbox chan<- *wire.FromServer, reports sink,
+) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	silent := time.AfterFunc(welcomeTime, func() { cancel(errSilent) })
+	defer silent.Stop()
 	stream, err := wire.NewLinkClient(conn).Connect(ctx)
 	if err != nil {
-		return err
+		return caused(ctx, err)
 	}
 	hello := &wire.Hello{Agent: wire.Encode(l.self), Runs: l.runs()}
 	if err := stream.Send(&wire.FromAgent{Kind: &wire.FromAgent_Hello{Hello: hello}}); err != nil {
-		return err
+		return caused(ctx, err)
 	}
 	first, err := stream.Recv()
 	if err != nil {
-		return err
+		return caused(ctx, err)
 	}
+	silent.Stop()
 	if first.GetWelcome() == nil {
 		return errors.New("the server's first message is no welcome")
 	}
 	if n := first.GetWelcome().GetMaxReportBytes(); n < maxReport {
 		return fmt.Errorf("the server takes reports of %d bytes; this agent sends up to %d", n, maxReport)
 	}
-	l.log.Info("link up", "server", first.GetWelcome().GetServer())
-	l.empty()
+	l.log.Info("link up", "server", first.GetWelcome().GetServer(), "address", address)
+	l.begin()
 	if err := push(ctx, inbox, first); err != nil {
 		return err
 	}
 	sender := make(chan struct{})
 	go func() {
 		defer close(sender)
-		l.sendAll(ctx, stream)
+		l.sendAll(ctx, cancel, stream)
 	}()
 	reports.begin(ctx)
-	err = l.receiveAll(ctx, stream, inbox, reports)
-	cancel()
+	err = caused(ctx, l.receiveAll(ctx, cancel, stream, inbox, reports))
+	cancel(err)
 	<-sender
 	return err
 }
 
-// empty drops what was posted for the stream of before.
-func (l *link) empty() {
+// caused returns why the stream was ended by this side, if it was, and else err.
+func caused(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
+		return cause
+	}
+	return err
+}
+
+// begin forgets what belonged to the stream of before.
+func (l *link) begin() {
+	l.mu.Lock()
+	clear(l.asked)
+	l.asking = false
+	l.mu.Unlock()
 	for {
 		select {
 		case <-l.outbox:
@@ -137,36 +237,149 @@ func (l *link) empty() {
 	}
 }
 
-// sendAll sends what is posted until the stream is over; why it is over is told to the receiver.
-func (l *link) sendAll(ctx context.Context, stream wire.Link_ConnectClient) {
+// sendAll sends what is posted until the stream is over; why it is over is told to the receiver. It also ends the stream when the
+// server leaves claims without an answer, and sees to it that the certificate is renewed in time.
+func (l *link) sendAll(ctx context.Context, end context.CancelCauseFunc, stream wire.Link_ConnectClient) {
+	look, renew := time.NewTicker(claimTick), time.NewTicker(renewTick)
+	defer look.Stop()
+	defer renew.Stop()
 	for {
 		select {
 		case msg := <-l.outbox:
+			l.sent(msg)
 			if err := stream.Send(msg); err != nil {
 				return
 			}
+		case now := <-look.C:
+			if l.unanswered(now) {
+				end(fmt.Errorf("%w: a claim has no answer", errSilent))
+				return
+			}
+		case <-renew.C:
+			l.renew()
 		case <-ctx.Done():
 			return
 		}
 	}
 }
 
+func (l *link) sent(msg *wire.FromAgent) {
+	if claims := msg.GetClaims(); claims != nil {
+		l.mu.Lock()
+		l.asked[claims.GetId()] = time.Now()
+		l.mu.Unlock()
+	}
+}
+
+func (l *link) unanswered(now time.Time) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, at := range l.asked {
+		if now.Sub(at) > claimTime {
+			return true
+		}
+	}
+	return false
+}
+
 func (l *link) receiveAll(
-	ctx context.Context, stream wire.Link_ConnectClient, inbox chan<- *wire.FromServer, reports sink,
+	ctx context.Context, end context.CancelCauseFunc, stream wire.Link_ConnectClient, inbox chan<- *wire.FromServer, reports sink,
 ) error {
 	for {
 		msg, err := stream.Recv()
 		if err != nil {
 			return err
 		}
+		if l.own(msg, end) {
+			continue
+		}
 		if ack := msg.GetAck(); ack != nil {
 			reports.acked(ack.GetId())
 			continue
+		}
+		if claims := msg.GetClaims(); claims != nil {
+			l.mu.Lock()
+			delete(l.asked, claims.GetId())
+			l.mu.Unlock()
 		}
 		if err := push(ctx, inbox, msg); err != nil {
 			return err
 		}
 	}
+}
+
+// own takes in what is about the link itself, and says whether it was. What can't be written down is as if it had not come: the
+// next stream brings it again.
+func (l *link) own(msg *wire.FromServer, end context.CancelCauseFunc) bool {
+	var err error
+	switch kind := msg.GetKind().(type) {
+	case *wire.FromServer_Servers:
+		err = l.id.know(knownServers(kind.Servers))
+	case *wire.FromServer_Trust:
+		if err = l.id.trusts(kind.Trust.GetAuthorities()); err == nil {
+			l.mu.Lock()
+			l.issuer = kind.Trust.GetIssuer()
+			l.mu.Unlock()
+			l.renew()
+		}
+	case *wire.FromServer_Certificate:
+		err = l.certificate(kind.Certificate, end)
+	case *wire.FromServer_Move:
+		l.mu.Lock()
+		l.wanted = kind.Move.GetServer()
+		l.mu.Unlock()
+		end(errMoved)
+	default:
+		return false
+	}
+	if err != nil {
+		l.log.Error("what the server said of itself and of trust is not taken over", "err", err)
+	}
+	return true
+}
+
+func knownServers(msg *wire.Servers) []knownServer {
+	var list []knownServer
+	for _, s := range msg.GetServers() {
+		list = append(list, knownServer{ID: s.GetId(), Address: s.GetAddress()})
+	}
+	return list
+}
+
+// renew asks for a certificate if one is needed, once a stream, and only of a server that has said who signs.
+func (l *link) renew() {
+	l.mu.Lock()
+	issuer, asking := l.issuer, l.asking
+	l.mu.Unlock()
+	if asking || issuer == "" {
+		return
+	}
+	request, err := l.id.renewal(issuer, l.now())
+	if err != nil {
+		l.log.Error("no certificate can be asked for", "err", err)
+	}
+	if request == nil {
+		return
+	}
+	if l.post(&wire.FromAgent{Kind: &wire.FromAgent_Renew{Renew: &wire.Renew{Request: request}}}) {
+		l.mu.Lock()
+		l.asking = true
+		l.mu.Unlock()
+	}
+}
+
+// certificate takes over a new certificate, and opens the stream anew to show it, at a time of its own: others have theirs at the
+// same moment.
+func (l *link) certificate(msg *wire.Certificate, end context.CancelCauseFunc) error {
+	if msg.GetRefused() != "" {
+		return errors.New("the certificate is not renewed: " + msg.GetRefused())
+	}
+	if err := l.id.renewed(msg.GetChain()); err != nil {
+		return err
+	}
+	l.log.Info("the certificate is renewed")
+	time.AfterFunc(rand.N(renewSpread), func() { end(errRenewed) })
+	return nil
 }
 
 func push(ctx context.Context, inbox chan<- *wire.FromServer, msg *wire.FromServer) error {

@@ -23,9 +23,11 @@ import (
 // fakeHub is a server that does with each stream what a test says.
 type fakeHub struct {
 	wire.UnimplementedLinkServer
-	serve func(n int, link wire.Link_ConnectServer) error
-	mu    sync.Mutex
-	n     int
+	serve   func(n int, link wire.Link_ConnectServer) error
+	address string
+	stop    func()
+	mu      sync.Mutex
+	n       int
 }
 
 func (h *fakeHub) Connect(link wire.Link_ConnectServer) error {
@@ -45,33 +47,61 @@ func (h *fakeHub) streams() int {
 // newFakeHub starts it, and returns the options of an agent that connects to it.
 func newFakeHub(t *testing.T, serve func(n int, link wire.Link_ConnectServer) error) (*fakeHub, Options, *logText) {
 	t.Helper()
+	f := newFakeCluster(t)
+	h := f.hub(t, serve)
+	var text logText
+	return h, Options{Dir: f.agent(t, h.address), Drain: 10 * time.Second, Log: text.logger()}, &text
+}
+
+// fakeCluster is an authority, and as many servers as a test starts.
+type fakeCluster struct{ ca *pki.CA }
+
+func newFakeCluster(t *testing.T) *fakeCluster {
+	t.Helper()
 	ca, err := pki.NewCA("test", time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}
-	issue := func(role pki.Role, id string) *pki.Leaf {
-		leaf, err := ca.Issue(pki.Identity{Role: role, ID: id}, nil, time.Now())
-		if err != nil {
-			t.Fatal(err)
-		}
-		return leaf
+	return &fakeCluster{ca}
+}
+
+func (f *fakeCluster) issue(t *testing.T, role pki.Role, id string) *pki.Leaf {
+	t.Helper()
+	leaf, err := f.ca.Issue(pki.Identity{Role: role, ID: id}, nil, time.Now())
+	if err != nil {
+		t.Fatal(err)
 	}
+	return leaf
+}
+
+// agent returns the directory of an agent that knows some servers.
+func (f *fakeCluster) agent(t *testing.T, servers ...string) string {
+	t.Helper()
+	dir := t.TempDir()
+	if err := MoveIn(dir, f.ca.Root().PEM(), f.issue(t, pki.Agent, "a1"), servers); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// hub starts a server.
+func (f *fakeCluster) hub(t *testing.T, serve func(n int, link wire.Link_ConnectServer) error) *fakeHub {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &fakeHub{serve: serve}
-	server := grpc.NewServer(grpc.Creds(credentials.NewTLS(pki.ServerTLS(ca.Root(), issue(pki.Server, "s1").Certificate, pki.Agent))))
+	h := &fakeHub{serve: serve, address: l.Addr().String()}
+	server := grpc.NewServer(grpc.Creds(credentials.NewTLS(pki.ServerTLS(f.ca.Root(), f.issue(t, pki.Server, "s1").Certificate, pki.Agent))))
 	wire.RegisterLinkServer(server, h)
 	var serving sync.WaitGroup
 	serving.Go(func() { server.Serve(l) })
-	t.Cleanup(func() {
+	h.stop = sync.OnceFunc(func() {
 		server.Stop()
 		serving.Wait()
 	})
-	var text logText
-	return h, Options{Dir: t.TempDir(), ID: "a1", Server: l.Addr().String(), Drain: 10 * time.Second,
-		TLS: pki.ClientTLS(ca.Root(), issue(pki.Agent, "a1").Certificate), Log: text.logger()}, &text
+	t.Cleanup(h.stop)
+	return h
 }
 
 // runAgentIn runs an agent until stop is called, or the test ends.
@@ -130,7 +160,6 @@ func TestRefusedForEver(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			h, opts, log := newFakeHub(t, serve)
-			opts.Dir = t.TempDir()
 			began := time.Now()
 			runAgentIn(t, opts)
 			eventually(t, "the fifth try", func() bool { return h.streams() >= 5 })

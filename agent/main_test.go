@@ -67,11 +67,7 @@ func runAgent(file string) error {
 	if err != nil {
 		return err
 	}
-	opts, err := config.Options("test", slog.New(slog.NewTextHandler(os.Stderr, nil)))
-	if err != nil {
-		return err
-	}
-	a, err := New(opts)
+	a, err := New(config.Options("test", slog.New(slog.NewTextHandler(os.Stderr, nil))))
 	if err != nil {
 		return err
 	}

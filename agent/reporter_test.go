@@ -239,13 +239,13 @@ func TestFlush(t *testing.T) {
 var _ poster = (*link)(nil)
 
 func TestOutboxIsBounded(t *testing.T) {
-	l := newLink(Options{}, crony.Agent{}, nil, nil)
+	l := newLink(nil, nil, crony.Agent{}, nil, time.Now, nil)
 	for l.post(&wire.FromAgent{}) {
 		if len(l.outbox) > 1000 {
 			t.Fatal("it takes everything")
 		}
 	}
-	l.empty()
+	l.begin()
 	if len(l.outbox) > 0 || !l.post(&wire.FromAgent{}) {
 		t.Error("it was not emptied")
 	}

@@ -45,7 +45,7 @@ func (s *soak) begin() error {
 	a := &soakLife{soak: s, journal: j, rng: rand.New(rand.NewPCG(s.seed, s.lives.Add(1)))}
 	a.working, a.end = context.WithCancel(context.Background())
 	a.starting, a.stop = context.WithCancel(a.working)
-	a.link = newLink(Options{}, soakAgentSelf(), j.runs, quiet)
+	a.link = newLink(nil, nil, soakAgentSelf(), j.runs, s.agentNow, quiet)
 	a.reports = newReporter(j, a.link, s.agentNow, quiet)
 	if a.runner, err = newRunner(soakAgentID, s.dir, j, a.reports, s.agentNow, quiet); err != nil {
 		return errors.Join(err, j.close())

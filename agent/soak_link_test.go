@@ -134,6 +134,7 @@ var errNoWelcome = errors.New("the server's first message is no welcome")
 // over is the life of one stream, as [link.stream] has it.
 func (l *link) over(s *soakStream, inbox chan<- *wire.FromServer, reports sink) error {
 	ctx, stream := s.ctx, agentEnd{soakStream: s}
+	end := func(error) { s.cut() }
 	hello := &wire.Hello{Agent: wire.Encode(l.self), Runs: l.runs()}
 	if err := stream.Send(&wire.FromAgent{Kind: &wire.FromAgent_Hello{Hello: hello}}); err != nil {
 		return err
@@ -145,17 +146,17 @@ func (l *link) over(s *soakStream, inbox chan<- *wire.FromServer, reports sink) 
 	if first.GetWelcome() == nil {
 		return errNoWelcome
 	}
-	l.empty()
+	l.begin()
 	if err := push(ctx, inbox, first); err != nil {
 		return err
 	}
 	sender := make(chan struct{})
 	go func() {
 		defer close(sender)
-		l.sendAll(ctx, stream)
+		l.sendAll(ctx, end, stream)
 	}()
 	reports.begin(ctx)
-	err = l.receiveAll(ctx, stream, inbox, reports)
+	err = l.receiveAll(ctx, end, stream, inbox, reports)
 	s.cut()
 	<-sender
 	return err

@@ -67,10 +67,12 @@ func Dev(ctx context.Context, opts DevOptions) (err error) {
 			return err
 		}
 	}
-	local, err := agent.New(agent.Options{
-		Dir: filepath.Join(opts.Dir, "agent"), ID: ids.agentID, Version: version.Read().Version,
-		Server: server.opts.Agents.Addr().String(), TLS: pki.ClientTLS(ids.root, ids.agent.Certificate),
-		Drain: devDrain, Log: opts.Log})
+	dir := filepath.Join(opts.Dir, "agent")
+	if err := agent.MoveIn(dir, ids.root.PEM(), ids.agent, nil); err != nil {
+		return err
+	}
+	local, err := agent.New(agent.Options{Dir: dir, Version: version.Read().Version,
+		Servers: []string{server.opts.Agents.Addr().String()}, Drain: devDrain, Log: opts.Log})
 	if err != nil {
 		return err
 	}

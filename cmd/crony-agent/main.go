@@ -1,17 +1,20 @@
 // Command crony-agent runs the jobs of a host: it connects to a crony server, holds the schedules of the jobs that are
 // assigned to it, and runs them.
 //
-// The one thing to know: its certificate is its identity. The file that --config names says where that is, and which server
-// to connect to.
+// The one thing to know: a host becomes an agent once, by "crony-agent join" with a token that a server has made; what it is given
+// then, its certificate above all, is in its data directory.
 package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	_ "time/tzdata" // a host need not have the zones, and all hosts should have the same
 
@@ -31,7 +34,7 @@ func main() {
 // run runs the command that args name and returns the exit code: 1 for a failure, 2 for what a person must mend.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root := &cobra.Command{Use: "crony-agent", Short: "Run the jobs of this host", SilenceErrors: true, SilenceUsage: true}
-	root.AddCommand(runCmd(stderr), versionCmd(stdout))
+	root.AddCommand(joinCmd(os.Stdin, stdout), runCmd(stderr), versionCmd(stdout))
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
@@ -59,20 +62,102 @@ func runCmd(stderr io.Writer) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			opts, err := config.Options(version.Read().Version, newLog(stderr))
+			a, err := agent.New(config.Options(version.Read().Version, newLog(stderr)))
 			if err != nil || check {
-				return err
-			}
-			a, err := agent.New(opts)
-			if err != nil {
 				return err
 			}
 			return a.Run(cmd.Context())
 		},
 	}
-	cmd.Flags().StringVarP(&file, "config", "c", "/etc/crony/agent.yaml", "the configuration `FILE`")
-	cmd.Flags().BoolVar(&check, "check", false, "only check the configuration")
+	configFlag(cmd, &file)
+	cmd.Flags().BoolVar(&check, "check", false, "only check the configuration, and that this host has joined")
 	return cmd
+}
+
+func configFlag(cmd *cobra.Command, file *string) {
+	cmd.Flags().StringVarP(file, "config", "c", "/etc/crony/agent.yaml", "the configuration `FILE`")
+}
+
+func joinCmd(stdin io.Reader, stdout io.Writer) *cobra.Command {
+	var file, token, tokenFile, dir string
+	var config agent.Config
+	cmd := &cobra.Command{
+		Use:   "join URL",
+		Short: "Make this host an agent of a cluster",
+		Long: `Join makes this host an agent of the cluster that is at URL, the address of any of its servers (https://HOST:8470). The join
+token comes from "crony token create --for agent" there; it also says by which certificate this host knows the cluster.
+
+What the flags say goes into the configuration file, which must not be there then. Without flags a file that is there is used.`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			secret, err := secretOf(stdin, token, tokenFile)
+			if err != nil {
+				return err
+			}
+			config.Dir = dir
+			isNew, err := configure(cmd, file, &config)
+			if err != nil {
+				return err
+			}
+			cluster, err := agent.Join(cmd.Context(), agent.JoinOptions{Dir: config.Dir, Name: config.Name, Address: args[0], Token: secret})
+			if err == nil && isNew {
+				err = config.Write(file)
+			}
+			if err != nil {
+				return err
+			}
+			_, err = fmt.Fprintf(stdout, "This host is an agent of cluster %s.\n  start it  crony-agent run -c %s\n", cluster, file)
+			return err
+		},
+	}
+	configFlag(cmd, &file)
+	flags := cmd.Flags()
+	flags.StringVar(&token, "token", "", "the join `TOKEN`; - reads it from stdin")
+	flags.StringVar(&tokenFile, "token-file", "", "the `FILE` that holds the join token")
+	flags.StringVar(&dir, "dir", agent.DefaultDir, "the `DIR` of the agent's data")
+	flags.StringVar(&config.Name, "name", "", "the agent's `NAME` for people (default: the host's)")
+	flags.StringToStringVar(&config.Labels, "label", nil, "a `KEY=VALUE` by which jobs choose agents; may be given again")
+	flags.IntVar(&config.Weight, "weight", 0, "the agent's share of the jobs `N` (default 1)")
+	return cmd
+}
+
+// configure reads the configuration file, if it is there; then no flag may say otherwise. It reports whether the file is to be
+// written from the flags.
+func configure(cmd *cobra.Command, file string, config *agent.Config) (isNew bool, err error) {
+	if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
+		if config.Weight < 0 {
+			return true, crony.Errorf(crony.Invalid, "--weight must be 1 or more")
+		}
+		return true, nil
+	}
+	for _, flag := range []string{"dir", "name", "label", "weight"} {
+		if cmd.Flags().Changed(flag) {
+			return false, crony.Errorf(crony.Conflict, "%s is there, and --%s can't change it", file, flag).
+				WithHint("write it into the file, and leave the flag out")
+		}
+	}
+	*config, err = agent.ReadConfig(file)
+	return false, err
+}
+
+// secretOf returns what a flag, a file or stdin holds.
+func secretOf(stdin io.Reader, text, file string) (string, error) {
+	var data []byte
+	var err error
+	switch {
+	case file != "":
+		data, err = os.ReadFile(file)
+	case text == "-":
+		data, err = io.ReadAll(io.LimitReader(stdin, 4<<10))
+	case text == "":
+		return "", crony.Errorf(crony.Invalid, "no join token is given").WithHint("--token TOKEN, --token - or --token-file FILE")
+	default:
+		return text, nil
+	}
+	if err != nil {
+		return "", &crony.Error{Code: crony.Invalid, Message: "read the join token: " + err.Error(), Err: err}
+	}
+	return strings.TrimSpace(string(data)), nil
 }
 
 // newLog writes for a person, or for the journal when systemd runs the agent.

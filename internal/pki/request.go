@@ -54,8 +54,14 @@ func RequestKey(request []byte) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	sum := sha256.Sum256(der)
-	return hex.EncodeToString(sum[:]), nil
+	return KeyFingerprint(der), nil
+}
+
+// KeyFingerprint returns the SHA-256 of a public key, given as a certificate's SubjectPublicKeyInfo (RFC 5280), in lower-case
+// hexadecimal digits.
+func KeyFingerprint(spki []byte) string {
+	sum := sha256.Sum256(spki)
+	return hex.EncodeToString(sum[:])
 }
 
 // parseRequest returns the key of a request that proves to have it.

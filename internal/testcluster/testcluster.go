@@ -43,7 +43,6 @@ type Cluster struct {
 
 // node is one agent.
 type node struct {
-	leaf *pki.Leaf
 	stop context.CancelFunc
 	done chan error
 }
@@ -132,11 +131,14 @@ func (c *Cluster) StartAgent(id string) {
 	c.t.Helper()
 	n := c.agents[id]
 	if n == nil {
-		n = &node{leaf: c.issue(pki.Agent, id)}
+		n = &node{}
 		c.agents[id] = n
+		if err := agent.MoveIn(filepath.Join(c.Dir, id), c.ca.Root().PEM(), c.issue(pki.Agent, id), nil); err != nil {
+			c.t.Fatal(err)
+		}
 	}
-	a, err := agent.New(agent.Options{Dir: filepath.Join(c.Dir, id), ID: id, Name: id, Version: "test", Server: c.Address,
-		TLS: pki.ClientTLS(c.ca.Root(), n.leaf.Certificate), Drain: time.Second, Log: c.log.With("on", id)})
+	a, err := agent.New(agent.Options{Dir: filepath.Join(c.Dir, id), Name: id, Version: "test", Servers: []string{c.Address},
+		Drain: time.Second, Log: c.log.With("on", id)})
 	if err != nil {
 		c.t.Fatal(err)
 	}
