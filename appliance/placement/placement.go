@@ -115,6 +115,11 @@ func settle(ctx context.Context, store *state.Store, term state.Term, log *slog.
 	if err := store.Unplace(ctx, term, places.Orphans); err != nil {
 		return fmt.Errorf("remove assignments: %w", err)
 	}
+	for _, agent := range places.Buried {
+		if err := store.Vacate(ctx, term, agent); err != nil {
+			return fmt.Errorf("take the jobs of an agent that was removed: %w", err)
+		}
+	}
 	if len(changes) > 0 {
 		log.Info("jobs placed", "jobs", len(changes))
 	}

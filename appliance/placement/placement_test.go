@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"crony"
 	"crony/embedded/member"
@@ -145,7 +146,7 @@ func TestRun(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() {
-		done <- store.Lead(ctx, "s1", func(ctx context.Context, term state.Term) error {
+		done <- store.Lead(ctx, "s1", func() bool { return true }, func(ctx context.Context, term state.Term) error {
 			return Run(ctx, store, term, slog.New(slog.DiscardHandler), time.Now)
 		})
 	}()
@@ -191,6 +192,17 @@ func TestRun(t *testing.T) {
 	one.Leave(t.Context())
 	define("g")
 	want(map[string]int{"a1": 2, "a2": 4})
+
+	// As after a removal that was cut off before any of the agent's assignments was gone.
+	grave := clientv3.OpPut("/crony/tombstone/a2", `{"v":1,"body":{"id":"a2","role":"agent"}}`)
+	if _, err := m.Client().Txn(t.Context()).Then(grave, clientv3.OpDelete("/crony/node/a2")).Commit(); err != nil {
+		t.Fatal(err)
+	}
+	want(map[string]int{"a1": 2, "a2": 0})
+	if _, err := store.RegisterAgent(t.Context(), crony.Agent{ID: "a3"}); err != nil {
+		t.Fatal(err)
+	}
+	want(map[string]int{"a1": 2, "a2": 0, "a3": 4})
 
 	orphan := "/crony/job/a2/gone"
 	if _, err := m.Client().Put(t.Context(), orphan, `{"v":1,"body":{"generation":1}}`); err != nil {

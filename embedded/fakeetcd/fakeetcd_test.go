@@ -216,36 +216,88 @@ func TestLease(t *testing.T) {
 	})
 }
 
-// TestElection has three stand for election, one after the other.
-func TestElection(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		etcd := fakeetcd.New()
-		var order []int
-		done := make(chan struct{})
-		for n := range 3 {
-			session, err := concurrency.NewSession(etcd.Client(t.Context()), concurrency.WithTTL(10), concurrency.WithContext(t.Context()))
-			if err != nil {
-				t.Fatal(err)
-			}
-			go func() {
-				defer func() { done <- struct{}{} }()
-				e := concurrency.NewElection(session, "/leader")
-				if err := e.Campaign(t.Context(), fmt.Sprint(n)); err != nil {
-					t.Error(err)
-				}
-				order = append(order, n)
-				time.Sleep(time.Minute)
-				session.Close()
-			}()
-			synctest.Wait()
+// TestFaithfulLeases goes through what can become of keys on leases, with a real member and with the fake: what each step
+// answers, and what each leaves, is the same.
+func TestFaithfulLeases(t *testing.T) {
+	m, err := member.Open(t.Context(), member.Options{Dir: filepath.Join(t.TempDir(), "etcd"), Create: true,
+		Server: pki.Identity{Cluster: "test", Role: pki.Server, ID: "s1"}, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	want, got := leaseStory(t, m.Client()), leaseStory(t, fakeetcd.New().Client(t.Context()))
+	for i := range want {
+		if want[i] != got[i] {
+			t.Errorf("etcd: %s\nfake: %s", want[i], got[i])
 		}
-		for range 3 {
-			<-done
+	}
+}
+
+// leaseStory tells what becomes of keys on three leases.
+func leaseStory(t *testing.T, client *clientv3.Client) (told []string) {
+	t.Helper()
+	base := revision(t, client)
+	names := map[int64]string{0: "none"}
+	var ids []clientv3.LeaseID
+	for _, name := range []string{"A", "B", "C"} {
+		grant, err := client.Grant(t.Context(), 600)
+		if err != nil {
+			t.Fatal(err)
 		}
-		if fmt.Sprint(order) != "[0 1 2]" {
-			t.Errorf("led in the order %v", order)
+		names[int64(grant.ID)] = name
+		ids = append(ids, grant.ID)
+	}
+	tell := func(what string, err error) {
+		t.Helper()
+		resp, failed := client.Get(t.Context(), "/l/", clientv3.WithPrefix())
+		if failed != nil {
+			t.Fatal(failed)
 		}
-	})
+		line := fmt.Sprintf("%s: %v, at %d:", what, err, resp.Header.Revision-base)
+		for _, kv := range resp.Kvs {
+			line += fmt.Sprintf(" %s=%s (%d to %d, on %s)", kv.Key, kv.Value, kv.CreateRevision-base, kv.ModRevision-base, names[kv.Lease])
+		}
+		told = append(told, line)
+	}
+	txn := func(what string, conditions []clientv3.Cmp, ops ...clientv3.Op) {
+		t.Helper()
+		resp, err := client.Txn(t.Context()).If(conditions...).Then(ops...).Commit()
+		if err == nil {
+			what = fmt.Sprint(what, " ", resp.Succeeded, " ", resp.Header.Revision-base)
+		}
+		tell(what, err)
+	}
+	put := func(key, value string, opts ...clientv3.OpOption) clientv3.Op {
+		return clientv3.OpPut("/l/"+key, value, opts...)
+	}
+	on := func(n int) clientv3.OpOption { return clientv3.WithLease(ids[n]) }
+	revoke := func(n int) {
+		t.Helper()
+		_, err := client.Revoke(t.Context(), ids[n])
+		tell("revoke", err)
+	}
+	never := []clientv3.Cmp{clientv3.Compare(clientv3.ModRevision("/l/x"), ">", 0)}
+
+	txn("several on one", nil, put("a", "1", on(0)), put("b", "1", on(0)), put("c", "1", on(0)))
+	txn("one taken over by another lease", nil, put("a", "2", on(1)))
+	txn("one by none", nil, put("b", "2"))
+	txn("one that keeps its lease", nil, put("c", "2", clientv3.WithIgnoreLease()))
+	txn("one that keeps its value, and not its lease", nil, put("c", "", clientv3.WithIgnoreValue()))
+	txn("and is on one again", nil, put("c", "", clientv3.WithIgnoreValue(), on(0)))
+	txn("is it on a lease", []clientv3.Cmp{clientv3.Compare(clientv3.LeaseValue("/l/c"), "=", ids[0])}, clientv3.OpGet("/l/c"))
+	revoke(0)
+	txn("on a lease that is gone", nil, put("d", "1"), put("e", "1", on(0)))
+	txn("unless it need not be", never, put("e", "1", on(0)))
+	txn("several on one", nil, put("f", "1", on(2)), put("g", "1", on(2)), clientv3.OpDelete("/l/b"))
+	txn("deleted by hand", nil, clientv3.OpDelete("/l/f"))
+	revoke(2)
+	revoke(2)
+	revoke(1)
+	left, err := client.Leases(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return append(told, fmt.Sprint(len(left.Leases), " leases are left"))
 }
 
 // TestCompacted begins watches further back than is remembered.

@@ -86,22 +86,49 @@ func BenchmarkClaim(b *testing.B) {
 	ratio(b, b.N*batch, ours, floor)
 }
 
+// by64 calls f for each number, 64 at once.
+func by64(from, to int, f func(n int)) {
+	var next atomic.Int64
+	var all sync.WaitGroup
+	next.Store(int64(from))
+	for range 64 {
+		all.Go(func() {
+			for n := next.Add(1) - 1; n < int64(to); n = next.Add(1) - 1 {
+				f(int(n))
+			}
+		})
+	}
+	all.Wait()
+}
+
+// BenchmarkRegister registers agents, 64 at once, against bare puts of the same size by as many.
+func BenchmarkRegister(b *testing.B) {
+	r := newRig(b, emptied(b))
+	agent := func(n int) crony.Agent {
+		id := fmt.Sprintf("agent%011d", n)
+		return crony.Agent{ID: id, Name: id, Hostname: id, OS: "linux", Arch: "amd64", Weight: 1, Since: noon, Server: "s1"}
+	}
+	value := encodeMarked(agent(0), "QWERTYUIOPASDFGHJKLZXCVBNM")
+	b.ResetTimer()
+	ours, floor := alternate(b.N, 2000, func(from, to int) {
+		by64(from, to, func(n int) {
+			if _, err := r.RegisterAgent(b.Context(), agent(n)); err != nil {
+				b.Error(err)
+			}
+		})
+	}, func(from, to int) {
+		by64(from, to, func(n int) {
+			if _, err := r.client.Put(b.Context(), fmt.Sprintf("raw/agent%011d", n), value); err != nil {
+				b.Error(err)
+			}
+		})
+	})
+	ratio(b, b.N, ours, floor)
+}
+
 // BenchmarkApply creates jobs one by one, by 64 at once, against bare puts of the same size by as many.
 func BenchmarkApply(b *testing.B) {
 	r := newRig(b, emptied(b))
-	by64 := func(from, to int, f func(n int)) {
-		var next atomic.Int64
-		var all sync.WaitGroup
-		next.Store(int64(from))
-		for range 64 {
-			all.Go(func() {
-				for n := next.Add(1) - 1; n < int64(to); n = next.Add(1) - 1 {
-					f(int(n))
-				}
-			})
-		}
-		all.Wait()
-	}
 	value := encode(crony.Definition{Job: job1("job-123456", ""), UID: "QWERTYUIOPASDFGHJKLZXCVBNM", CreatedAt: noon, UpdatedAt: noon})
 	b.ResetTimer()
 	ours, floor := alternate(b.N, 2000, func(from, to int) {

@@ -107,16 +107,47 @@ func (s *Store) change(ctx context.Context, what string, plan func() (*txn, erro
 // commit runs a transaction and waits until the mirror has seen it. It reports whether the transaction's conditions held;
 // if not, the mirror has caught up with whatever made them fail.
 func (s *Store) commit(ctx context.Context, conditions []clientv3.Cmp, ops []clientv3.Op) (bool, error) {
-	resp, err := s.client.Txn(ctx).If(conditions...).Then(ops...).Commit()
+	_, ok, err := s.commitAt(ctx, conditions, ops)
+	return ok, err
+}
+
+// commitAt is commit, and returns at which revision the change was made.
+func (s *Store) commitAt(ctx context.Context, conditions []clientv3.Cmp, ops []clientv3.Op) (int64, bool, error) {
+	resp, err := s.transact(ctx, conditions, ops)
 	if err != nil {
-		return false, translate(err)
+		return 0, false, err
 	}
 	seen := s.mirror.wait(ctx, resp.Header.Revision)
 	if resp.Succeeded && seen != nil {
-		return true, &crony.Error{Code: crony.Unavailable, Err: seen,
+		seen = &crony.Error{Code: crony.Unavailable, Err: seen,
 			Message: "the change was made, but this server does not show it yet"}
 	}
-	return resp.Succeeded, seen
+	return resp.Header.Revision, resp.Succeeded, seen
+}
+
+// How long a transaction is waited for before it is made again, the first time and at most. One that was on its way to a leader
+// that has just died is lost, and etcd itself would wait for it for six seconds.
+const (
+	firstTry = time.Second
+	lastTry  = 8 * time.Second
+)
+
+// transact runs a transaction, again if there is no answer in time. It may then have run twice: it must be one for which that
+// changes nothing, or one that compares what it changes.
+func (s *Store) transact(ctx context.Context, conditions []clientv3.Cmp, ops []clientv3.Op) (*clientv3.TxnResponse, error) {
+	for try := firstTry; ; try *= 2 {
+		waiting, cancel := context.WithTimeout(ctx, try)
+		resp, err := s.client.Txn(waiting).If(conditions...).Then(ops...).Commit()
+		late := waiting.Err() != nil && ctx.Err() == nil
+		cancel()
+		switch {
+		case err == nil:
+			return resp, nil
+		case !late || try >= lastTry:
+			return nil, translate(err)
+		}
+		s.log.Debug("transaction has no answer; asking again", "after", try)
+	}
 }
 
 // sync waits until the mirror shows what the store holds now.

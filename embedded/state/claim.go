@@ -111,9 +111,9 @@ func (s *Store) claimBatch(ctx context.Context, asks []Ask, batch []int, decisio
 	if len(ops) == 0 {
 		return nil
 	}
-	resp, err := s.client.Txn(ctx).Then(ops...).Commit()
+	resp, err := s.transact(ctx, nil, ops)
 	if err != nil {
-		return translate(err)
+		return err
 	}
 	for n, i := range asked {
 		if nested := resp.Responses[n].GetResponseTxn(); !nested.Succeeded {

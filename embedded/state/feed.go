@@ -11,19 +11,23 @@ type Changes struct {
 	Jobs   []string // defined, changed, placed, removed, or ordered to start
 	Agents []string // came, went, or changed
 	Ledger bool     // there are new records for the run log
-	Reset  bool     // anything may be different
+	// Cluster says that servers, tombstones or the authority changed: [Store.Servers], [Store.Buried], [Store.Authority]. Only
+	// the feed of everything tells.
+	Cluster bool
+	Reset   bool // anything may be different
 }
 
 // Feed tells of changes. It holds no more than the names that changed since it was last read, so that a slow reader costs
 // nothing and misses nothing.
 type Feed struct {
-	mirror *mirror
-	agent  string // only what concerns this agent; "" for everything
-	wake   chan struct{}
-	jobs   map[string]bool
-	agents map[string]bool
-	ledger bool
-	all    bool
+	mirror  *mirror
+	agent   string // only what concerns this agent; "" for everything
+	wake    chan struct{}
+	jobs    map[string]bool
+	agents  map[string]bool
+	ledger  bool
+	cluster bool
+	all     bool
 }
 
 // Changes returns a feed of every change from now on, or, with an agent's id, of the changes to the jobs that this agent has,
@@ -54,19 +58,28 @@ func (f *Feed) Close() {
 // Next waits for changes and returns all that came since the last call. One goroutine may call it.
 func (f *Feed) Next(ctx context.Context) (Changes, error) {
 	select {
-	case <-f.wake:
+	case <-f.Ready():
+		return f.Take(), nil
 	case <-ctx.Done():
 		return Changes{}, context.Cause(ctx)
 	}
+}
+
+// Ready is for those who wait for other things too: it gives a sign when there are changes, which [Feed.Take] then returns.
+func (f *Feed) Ready() <-chan struct{} { return f.wake }
+
+// Take returns, without waiting, all changes that came since the last call; none if there are none.
+func (f *Feed) Take() Changes {
 	f.mirror.mu.Lock()
 	defer f.mirror.mu.Unlock()
 	select {
 	case <-f.wake: // of what came since the first was taken, and is taken now
 	default:
 	}
-	c := Changes{Jobs: slices.Sorted(maps.Keys(f.jobs)), Agents: slices.Sorted(maps.Keys(f.agents)), Ledger: f.ledger, Reset: f.all}
-	f.jobs, f.agents, f.ledger, f.all = nil, nil, false, false
-	return c, nil
+	c := Changes{Jobs: slices.Sorted(maps.Keys(f.jobs)), Agents: slices.Sorted(maps.Keys(f.agents)),
+		Ledger: f.ledger, Cluster: f.cluster, Reset: f.all}
+	f.jobs, f.agents, f.ledger, f.cluster, f.all = nil, nil, false, false, false
+	return c
 }
 
 // reset, and all below, are called with the mirror's lock held.
@@ -109,6 +122,13 @@ func (m *mirror) touchAgent(id string) {
 func (m *mirror) touchLedger() {
 	for f := range m.subs[""] {
 		f.ledger = true
+		f.ring()
+	}
+}
+
+func (m *mirror) touchCluster() {
+	for f := range m.subs[""] {
+		f.cluster = true
 		f.ring()
 	}
 }

@@ -123,6 +123,26 @@ func TestFeedWakesOnce(t *testing.T) {
 	r.quiet(f)
 }
 
+// TestFeedIsTaken: whoever waits for other things as well takes what came when there is a sign, and nothing without.
+func TestFeedIsTaken(t *testing.T) {
+	r := newRig(t, emptied(t))
+	f := r.Changes("")
+	defer f.Close()
+	<-f.Ready()
+	if c := f.Take(); !c.Reset {
+		t.Errorf("the first time: %+v", c)
+	}
+	if c := f.Take(); !cmp.Equal(c, Changes{}, cmpopts.EquateEmpty()) {
+		t.Errorf("once more: %+v", c)
+	}
+	r.define(job1("a", "1"))
+	r.define(job1("b", "1"))
+	if c := f.Take(); !slices.Equal(c.Jobs, []string{"a", "b"}) { // without having waited
+		t.Errorf("after two changes: %+v", c)
+	}
+	r.quiet(f)
+}
+
 // TestFeedLosesNothing has readers keep a view of their own by what feeds tell them, while jobs change, move and go. In the
 // end each view is what the store shows.
 func TestFeedLosesNothing(t *testing.T) {

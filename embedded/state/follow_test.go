@@ -181,7 +181,7 @@ func sameView(t *testing.T, want, got *rig) {
 		r.mirror.mu.RLock()
 		defer r.mirror.mu.RUnlock()
 		x := map[string]any{"agents": r.mirror.agents, "starts": fmt.Sprint(r.mirror.starts), "creds": fmt.Sprint(r.mirror.creds),
-			"queue": fmt.Sprint(r.mirror.queue), "byAgent": r.mirror.jobs.byAgent, "open": r.mirror.jobs.open,
+			"cluster": fmt.Sprint(r.mirror.cluster), "byAgent": r.mirror.jobs.byAgent, "open": r.mirror.jobs.open,
 			"orphans": r.mirror.jobs.orphans, "figures": [2]int{r.mirror.jobs.paused, r.mirror.jobs.homeless}}
 		for name, j := range r.mirror.jobs.byName {
 			x["job "+name] = []any{j.def, j.rev, j.assignment, j.claim}
@@ -206,11 +206,13 @@ func TestUnreadableValues(t *testing.T) {
 	if _, err := r.StartJob(t.Context(), "b"); err != nil {
 		t.Fatal(err)
 	}
-	before := r.look("b")
+	before, term := r.look("b"), r.elect()
 	broken := map[string]string{
 		specs + "b": `{"v":2,"body":{}}`, specs + "c": `{"v":2}`, specs + "d": "{", specs + "e": "",
 		assignmentKey("a1", "b"): `{"v":9}`, assignmentKey("a1", "f"): "[]", claims + "b": `{"at":"2027-01-01T00:00:00.000000000Z","v":2}`,
 		claims + "g": "x", nodes + "a9": `{"v":0}`, starts + "b": "null", tokens + "x": `{"v":1,"body":7}`, sessions + "y": "?",
+		leader: "?", servers + "s1": "{", tombstones + "a1": `{"v":7}`, authority: "[]", joins + "j1": `{"v":2}`, joins + "j1/k": "x",
+		settings + backupSetting: `{"v":1,"body":"x"}`,
 	}
 	for key, value := range broken {
 		r.put(key, value)
@@ -239,6 +241,12 @@ func TestUnreadableValues(t *testing.T) {
 	}
 	if d := r.ask("b", "a1", epoch, 1); d.Granted {
 		t.Error("a claim that can't be read was overwritten")
+	}
+	if _, buried := r.Buried("a1"); !buried {
+		t.Error("whose tombstone can't be read counts as alive")
+	}
+	if err := r.Place(t.Context(), term, []crony.Assignment{{Job: "a", Agent: "a2", Generation: 2}}); err != nil || r.agentOf("a") != "a1" {
+		t.Errorf("who was replaced as the leader, it can't be read by whom, placed a job: %v", err)
 	}
 
 	again := newRig(t, client) // reads all from the start

@@ -2,6 +2,7 @@ package state
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -77,12 +78,60 @@ type rig struct {
 	clock  *clock
 }
 
-// tap counts what a store asks of the other.
+// tap counts what a store asks of the other, and lets a test come between.
 type tap struct {
 	clientv3.KV
 
 	asked atomic.Int64
+	fault atomic.Pointer[fault]
 }
+
+// fault is what becomes of a transaction: commit makes it.
+type fault func(ctx context.Context, commit func() (*clientv3.TxnResponse, error)) (*clientv3.TxnResponse, error)
+
+// strike has a fault befall every transaction of the store from now on; nil: none.
+func (r *rig) strike(f fault) {
+	if f == nil {
+		r.tap.fault.Store(nil)
+		return
+	}
+	r.tap.fault.Store(&f)
+}
+
+var errLost = errors.New("lost on the way")
+
+// replyLost makes a transaction whose answer is lost.
+func replyLost(_ context.Context, commit func() (*clientv3.TxnResponse, error)) (*clientv3.TxnResponse, error) {
+	if _, err := commit(); err != nil {
+		return nil, err
+	}
+	return nil, errLost
+}
+
+// requestLost makes no transaction.
+func requestLost(context.Context, func() (*clientv3.TxnResponse, error)) (*clientv3.TxnResponse, error) {
+	return nil, errLost
+}
+
+// tapped is a transaction in the making.
+type tapped struct {
+	clientv3.Txn
+
+	ctx   context.Context //nolint:containedctx // a transaction's is
+	fault fault
+}
+
+func (t tapped) If(list ...clientv3.Cmp) clientv3.Txn {
+	return tapped{t.Txn.If(list...), t.ctx, t.fault}
+}
+func (t tapped) Then(ops ...clientv3.Op) clientv3.Txn {
+	return tapped{t.Txn.Then(ops...), t.ctx, t.fault}
+}
+func (t tapped) Else(ops ...clientv3.Op) clientv3.Txn {
+	return tapped{t.Txn.Else(ops...), t.ctx, t.fault}
+}
+
+func (t tapped) Commit() (*clientv3.TxnResponse, error) { return t.fault(t.ctx, t.Txn.Commit) }
 
 func (t *tap) Get(ctx context.Context, key string, opts ...clientv3.OpOption) (*clientv3.GetResponse, error) {
 	defer t.asked.Add(1)
@@ -91,6 +140,9 @@ func (t *tap) Get(ctx context.Context, key string, opts ...clientv3.OpOption) (*
 
 func (t *tap) Txn(ctx context.Context) clientv3.Txn {
 	defer t.asked.Add(1)
+	if f := t.fault.Load(); f != nil {
+		return tapped{t.KV.Txn(ctx), ctx, *f}
+	}
 	return t.KV.Txn(ctx)
 }
 
@@ -252,18 +304,10 @@ func (r *rig) define(jobs ...crony.Job) {
 	}
 }
 
-// elect makes a term, which lasts until its key is deleted.
+// elect makes a term, which lasts until the next.
 func (r *rig) elect() Term {
 	r.t.Helper()
-	key := leaders + "test"
-	if _, err := r.client.Delete(r.ctx(), key); err != nil {
-		r.t.Fatal(err)
-	}
-	resp, err := r.client.Put(r.ctx(), key, "test")
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	return Term{key: key, rev: resp.Header.Revision}
+	return Term{r.put(leader, encode(leadership{Server: "test"}))}
 }
 
 // give places jobs on an agent and returns the epoch of the last.
@@ -299,6 +343,11 @@ func (r *rig) settle(name string) int64 {
 }
 
 func (r *rig) look(name string) job { return r.mirror.look(name) }
+
+func (r *rig) agentOf(name string) string {
+	j := r.look(name)
+	return j.agent()
+}
 
 // put writes a value as another crony would, or anybody.
 func (r *rig) put(key, value string) int64 {

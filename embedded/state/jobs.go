@@ -285,10 +285,11 @@ func (s *Store) StartJob(ctx context.Context, name string) (crony.RunID, error) 
 	err := s.change(ctx, "start "+name, func() (*txn, error) {
 		t := s.newTxn(ctx)
 		j := t.look(name)
+		_, buried := s.Buried(j.agent())
 		switch {
 		case j.rev == 0:
 			return nil, noJob(name)
-		case j.assignment == nil:
+		case j.assignment == nil || buried:
 			return nil, crony.Errorf(crony.Unavailable, "no agent has the job %s", name).
 				WithHint("`crony agent list` shows the agents")
 		case s.mirror.start(name).Run != "":
@@ -297,6 +298,7 @@ func (s *Store) StartJob(ctx context.Context, name string) (crony.RunID, error) 
 		}
 		id = crony.NewRunID(t.now)
 		t.expect(assignmentKey(j.assignment.Agent, name), j.assignment.Epoch)
+		t.expect(tombstones+j.assignment.Agent, 0)
 		t.expect(starts+name, 0)
 		t.put(starts+name, encode(crony.StartRequest{Run: id, Job: name, Agent: j.assignment.Agent, By: t.actor, At: t.now}))
 		return t, nil

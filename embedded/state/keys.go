@@ -19,8 +19,13 @@ const (
 	calendars  = root + "calendar/"     // <name>: calendar
 	claims     = root + "claim/"        // <job>: claim; see [claimValue]
 	passes     = root + "ledger/"       // <uid>/<until>: Pass, until it is in the run log
-	servers    = root + "server/"       // <server>: Server; leased
-	leaders    = root + "leader/"       // election
+	servers    = root + "server/"       // <server>: Server
+	ups        = root + "up/"           // <server>: nothing more; leased: the server is up
+	leader     = root + "leader"        // leadership: who leads
+	tombstones = root + "tombstone/"    // <server or agent>: crony.Tombstone
+	authority  = root + "authority"     // Authority
+	joins      = root + "join/"         // <token>: joinToken; <token>/<hash of a public key>: the id that it joined as; leased
+	settings   = root + "setting/"      // <area>: what people set
 	tokens     = root + "token/"        // <id>: credential
 	sessions   = root + "session/"      // <id>: credential; leased
 	kept       = 20                     // generations in a job's history

@@ -24,11 +24,11 @@ type mirror struct {
 	jobs   index
 	starts map[string]start
 	creds  map[string]credential // by key
-	queue  map[string]candidate  // for leading, by key
 	passes map[string]Pass       // by key
 	subs   map[string]map[*Feed]bool
 
 	calendars map[string]calendar // by name; their keepers are in jobs
+	cluster   cluster
 }
 
 // await is what is closed when the mirror is at a revision.
@@ -42,12 +42,6 @@ type start struct {
 	rev int64
 }
 
-// candidate stands for election; the oldest leads.
-type candidate struct {
-	created int64
-	server  string
-}
-
 func newMirror() *mirror {
 	m := &mirror{closed: make(chan struct{}), subs: map[string]map[*Feed]bool{}}
 	m.clear()
@@ -57,7 +51,8 @@ func newMirror() *mirror {
 func (m *mirror) clear() {
 	m.calendars = map[string]calendar{}
 	m.agents, m.jobs, m.starts = map[string]crony.Agent{}, newIndex(), map[string]start{}
-	m.creds, m.queue, m.passes = map[string]credential{}, map[string]candidate{}, map[string]Pass{}
+	m.creds, m.passes = map[string]credential{}, map[string]Pass{}
+	m.cluster = newCluster()
 }
 
 func (m *mirror) close() {
@@ -86,8 +81,12 @@ func (m *mirror) wait(ctx context.Context, rev int64) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	case <-m.closed:
-		return &crony.Error{Code: crony.Unavailable, Message: "this server is stopping", Err: errClosed}
+		return stopping()
 	}
+}
+
+func stopping() error {
+	return &crony.Error{Code: crony.Unavailable, Message: "this server is stopping", Err: errClosed}
 }
 
 // at returns a channel that is closed once the mirror is at rev. Many wait at once, each for a revision of its own, and a
@@ -208,8 +207,8 @@ func (m *mirror) put(kv *mvccpb.KeyValue) (err error) {
 		p.key, p.rev = key, kv.ModRevision
 		m.passes[key] = p
 		m.touchLedger()
-	case leaders:
-		m.queue[key] = candidate{created: kv.CreateRevision, server: string(kv.Value)}
+	default:
+		return m.putCluster(kind, name, kv)
 	}
 	return nil
 }
@@ -271,19 +270,19 @@ func (m *mirror) remove(key string) {
 		delete(m.creds, key)
 	case passes:
 		delete(m.passes, key)
-	case leaders:
-		delete(m.queue, key)
+	default:
+		m.removeCluster(kind, name)
 	}
 }
 
-// split tells a key's kind, one of the prefixes of keys.go, and the rest.
+// split tells a key's kind, one of the prefixes and keys of keys.go, and the rest.
 func split(key string) (kind, rest string) {
 	if !strings.HasPrefix(key, root) {
 		return "", key // not crony's
 	}
 	i := strings.IndexByte(key[len(root):], '/')
 	if i < 0 {
-		return "", key
+		return key, ""
 	}
 	i += len(root) + 1
 	return key[:i], key[i:]

@@ -96,7 +96,7 @@ func counted(m *mirror) sums {
 func TestSplit(t *testing.T) {
 	for key, want := range map[string][2]string{
 		"/crony/spec/a": {specs, "a"}, "/crony/job/a1/b": {jobs, "a1/b"}, "/crony/spec-history/a/1": {history, "a/1"},
-		"/crony/flat": {"", "/crony/flat"}, "/crony/": {"", "/crony/"}, "/crony": {"", "/crony"}, "": {"", ""},
+		"/crony/leader": {leader, ""}, "/crony/": {"/crony/", ""}, "/crony": {"", "/crony"}, "": {"", ""},
 		"/other/spec/a": {"", "/other/spec/a"}, "/cronyx/spec/a": {"", "/cronyx/spec/a"}, "/crony/spec/": {specs, ""},
 	} {
 		if kind, rest := split(key); kind != want[0] || rest != want[1] {

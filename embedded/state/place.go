@@ -18,6 +18,7 @@ type Places struct {
 	Agents  []crony.Agent      // in the order of their ids
 	Load    map[string]int     // how many jobs each agent has, by its id
 	Orphans []crony.Assignment // of jobs that are gone
+	Buried  []string           // agents that were removed, and still have jobs or orders: see [Store.Vacate]
 }
 
 // Placed is a job, and where it is.
@@ -46,6 +47,7 @@ func (s *Store) Places() Places {
 	for _, name := range slices.Sorted(maps.Keys(m.jobs.orphans)) {
 		p.Orphans = append(p.Orphans, *m.jobs.byName[name].assignment)
 	}
+	p.Buried = m.haunted()
 	return p
 }
 
@@ -53,8 +55,8 @@ func (s *Store) Places() Places {
 const maxPlace = 100
 
 // Place writes the assignments that the leader of a term decided on, replacing what their jobs have now. An assignment whose
-// job has changed since the leader looked is left out; if the term is over, nothing is written. Both come again with the
-// next change that placement sees.
+// job has changed since the leader looked is left out, and one to an agent that has been removed; if the term is over, nothing
+// is written. All come again with the next change that placement sees.
 func (s *Store) Place(ctx context.Context, term Term, list []crony.Assignment) error {
 	for batch := range slices.Chunk(list, maxPlace) {
 		t := s.newTxn(ctx)
@@ -79,6 +81,7 @@ func (t *txn) place(a crony.Assignment) {
 	}
 	one := &txn{store: t.store, now: t.now}
 	one.expect(specs+a.Job, j.rev)
+	one.expect(tombstones+a.Agent, 0)
 	one.assign(a)
 	if old := j.assignment; old == nil {
 		// Whoever is changing or deleting the job has no assignment to compare. So that it notices the new one, the definition

@@ -2,7 +2,9 @@ package state
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
+	"slices"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
@@ -12,86 +14,102 @@ import (
 	"crony"
 )
 
-// leaseTTL is how long after its holder's last sign a lease ends, in seconds.
-const leaseTTL = 10
-
-// revokeWait is how long ending a lease may take. It then ends by itself.
-const revokeWait = 2 * time.Second
-
-// hold takes a lease and keeps it alive until it is let go, also when ctx is done before.
-func (s *Store) hold(ctx context.Context) (*concurrency.Session, error) {
-	grant, err := s.client.Grant(ctx, leaseTTL)
-	if err != nil {
-		return nil, translate(err)
-	}
-	session, err := concurrency.NewSession(s.client, concurrency.WithLease(grant.ID),
-		concurrency.WithContext(context.WithoutCancel(ctx)))
-	if err != nil {
-		s.revoke(ctx, int64(grant.ID))
-		return nil, translate(err)
-	}
-	return session, nil
-}
-
-func (s *Store) letGo(ctx context.Context, session *concurrency.Session) {
-	session.Orphan()
-	s.revoke(ctx, int64(session.Lease()))
-}
-
-// revoke ends a lease, and what it holds, also when ctx is done: it clears away what would else stay until the lease ends by
-// itself. 0 is no lease.
-func (s *Store) revoke(ctx context.Context, lease int64) {
-	if lease == 0 {
-		return
-	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), revokeWait)
-	defer cancel()
-	if _, err := s.client.Revoke(ctx, clientv3.LeaseID(lease)); err != nil && !errors.Is(err, rpctypes.ErrLeaseNotFound) {
-		s.log.Debug("lease not revoked; it ends by itself", "err", err)
-	}
-}
-
-// Presence is a record that is there as long as its holder.
+// Presence is a record that is there as long as its holder. All of a store's share one lease, which is kept alive as long
+// as the store is open: ten thousand agents cost one sign of life. When the lease is lost all are lost, and the next to
+// register takes a new one.
 type Presence struct {
 	store   *Store
 	session *concurrency.Session
+	key     string
+	rev     int64 // of the key, as it was put
+	lost    <-chan struct{}
+	end     context.CancelFunc
 }
 
-// RegisterAgent says that the agent is connected.
+// RegisterAgent says that the agent is connected. Forbidden if it was removed from the cluster.
 func (s *Store) RegisterAgent(ctx context.Context, a crony.Agent) (*Presence, error) {
-	return s.present(ctx, nodes+a.ID, encode(a))
+	return s.present(ctx, entry{id: a.ID, key: nodes + a.ID, value: func(mark string) string { return encodeMarked(a, mark) }})
 }
 
-// Server is a server, as it registered.
+// Server is a server, as it registered last.
 type Server struct {
-	ID      string `json:"id"`
-	Version string `json:"version"`
-	Agents  string `json:"agents"` // the address for agents
-	People  string `json:"people"` // the URL for people
+	ID             string    `json:"id"`
+	Name           string    `json:"name"` // for people
+	Version        string    `json:"version"`
+	Peer           string    `json:"peer"`   // HOST:PORT at which the other servers reach its store
+	Agents         string    `json:"agents"` // HOST:PORT for agents
+	People         string    `json:"people"` // URL for people
+	StartedAt      time.Time `json:"started_at,omitzero"`
+	Authority      string    `json:"authority,omitempty"` // fingerprint of the authority that signed its certificate
+	CertificateEnd time.Time `json:"certificate_end,omitzero"`
+	Trusts         []string  `json:"trusts,omitempty"` // fingerprints of the authorities that its store trusts
+
+	Up bool `json:"-"` // it is here now, or was ten seconds ago
 }
 
-// RegisterServer says that the server is up.
+// RegisterServer says that the server is up, and what it is. The record stays when it is down. To change what it says it
+// registers again; the presence of before is then worth nothing, and is left. Forbidden if it was removed from the cluster.
 func (s *Store) RegisterServer(ctx context.Context, server Server) (*Presence, error) {
-	return s.present(ctx, servers+server.ID, encode(server))
+	return s.present(ctx, entry{id: server.ID, key: ups + server.ID,
+		value: func(mark string) string { return encodeMarked(struct{}{}, mark) },
+		lasts: []clientv3.Op{clientv3.OpPut(servers+server.ID, encode(server))}})
 }
 
-func (s *Store) present(ctx context.Context, key, value string) (*Presence, error) {
-	session, err := s.hold(ctx)
-	if err != nil {
-		return nil, err
+// entry is what is written of somebody who is present.
+type entry struct {
+	id, key string
+	value   func(mark string) string // the value of key; the mark makes it a value of its own
+	lasts   []clientv3.Op            // that are done with it, and outlast it
+}
+
+// present makes an entry on the lease that all share.
+func (s *Store) present(ctx context.Context, e entry) (*Presence, error) {
+	for again := false; ; again = true {
+		session, err := s.lease(ctx)
+		if err != nil {
+			return nil, err
+		}
+		p, err := s.enter(ctx, session, &e)
+		if again || !errors.Is(err, rpctypes.ErrLeaseNotFound) {
+			return p, err
+		}
+		session.Orphan() // it is gone, and who keeps it alive would hear of it only at the next beat
 	}
-	put := clientv3.OpPut(key, value, clientv3.WithLease(session.Lease()))
-	if _, err := s.commit(ctx, nil, []clientv3.Op{put}); err != nil {
-		s.letGo(ctx, session)
+}
+
+func (s *Store) enter(ctx context.Context, session *concurrency.Session, e *entry) (*Presence, error) {
+	value := e.value(rand.Text())
+	alive := clientv3.Compare(clientv3.ModRevision(tombstones+e.id), "=", 0)
+	put := clientv3.OpPut(e.key, value, clientv3.WithLease(session.Lease()))
+	rev, ok, err := s.commitAt(ctx, []clientv3.Cmp{alive}, slices.Concat(e.lasts, []clientv3.Op{put}))
+	switch {
+	case err != nil:
+		s.tenancy.forsake(forsaken{e.key, clientv3.Compare(clientv3.Value(e.key), "=", value), session.Done()})
 		return nil, err
+	case !ok:
+		return nil, removedFromCluster(e.id)
 	}
-	return &Presence{store: s, session: session}, nil
+	holding, end := context.WithCancel(session.Ctx()) // it lives by the lease, not by who asked for it
+	return &Presence{store: s, session: session, key: e.key, rev: rev, lost: holding.Done(), end: end}, nil
+}
+
+func removedFromCluster(id string) error {
+	return crony.Errorf(crony.Forbidden, "%.40s was removed from the cluster", id).
+		WithHint("to come back it joins as a new one, with a new token")
 }
 
 // Lost is closed when the record may be gone: its lease has ended, or Leave was called.
-func (p *Presence) Lost() <-chan struct{} { return p.session.Done() }
+func (p *Presence) Lost() <-chan struct{} { return p.lost }
 
 // Leave removes the record, unless somebody else has put it meanwhile: then it is theirs. It does so when ctx is done as
-// well, and takes a few seconds at most; a record that can't be removed goes by itself when its lease ends. It may be called
-// again.
-func (p *Presence) Leave(ctx context.Context) { p.store.letGo(ctx, p.session) }
+// well, and takes a few seconds at most; a record that can't be removed by then is removed as soon as it can. It may be
+// called again.
+func (p *Presence) Leave(ctx context.Context) {
+	p.end()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), revokeWait)
+	defer cancel()
+	mine := clientv3.Compare(clientv3.ModRevision(p.key), "=", p.rev)
+	if _, err := p.store.commit(ctx, []clientv3.Cmp{mine}, []clientv3.Op{clientv3.OpDelete(p.key)}); err != nil {
+		p.store.tenancy.forsake(forsaken{p.key, mine, p.session.Done()})
+	}
+}

@@ -2,6 +2,8 @@ package state
 
 import (
 	"context"
+	"fmt"
+	"sync"
 	"testing"
 	"time"
 
@@ -31,7 +33,6 @@ func lost(p *Presence) bool {
 
 func TestPresence(t *testing.T) {
 	r := newRig(t, emptied(t))
-	leases := r.leases()
 	agent := crony.Agent{ID: "a1", Name: "zoe", Hostname: "h", Weight: 2, Since: noon, Server: "s1", Labels: map[string]string{"x": "y"}}
 	p, other := r.register(agent), r.register(crony.Agent{ID: "a2", Name: "adam", Weight: 1})
 	r.define(job1("a", "1"), job1("b", "1"))
@@ -53,20 +54,65 @@ func TestPresence(t *testing.T) {
 
 	p.Leave(t.Context())
 	p.Leave(t.Context())
-	other.Leave(t.Context())
-	if !lost(p) {
-		t.Error("after Leave, Lost is not closed")
+	if !lost(p) || lost(other) {
+		t.Errorf("after Leave, lost: %v, and the other: %v", lost(p), lost(other))
 	}
-	r.wait("both to go", func() bool { return r.Counts().Agents == 0 })
-	if left := r.keys(nodes); len(left) > 0 || r.leases() != leases {
-		t.Errorf("left: %v, %d leases, %d before", left, r.leases(), leases)
+	if left := r.keys(nodes); len(left) != 1 || r.Counts().Agents != 1 {
+		t.Errorf("left: %v", left)
+	}
+	other.Leave(t.Context())
+	if left := r.keys(nodes); len(left) > 0 {
+		t.Errorf("left: %v", left)
 	}
 	if j, _ := r.Job(t.Context(), "b"); j.Waiting != "no agent is connected" {
 		t.Errorf("without agents, a job waits because %q", j.Waiting)
 	}
-	if j := r.look("a"); j.agent() != "a1" {
+	if got := r.agentOf("a"); got != "a1" {
 		t.Error("an agent that left has lost its job")
 	}
+}
+
+// TestOneLease: all share a lease, which ends with the store.
+func TestOneLease(t *testing.T) {
+	client := emptied(t)
+	r, observer := newRig(t, client), newRig(t, client)
+	leases := r.leases()
+	var all sync.WaitGroup
+	list := make([]*Presence, 50)
+	for n := range list {
+		all.Go(func() {
+			var err error
+			if n%10 == 0 {
+				list[n], err = r.RegisterServer(t.Context(), Server{ID: fmt.Sprint("s", n)})
+			} else {
+				list[n], err = r.RegisterAgent(t.Context(), crony.Agent{ID: fmt.Sprint("a", n)})
+			}
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	if n := r.leases(); n != leases+1 {
+		t.Errorf("%d leases", n-leases)
+	}
+	list[1].Leave(t.Context())
+	if err := r.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if left := append(r.keys(nodes), r.keys(ups)...); len(left) > 0 || r.leases() != leases {
+		t.Errorf("left: %v, and %d leases", left, r.leases()-leases)
+	}
+	for n, p := range list {
+		if !lost(p) {
+			t.Errorf("number %d is not lost", n)
+		}
+	}
+	observer.wait("all to go", func() bool { return observer.Counts().Agents == 0 })
+	if _, err := r.RegisterAgent(t.Context(), crony.Agent{ID: "late"}); crony.CodeOf(err) != crony.Unavailable || r.leases() != leases {
+		t.Errorf("with a store that is closed: %v, %d leases", err, r.leases()-leases)
+	}
+	list[2].Leave(t.Context())
 }
 
 // TestTakeover: an agent comes back by another server before the first has noticed that it is gone.
@@ -88,14 +134,10 @@ func TestTakeover(t *testing.T) {
 // TestLeaveInAHurry: a server that stops has a context that is done.
 func TestLeaveInAHurry(t *testing.T) {
 	r := newRig(t, emptied(t))
-	leases := r.leases()
 	ctx, cancel := context.WithCancel(t.Context())
 	p, err := r.RegisterServer(ctx, Server{ID: "s1"})
 	if err != nil {
 		t.Fatal(err)
-	}
-	if keys := r.keys(servers); len(keys) != 1 || keys[0] != servers+"s1" {
-		t.Errorf("keys: %v", keys)
 	}
 	cancel()
 	select {
@@ -104,46 +146,103 @@ func TestLeaveInAHurry(t *testing.T) {
 	case <-time.After(10 * time.Millisecond):
 	}
 	p.Leave(ctx)
-	if left := r.keys(servers); len(left) > 0 || r.leases() != leases {
-		t.Errorf("left: %v, %d leases, %d before", left, r.leases(), leases)
+	if left := r.keys(ups); len(left) > 0 {
+		t.Errorf("left: %v", left)
 	}
 }
 
+// TestForsaken: what was registered, or removed, without anybody having been told is not there in the end, although the lease
+// goes on; and what was registered under the same name since is.
+func TestForsaken(t *testing.T) {
+	r := newRig(t, emptied(t))
+	keeper := r.register(crony.Agent{ID: "a0"})
+	agent := func(n int) crony.Agent { return crony.Agent{ID: fmt.Sprint("a", n)} }
+	stay := r.register(agent(4))
+
+	r.strike(replyLost)
+	for n := 1; n <= 3; n++ {
+		if _, err := r.RegisterAgent(t.Context(), agent(n)); crony.CodeOf(err) != crony.Unavailable {
+			t.Errorf("a registration whose answer is lost: %v", err)
+		}
+	}
+	r.strike(requestLost)
+	tried := r.asked()
+	stay.Leave(t.Context())
+	<-tried
+	r.strike(nil)
+	again := r.register(agent(2)) // the same values as before
+	r.wait("what is forsaken to go", func() bool { return len(r.keys(nodes)) == 2 })
+	<-r.mirror.at(r.put("barrier", ""))
+	if diff := cmp.Diff([]string{nodes + "a0", nodes + "a2"}, r.keys(nodes)); diff != "" || lost(keeper) || lost(again) {
+		t.Errorf("there (-want +got):\n%s\nlost: %v, %v", diff, lost(keeper), lost(again))
+	}
+}
+
+// TestRegisterInVain: a registration that is made and not seen in time is taken back.
 func TestRegisterInVain(t *testing.T) {
 	r := newRig(t, emptied(t))
-	leases := r.leases()
 	r.link.hold()
-	defer r.link.release()
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	if _, err := r.RegisterAgent(ctx, crony.Agent{ID: "a1"}); crony.CodeOf(err) != crony.Unavailable {
 		t.Errorf("a registration that is not seen in time: %v", err)
 	}
-	if left := r.keys(nodes); len(left) > 0 || r.leases() != leases {
-		t.Errorf("left: %v, %d leases, %d before", left, r.leases(), leases)
+	r.wait("it to go", func() bool { return len(r.keys(nodes)) == 0 })
+	r.link.release()
+}
+
+// revokeLease ends the lease that holds a key.
+func (r *rig) revokeLease(key string) {
+	r.t.Helper()
+	resp, err := r.client.Get(r.ctx(), key)
+	if err != nil || len(resp.Kvs) != 1 {
+		r.t.Fatalf("%s: %v, %v", key, resp, err)
+	}
+	if _, err := r.client.Revoke(r.ctx(), clientv3.LeaseID(resp.Kvs[0].Lease)); err != nil {
+		r.t.Fatal(err)
 	}
 }
 
+// TestLeaseIsLost: all who share the lease are told, and the next to register has a new one, at once.
 func TestLeaseIsLost(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, ownClient(t))
-	p := r.register(crony.Agent{ID: "a1"})
+	told, server := r.register(crony.Agent{ID: "a1"}), r.registerServer(Server{ID: "s1"})
 	r.revokeLease(nodes + "a1")
-	select {
-	case <-p.Lost():
-	case <-time.After(patience):
-		t.Fatal("nobody says that the lease is gone")
+	for _, p := range []*Presence{told, server} {
+		select {
+		case <-p.Lost():
+		case <-time.After(patience):
+			t.Fatal("nobody says that the lease is gone")
+		}
 	}
-	r.wait("the record to go", func() bool { return r.Counts().Agents == 0 })
-	p.Leave(t.Context())
+	r.wait("the records to go", func() bool { return r.Counts().Agents == 0 && !r.Servers()[0].Up })
+
+	before := r.register(crony.Agent{ID: "a2"})
+	r.revokeLease(nodes + "a2")
+	after := r.register(crony.Agent{ID: "a3"}) // long before the next beat
+	if !lost(before) || lost(after) || r.leases() != 1 {
+		t.Errorf("lost: %v and %v; %d leases", lost(before), lost(after), r.leases())
+	}
+	before.Leave(t.Context())
+	told.Leave(t.Context())
+	if left := r.keys(nodes); len(left) != 1 {
+		t.Errorf("left: %v", left)
+	}
 }
 
-// TestLeaseIsKept: a record stays for longer than its lease would last by itself.
+// TestLeaseIsKept: records stay for longer than their lease would last by itself, also when who came first has left.
 func TestLeaseIsKept(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, ownClient(t))
-	p := r.register(crony.Agent{ID: "a1"})
-	defer p.Leave(t.Context())
+	ctx, cancel := context.WithCancel(t.Context())
+	first, err := r.RegisterAgent(ctx, crony.Agent{ID: "a1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := r.register(crony.Agent{ID: "a2"})
+	first.Leave(ctx)
+	cancel()
 	grant := func() int64 {
 		resp, err := r.client.TimeToLive(t.Context(), p.session.Lease())
 		if err != nil {
@@ -151,14 +250,62 @@ func TestLeaseIsKept(t *testing.T) {
 		}
 		return resp.TTL
 	}
-	low := int64(leaseTTL)
-	r.wait("the lease to be renewed", func() bool {
+	low, renewals := int64(leaseTTL), 0
+	r.wait("the lease to be renewed twice", func() bool {
 		now := grant()
-		renewed := now > low
+		if now > low {
+			renewals, low = renewals+1, leaseTTL
+		}
 		low = min(low, now)
-		return renewed
+		return renewals == 2
 	})
-	if resp, err := r.client.TimeToLive(t.Context(), p.session.Lease(), clientv3.WithAttachedKeys()); err != nil || len(resp.Keys) != 1 {
+	if resp, err := r.client.TimeToLive(t.Context(), p.session.Lease(), clientv3.WithAttachedKeys()); err != nil || len(resp.Keys) != 1 || lost(p) {
 		t.Errorf("the lease holds %v, %v", resp, err)
 	}
+}
+
+func (r *rig) registerServer(server Server) *Presence {
+	r.t.Helper()
+	p, err := r.RegisterServer(r.ctx(), server)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return p
+}
+
+// TestServers: a server's record is what it said last, and stays when it is down.
+func TestServers(t *testing.T) {
+	client := emptied(t)
+	r, other := newRig(t, client), newRig(t, client)
+	if list := r.Servers(); list == nil || len(list) != 0 {
+		t.Errorf("servers: %#v", list)
+	}
+	feed := other.Changes("")
+	defer feed.Close()
+	other.next(feed)
+	one := Server{ID: "s1", Name: "zoe", Version: "1", Peer: "p:1", Agents: "a:1", People: "https://x", StartedAt: noon,
+		Authority: "f1", CertificateEnd: noon.Add(hour), Trusts: []string{"f1"}}
+	before := r.registerServer(one)
+	two := Server{ID: "s2", Name: "adam"}
+	p := r.registerServer(two)
+	one.Trusts = []string{"f2", "f1"}
+	after := r.registerServer(one)
+	before.Leave(t.Context()) // of no effect: it has registered again
+	p.Leave(t.Context())
+	one.Up = true
+	want := []Server{two, one}
+	for _, r := range []*rig{r, other} {
+		if err := r.sync(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, r.Servers()); diff != "" {
+			t.Errorf("servers (-want +got):\n%s", diff)
+		}
+	}
+	if lost(after) {
+		t.Error("the presence ended with the one before")
+	}
+	other.wantNext(feed, Changes{Cluster: true})
+	after.Leave(t.Context())
+	other.wantNext(feed, Changes{Cluster: true})
 }

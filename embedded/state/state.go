@@ -18,6 +18,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
@@ -41,7 +42,9 @@ type Store struct {
 	mirror *mirror
 	turn   chan struct{} // holds a token while a change that was outrun is made again
 	cancel context.CancelFunc
-	done   chan struct{}
+	work   sync.WaitGroup // what goes on until cancel is called
+
+	tenancy *tenancy
 }
 
 // Open reads the keyspace and begins to follow it.
@@ -55,26 +58,25 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 	watching, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	s := &Store{
 		client: opts.Client, log: opts.Log.With("part", "state"), now: opts.Now,
-		mirror: newMirror(), turn: make(chan struct{}, 1), cancel: cancel, done: make(chan struct{}),
+		mirror: newMirror(), turn: make(chan struct{}, 1), cancel: cancel, tenancy: newTenancy(),
 	}
 	rev, err := s.list(ctx)
 	if err != nil {
 		cancel()
 		return nil, fmt.Errorf("read the keyspace: %w", err)
 	}
-	go func() {
-		defer close(s.done)
-		s.follow(watching, rev)
-	}()
+	s.work.Go(func() { s.follow(watching, rev) })
+	s.work.Go(func() { s.sweep(watching) })
 	return s, nil
 }
 
-// Close stops following. Reads go on to answer from what was last seen; a write that still waits to be seen is told that it
-// won't be.
+// Close stops following, and ends what is present by the store. Reads go on to answer from what was last seen; a write that
+// still waits to be seen is told that it won't be.
 func (s *Store) Close() error {
 	s.cancel()
-	<-s.done
+	s.work.Wait()
 	s.mirror.close()
+	s.endLease()
 	return nil
 }
 
@@ -102,12 +104,15 @@ const version = 1
 
 // record is a value with its schema version.
 type record[T any] struct {
-	V    int `json:"v"`
-	Body T   `json:"body"`
+	V    int    `json:"v"`
+	Mark string `json:"mark,omitempty"` // tells one writing of a value from another of the same
+	Body T      `json:"body"`
 }
 
-func encode[T any](body T) string {
-	data, err := json.Marshal(record[T]{V: version, Body: body})
+func encode[T any](body T) string { return encodeMarked(body, "") }
+
+func encodeMarked[T any](body T, mark string) string {
+	data, err := json.Marshal(record[T]{V: version, Mark: mark, Body: body})
 	if err != nil {
 		panic(fmt.Sprintf("state: encode %T: %v", body, err)) // the types of this package can all be encoded
 	}
