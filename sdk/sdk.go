@@ -1,8 +1,8 @@
 // Package sdk is the Go client of crony's REST API.
 //
 // A [Client] is one more implementation of the domain's stores ([crony.Jobs], [crony.Calendars], [crony.Runs],
-// [crony.Ledger], [crony.Agents]): code written against those does not know whether the store is in its own process or behind
-// a network.
+// [crony.Ledger], [crony.Agents], [crony.Cluster]): code written against those does not know whether the store is in its own
+// process or behind a network.
 //
 //	client, err := sdk.New(sdk.Options{Address: "https://crony.internal:8470", Token: token})
 //	...
@@ -40,7 +40,7 @@ type Options struct {
 	Address    string        // http or https, host and port, perhaps a path that a proxy puts before it; [DefaultAddress] if empty
 	Token      string        // API token; "" sends none
 	CAFile     string        // PEM: the only authorities that may sign the server's certificate; the system's if empty
-	Timeout    time.Duration // of one call, its answer included; streams have none; [DefaultTimeout] if 0
+	Timeout    time.Duration // of one call, its answer included; streams and backups have none; [DefaultTimeout] if 0
 	UserAgent  string        // "crony-sdk" if empty
 	HTTPClient *http.Client  // used as it is, in place of one made from CAFile; its Timeout would end streams too
 }
@@ -60,6 +60,7 @@ var (
 	_ crony.Runs      = (*Client)(nil)
 	_ crony.Ledger    = (*Client)(nil)
 	_ crony.Agents    = (*Client)(nil)
+	_ crony.Cluster   = (*Client)(nil)
 )
 
 // New returns a client. It calls nobody; an option that cannot work is an error of code Invalid.

@@ -173,6 +173,8 @@ func TestNamesThatWouldBeOtherPaths(t *testing.T) {
 		_, explained := c.ExplainOccurrence(t.Context(), name, time.Time{})
 		_, verified := c.VerifyLedger(t.Context(), crony.VerifyQuery{Job: name})
 		for _, err := range []error{c.DeleteJob(t.Context(), name), c.DeleteCalendar(t.Context(), name),
+			c.RemoveServer(t.Context(), name), c.PromoteServer(t.Context(), name), c.RemoveAgent(t.Context(), name),
+			c.DeleteJoinToken(t.Context(), name),
 			calendar, ledger, explained, verified} {
 			if crony.CodeOf(err) != crony.NotFound {
 				t.Errorf("%q: got %v", name, err)

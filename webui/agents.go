@@ -15,3 +15,15 @@ func (r rest) ListAgents(ctx context.Context, _ api.ListAgentsRequestObject) (ap
 	}
 	return api.ListAgents200JSONResponse{Items: append([]crony.AgentStatus{}, agents...)}, nil
 }
+
+// RemoveAgent takes an agent out of the fleet.
+func (r rest) RemoveAgent(ctx context.Context, req api.RemoveAgentRequestObject) (api.RemoveAgentResponseObject, error) {
+	cluster, err := r.cluster()
+	if err != nil {
+		return nil, err
+	}
+	if err := cluster.RemoveAgent(ctx, req.Agent); err != nil {
+		return nil, err
+	}
+	return api.RemoveAgent204Response{}, nil
+}

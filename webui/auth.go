@@ -40,9 +40,10 @@ func callerFrom(ctx context.Context) (caller, bool) {
 	return who, ok
 }
 
-// authenticate lets a request to the API pass with its caller, or not at all. Only signing in needs no caller.
+// authenticate lets a request to the API pass with its caller, or not at all. Only those that bring a token to begin with need
+// no caller.
 func (s *Server) authenticate(c *fiber.Ctx) error {
-	if signingIn(c) {
+	if beginning(c) {
 		if err := s.sameOrigin(c); err != nil {
 			return err
 		}
@@ -57,8 +58,9 @@ func (s *Server) authenticate(c *fiber.Ctx) error {
 	return c.Next()
 }
 
-func signingIn(c *fiber.Ctx) bool {
-	return c.Method() == fiber.MethodPost && c.Path() == apiBase+"/session"
+// beginning says whether a request signs a person in, or a host joins by it.
+func beginning(c *fiber.Ctx) bool {
+	return c.Method() == fiber.MethodPost && (c.Path() == apiBase+"/session" || c.Path() == apiBase+"/join")
 }
 
 // identify finds the caller. A request with an Authorization header is never authenticated by its cookie, not even when the
@@ -110,7 +112,7 @@ func (s *Server) sameOrigin(c *fiber.Ctx) error {
 // authorize holds the caller's role against the one that the matched route takes. It stands before every operation of the
 // API, so that an operation without a caller is refused even where authenticate did not stand in the way.
 func authorize(c *fiber.Ctx, next fiber.Handler) error {
-	if signingIn(c) {
+	if beginning(c) {
 		return next(c)
 	}
 	who, ok := callerFrom(c.UserContext())
@@ -126,11 +128,15 @@ func authorize(c *fiber.Ctx, next fiber.Handler) error {
 
 // roleFor returns the least role that may use a route.
 func roleFor(method, route string) crony.Role {
+	route = strings.TrimPrefix(route, apiBase)
+	reading := method == fiber.MethodGet || method == fiber.MethodHead
 	switch {
-	case method == fiber.MethodGet, method == fiber.MethodHead:
+	case route == "/backup", route == "/join-tokens": // reading them is not for everyone
+		return crony.Admin
+	case reading:
 		return crony.Viewer
 	}
-	switch strings.TrimPrefix(route, apiBase) {
+	switch route {
 	case "/session", "/schedules/explain":
 		return crony.Viewer
 	case "/jobs/:name/pause", "/jobs/:name/resume", "/jobs/:name/runs":

@@ -3,11 +3,8 @@ package webui
 import (
 	"mime"
 	"net/http"
-	"net/netip"
 	"slices"
-	"strconv"
 	"strings"
-	"time"
 
 	"crony"
 	"crony/internal/strict"
@@ -25,27 +22,17 @@ type bodies struct {
 
 // CreateSession slows down whoever guesses.
 func (b bodies) CreateSession(c *fiber.Ctx) error {
-	if err := media(c, "application/json"); err != nil {
-		return err
-	}
 	var body api.SignIn
-	if err := decodeStrictly(c.Request().Body(), &body); err != nil {
+	if err := readJSON(c, &body); err != nil {
 		return err
 	}
-	from, _ := netip.AddrFromSlice(c.Context().RemoteIP())
-	if wait := b.rest.logins.take(from); wait > 0 {
-		c.Set(fiber.HeaderRetryAfter, strconv.Itoa(int((wait+time.Second-1)/time.Second)))
-		return withStatus(http.StatusTooManyRequests,
-			crony.Errorf(crony.Unavailable, "too many attempts to sign in have failed").WithHint("wait a minute"))
-	}
-	answer, err := b.rest.CreateSession(c.UserContext(), api.CreateSessionRequestObject{Body: &body})
-	if crony.CodeOf(err) != crony.Unauthorized {
-		b.rest.logins.giveBack(from)
-	}
-	if err != nil {
-		return err
-	}
-	return answer.VisitCreateSessionResponse(c)
+	return b.rest.logins.slow(c, "sign in", func() error {
+		answer, err := b.rest.CreateSession(c.UserContext(), api.CreateSessionRequestObject{Body: &body})
+		if err != nil {
+			return err
+		}
+		return answer.VisitCreateSessionResponse(c)
+	})
 }
 
 // ApplyManifest takes a manifest as YAML or JSON.
@@ -70,6 +57,14 @@ func (b bodies) PutJob(c *fiber.Ctx, name string, params api.PutJobParams) error
 		return err
 	}
 	return answer.VisitPutJobResponse(c)
+}
+
+// readJSON reads a body that is JSON strictly into v.
+func readJSON(c *fiber.Ctx, v any) error {
+	if err := media(c, "application/json"); err != nil {
+		return err
+	}
+	return decodeStrictly(c.Request().Body(), v)
 }
 
 // media refuses a body of another type than one of types, or one that is compressed: it would have to be read whole to know

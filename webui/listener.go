@@ -1,7 +1,9 @@
 package webui
 
 import (
+	"bytes"
 	"crypto/tls"
+	"errors"
 	"io"
 	"net"
 	"sync"
@@ -119,13 +121,16 @@ const (
 // linger reads on for a while what the client sends after it was answered. Closing with data unread resets the connection,
 // and the client would see that instead of the answer (RFC 9112, section 9.6).
 func (c *conn) linger() {
-	half, ok := c.Conn.(interface{ CloseWrite() error })
-	if !ok || half.CloseWrite() != nil {
-		return
-	}
-	raw := c.Conn
+	raw, written := c.Conn, c.Conn
 	if secure, ok := raw.(*tls.Conn); ok {
 		raw = secure.NetConn()
+		if !secure.ConnectionState().HandshakeComplete {
+			written = raw
+		}
+	}
+	half, ok := written.(interface{ CloseWrite() error })
+	if !ok || half.CloseWrite() != nil {
+		return
 	}
 	if raw.SetReadDeadline(time.Now().Add(lingerTime)) == nil {
 		io.CopyN(io.Discard, raw, lingerBytes) //nolint:errcheck // ends by an error always
@@ -138,8 +143,31 @@ type tlsConn struct {
 	tls *tls.Conn
 }
 
-// Handshake completes the handshake before the first request is read.
-func (c *tlsConn) Handshake() error { return c.tls.Handshake() }
+// Handshake completes the handshake before the first request is read: on the connection's own goroutine, and within the time
+// that a request has. Who speaks plain HTTP is told so.
+func (c *tlsConn) Handshake() error {
+	err := c.tls.Handshake()
+	if other, ok := errors.AsType[tls.RecordHeaderError](err); ok && other.Conn != nil && isHTTP(other.RecordHeader[:]) {
+		c.lingers.Store(true)
+		other.Conn.SetWriteDeadline(time.Now().Add(lingerTime)) //nolint:errcheck // the write tells
+		io.WriteString(other.Conn, plainAnswer)                 //nolint:errcheck // nobody is left who could be told
+	}
+	return err
+}
+
+// isHTTP says whether what came in place of a handshake begins as a request does.
+func isHTTP(head []byte) bool {
+	method, _, _ := bytes.Cut(head, []byte(" "))
+	switch string(method) {
+	case "GET", "HEAD", "PUT", "POST", "PATCH", "DELET", "OPTIO":
+		return true
+	}
+	return false
+}
+
+const plainAnswer = "HTTP/1.1 400 Bad Request\r\nContent-Type: application/problem+json\r\nConnection: close\r\n\r\n" +
+	`{"type":"about:blank","title":"Bad Request","status":400,"code":"invalid",` +
+	`"detail":"this port speaks HTTPS","hint":"write https://"}`
 
 // ConnectionState returns what was agreed on.
 func (c *tlsConn) ConnectionState() tls.ConnectionState { return c.tls.ConnectionState() }

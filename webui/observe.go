@@ -60,7 +60,7 @@ func (s *Server) metricsAccess(c *fiber.Ctx) error {
 func (s *Server) observe(c *fiber.Ctx) error {
 	began := time.Now()
 	s.secure(c)
-	if err := s.guarded(c); err != nil {
+	if err := withoutPanic(c.Next); err != nil {
 		if err := s.answerError(c, err); err != nil {
 			return err
 		}
@@ -71,14 +71,14 @@ func (s *Server) observe(c *fiber.Ctx) error {
 	return nil
 }
 
-// guarded makes an error of a handler's panic.
-func (s *Server) guarded(c *fiber.Ctx) (err error) {
+// withoutPanic makes an error of a panic of f.
+func withoutPanic(f func() error) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			err = fmt.Errorf("panic: %v\n%s", r, debug.Stack())
 		}
 	}()
-	return c.Next()
+	return f()
 }
 
 // bound gives each handler a context that ends: after 30 seconds, or when the server has stopped waiting for it.
@@ -91,8 +91,30 @@ func (s *Server) bound(c *fiber.Ctx) error {
 	return c.Next()
 }
 
-// secure sets the headers that every answer has; the web app's page has a policy of its own. Transport security is asked for
-// only where there is some.
+// tellRevision says how new an answer is: of a reading, the revision from before it; of a change, one that holds the change. A
+// caller who goes on with another server can tell by it whether that one is behind.
+func (s *Server) tellRevision(c *fiber.Ctx) error {
+	reading := c.Method() == fiber.MethodGet || c.Method() == fiber.MethodHead
+	if reading {
+		s.setRevision(c)
+	}
+	err := c.Next()
+	if !reading && err == nil {
+		s.setRevision(c)
+	}
+	return err
+}
+
+func (s *Server) setRevision(c *fiber.Ctx) {
+	if s.opts.Revision == nil {
+		return
+	}
+	if revision := s.opts.Revision(); revision > 0 {
+		c.Set("Crony-Revision", strconv.FormatInt(revision, 10))
+	}
+}
+
+// secure sets the headers that every answer has; the web app's page has a policy of its own.
 func (s *Server) secure(c *fiber.Ctx) {
 	c.Set(fiber.HeaderCacheControl, "no-store")
 	c.Set(fiber.HeaderContentSecurityPolicy, "default-src 'none'; frame-ancestors 'none'")
@@ -100,7 +122,7 @@ func (s *Server) secure(c *fiber.Ctx) {
 	c.Set(fiber.HeaderReferrerPolicy, "no-referrer")
 	c.Set("Cross-Origin-Opener-Policy", "same-origin")
 	c.Set("Cross-Origin-Resource-Policy", "same-origin")
-	if c.Context().IsTLS() {
+	if s.opts.HSTS && c.Context().IsTLS() {
 		c.Set(fiber.HeaderStrictTransportSecurity, "max-age=31536000")
 	}
 }

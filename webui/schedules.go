@@ -22,11 +22,8 @@ func (r rest) ExplainSchedule(
 
 // ExplainSchedule reads its body strictly.
 func (b bodies) ExplainSchedule(c *fiber.Ctx) error {
-	if err := media(c, "application/json"); err != nil {
-		return err
-	}
 	var body crony.ScheduleQuestion
-	if err := decodeStrictly(c.Request().Body(), &body); err != nil {
+	if err := readJSON(c, &body); err != nil {
 		return err
 	}
 	answer, err := b.rest.ExplainSchedule(c.UserContext(), api.ExplainScheduleRequestObject{Body: &body})

@@ -26,7 +26,8 @@ func TestSchemasAreTheTypes(t *testing.T) {
 		crony.CalendarUse{}, crony.Misfire{}, crony.Placement{}, crony.Retry{}, crony.Shell{}, crony.Limits{}, crony.HTTP{},
 		crony.GRPC{}, crony.TLS{}, crony.Notify{}, crony.Retention{}, crony.Calendar{}, crony.Blackout{},
 		crony.CalendarStatus{}, crony.LedgerPage{}, crony.LedgerEntry{}, crony.Explanation{}, crony.Verification{},
-		crony.LedgerFault{},
+		crony.LedgerFault{}, crony.ClusterStatus{}, crony.ServerStatus{}, crony.AuthorityStatus{}, crony.RotateStep(""),
+		crony.JoinTokenSpec{}, crony.JoinToken{}, crony.JoinRequest{}, crony.JoinAnswer{},
 	} {
 		types["crony."+reflect.TypeOf(v).Name()] = reflect.TypeOf(v)
 	}

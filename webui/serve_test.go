@@ -3,12 +3,10 @@ package webui
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -227,26 +225,6 @@ func TestOversized(t *testing.T) {
 	}
 }
 
-func TestOverTLS(t *testing.T) {
-	r := newRig(t)
-	addr, stop := r.listen(t, secured)
-	client := trusting()
-	resp, err := client.Post("https://"+addr+"/api/v1/session", "application/json", strings.NewReader(`{"token":"viewer"}`))
-	if err != nil {
-		t.Fatal(err)
-	}
-	resp.Body.Close()
-	if cookies := resp.Cookies(); len(cookies) != 1 || !cookies[0].Secure {
-		t.Errorf("%v", cookies)
-	}
-	if got := resp.Header.Get("Strict-Transport-Security"); got == "" {
-		t.Error("transport security is not asked for")
-	}
-	if err := stop(); err != nil {
-		t.Error(err)
-	}
-}
-
 // TestForwardedHeadersAreNotTrusted: nobody makes a plain connection secure, or another's address theirs, by a header.
 func TestForwardedHeadersAreNotTrusted(t *testing.T) {
 	r := newRig(t)
@@ -256,18 +234,6 @@ func TestForwardedHeadersAreNotTrusted(t *testing.T) {
 	if got.StatusCode != 403 || got.Header.Get("Strict-Transport-Security") != "" {
 		t.Errorf("%d %v", got.StatusCode, got.Header)
 	}
-}
-
-// secured makes a listener speak TLS with a certificate for tests.
-func secured(ln net.Listener) net.Listener {
-	server := httptest.NewUnstartedServer(nil)
-	server.StartTLS()
-	defer server.Close()
-	return tls.NewListener(ln, &tls.Config{Certificates: server.TLS.Certificates})
-}
-
-func trusting() *http.Client {
-	return &http.Client{Timeout: patience, Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
 }
 
 // get returns the status of a GET, or why there is none.

@@ -64,12 +64,12 @@ func TestGuessingIsSlowedDown(t *testing.T) {
 	r := newRig(t)
 	wrong := call{method: "POST", path: "/api/v1/session", body: `{"token":"wrong"}`}
 	right := call{method: "POST", path: "/api/v1/session", body: `{"token":"viewer"}`}
-	for range freeFailures * 2 {
+	for range freeSignIns * 2 {
 		if got := r.do(t, right); got.StatusCode != 200 {
 			t.Fatalf("signing in often: %d", got.StatusCode)
 		}
 	}
-	for range freeFailures {
+	for range freeSignIns {
 		if got := r.do(t, wrong); got.StatusCode != 401 {
 			t.Fatalf("a wrong token: %d", got.StatusCode)
 		}
@@ -86,9 +86,9 @@ func TestGuessingIsSlowedDown(t *testing.T) {
 
 func TestThrottleIsBounded(t *testing.T) {
 	now := noon
-	th := newThrottle(func() time.Time { return now })
+	th := newThrottle(func() time.Time { return now }, freeSignIns)
 	victim := netip.MustParseAddr("192.0.2.1")
-	for range freeFailures {
+	for range freeSignIns {
 		th.take(victim)
 	}
 	for i := range maxBuckets + 500 {

@@ -1,14 +1,21 @@
 package webui
 
 import (
+	"net/http"
 	"net/netip"
+	"strconv"
 	"sync"
 	"time"
+
+	"crony"
+
+	"github.com/gofiber/fiber/v2"
 )
 
 // throttle slows down who tries tokens: each network has a bucket of failures that leaks.
 type throttle struct {
-	now func() time.Time
+	now  func() time.Time
+	free float64 // failures before it slows down
 
 	mu      sync.Mutex
 	buckets map[netip.Prefix]bucket
@@ -20,13 +27,29 @@ type bucket struct {
 }
 
 const (
-	freeFailures = 10
-	failureTime  = 6 * time.Second // after which one failure is forgotten
-	maxBuckets   = 4096
+	freeSignIns = 10
+	freeJoins   = 100             // many hosts behind one address may join at once
+	failureTime = 6 * time.Second // after which one failure is forgotten
+	maxBuckets  = 4096
 )
 
-func newThrottle(now func() time.Time) *throttle {
-	return &throttle{now: now, buckets: make(map[netip.Prefix]bucket)}
+func newThrottle(now func() time.Time, free float64) *throttle {
+	return &throttle{now: now, free: free, buckets: make(map[netip.Prefix]bucket)}
+}
+
+// slow makes an attempt unless too many of the same network have failed; the error of one that fails is Unauthorized.
+func (t *throttle) slow(c *fiber.Ctx, what string, attempt func() error) error {
+	from, _ := netip.AddrFromSlice(c.Context().RemoteIP())
+	if wait := t.take(from); wait > 0 {
+		c.Set(fiber.HeaderRetryAfter, strconv.Itoa(int((wait+time.Second-1)/time.Second)))
+		return withStatus(http.StatusTooManyRequests,
+			crony.Errorf(crony.Unavailable, "too many attempts to %s have failed", what).WithHint("wait a minute"))
+	}
+	err := attempt()
+	if crony.CodeOf(err) != crony.Unauthorized {
+		t.giveBack(from)
+	}
+	return err
 }
 
 // take counts a failure in advance, so that attempts at the same time can't pass together, and returns 0; or how long to
@@ -37,7 +60,7 @@ func (t *throttle) take(addr netip.Addr) time.Duration {
 	defer t.mu.Unlock()
 	now := t.now()
 	b := t.buckets[network].leaked(now)
-	if over := b.failures + 1 - freeFailures; over > 0 {
+	if over := b.failures + 1 - t.free; over > 0 {
 		return max(time.Duration(over*float64(failureTime)), time.Second)
 	}
 	t.makeRoom(now)
@@ -70,7 +93,7 @@ func (t *throttle) makeRoom(now time.Time) {
 		return
 	}
 	var least netip.Prefix
-	fewest := float64(freeFailures + 1)
+	fewest := t.free + 1
 	for network, b := range t.buckets {
 		switch failures := b.leaked(now).failures; {
 		case failures == 0:

@@ -15,6 +15,7 @@ package webui
 import (
 	"context"
 	"errors"
+	"io"
 	"io/fs"
 	"log/slog"
 	"net/http"
@@ -36,6 +37,18 @@ type Options struct {
 	Calendars crony.Calendars
 	Access    Access
 	Events    Events
+	Cluster   crony.Cluster // nil: its routes are answered with 501
+
+	// Join makes a host part of the cluster; remote is the address that it comes from. Unauthorized is a token that is not
+	// good, and is counted against the address. nil: its route is answered with 501.
+	Join func(ctx context.Context, req crony.JoinRequest, remote string) (crony.JoinAnswer, error)
+	// Backup writes an archive of all that the cluster keeps, for the recipients; for its own if there are none. What can be
+	// refused is refused before the first byte. It returns soon after ctx is done, or a write has failed. nil: its route is
+	// answered with 501.
+	Backup func(ctx context.Context, w io.Writer, recipients []string) error
+	// Revision returns the revision of the keyspace up to which this server's copy of it has come; 0 if that is not known yet.
+	// nil: answers don't tell it.
+	Revision func() int64
 
 	// LastRun returns the newest run of a job, and whether there is one. It is asked once for each job of a page, so it must
 	// answer from memory.
@@ -50,6 +63,9 @@ type Options struct {
 	Gatherer   prometheus.Gatherer
 	// PublicMetrics opens /metrics to everyone; without it a token or a session is needed.
 	PublicMetrics bool
+	// HSTS has browsers that were answered over TLS use nothing else for this host name from then on, on any of its ports and
+	// for a year: only for a name that is crony's alone, with a certificate that they trust.
+	HSTS bool
 
 	Log *slog.Logger     // discards by default
 	Now func() time.Time // time.Now by default
@@ -74,9 +90,10 @@ type Server struct {
 	assets   *assets
 	origin   *http.CrossOriginProtection
 	logins   *throttle
+	joins    *throttle
 	metrics  *metrics
 	requests scopes        // handlers that run
-	streams  scopes        // event streams that are open; they outlive their handlers
+	streams  scopes        // event streams and backups that go on; they outlive their handlers
 	beat     time.Duration // heartbeat, but in tests
 	grace    time.Duration // drainTimeout, but in tests
 }
@@ -128,7 +145,8 @@ func newServer(opts Options, dir fs.FS) (*Server, error) {
 	}
 	s := &Server{
 		opts: opts, assets: web, metrics: counted, beat: heartbeat, grace: drainTimeout,
-		origin: http.NewCrossOriginProtection(), logins: newThrottle(opts.Now),
+		origin: http.NewCrossOriginProtection(), logins: newThrottle(opts.Now, freeSignIns),
+		joins: newThrottle(opts.Now, freeJoins),
 	}
 	s.opts.Log = opts.Log.With("part", "webui")
 	s.app = fiber.New(fiber.Config{
@@ -155,7 +173,7 @@ func (s *Server) route() {
 	s.app.Get("/livez", s.livez)
 	s.app.Get("/readyz", s.readyz)
 	s.app.Get("/metrics", s.metricsAccess, s.metrics.handler(s.opts.Gatherer))
-	s.app.Use(apiBase, s.authenticate)
+	s.app.Use(apiBase, s.authenticate, s.tellRevision)
 	s.app.Get(apiBase+"/openapi.yaml", sendSpec)
 	handlers := rest{s}
 	api.RegisterHandlersWithOptions(s.app, bodies{api.NewStrictHandler(handlers, nil), handlers}, api.FiberServerOptions{

@@ -78,6 +78,9 @@ type Assignment = crony.Assignment
 // Attempt defines model for Attempt.
 type Attempt = crony.Attempt
 
+// AuthorityStatus defines model for AuthorityStatus.
+type AuthorityStatus = crony.AuthorityStatus
+
 // Blackout defines model for Blackout.
 type Blackout = crony.Blackout
 
@@ -94,6 +97,9 @@ type CalendarStatus = crony.CalendarStatus
 
 // CalendarUse defines model for CalendarUse.
 type CalendarUse = crony.CalendarUse
+
+// ClusterStatus defines model for ClusterStatus.
+type ClusterStatus = crony.ClusterStatus
 
 // Explanation defines model for Explanation.
 type Explanation = crony.Explanation
@@ -115,6 +121,23 @@ type JobPage = crony.JobPage
 
 // JobStatus defines model for JobStatus.
 type JobStatus = crony.JobStatus
+
+// JoinAnswer defines model for JoinAnswer.
+type JoinAnswer = crony.JoinAnswer
+
+// JoinRequest defines model for JoinRequest.
+type JoinRequest = crony.JoinRequest
+
+// JoinToken defines model for JoinToken.
+type JoinToken = crony.JoinToken
+
+// JoinTokenPage defines model for JoinTokenPage.
+type JoinTokenPage struct {
+	Items []JoinToken `json:"items"`
+}
+
+// JoinTokenSpec defines model for JoinTokenSpec.
+type JoinTokenSpec = crony.JoinTokenSpec
 
 // LedgerEntry What became of an occurrence, or of a row of them that ended alike
 type LedgerEntry = crony.LedgerEntry
@@ -163,6 +186,20 @@ type Retention = crony.Retention
 // Retry defines model for Retry.
 type Retry = crony.Retry
 
+// RotateStep From `start` on a new authority signs, and servers and agents renew their certificates by themselves; from `finish` on the
+// old one is trusted no more.
+type RotateStep = crony.RotateStep
+
+// Rotation defines model for Rotation.
+type Rotation struct {
+	// Force Finish even if that shuts out who still depends on the old authority
+	Force *bool `json:"force,omitempty"`
+
+	// Step From `start` on a new authority signs, and servers and agents renew their certificates by themselves; from `finish` on the
+	// old one is trusted no more.
+	Step RotateStep `json:"step"`
+}
+
 // Run defines model for Run.
 type Run = crony.Run
 
@@ -209,6 +246,9 @@ type Server struct {
 	Version      string `json:"version"`
 }
 
+// ServerStatus defines model for ServerStatus.
+type ServerStatus = crony.ServerStatus
+
 // Session defines model for Session.
 type Session = crony.Session
 
@@ -228,8 +268,17 @@ type Started struct {
 // TLS defines model for TLS.
 type TLS = crony.TLS
 
+// Transfer defines model for Transfer.
+type Transfer struct {
+	// Server Who is to lead, by id or name; any other than now if empty
+	Server *string `json:"server,omitempty"`
+}
+
 // Verification defines model for Verification.
 type Verification = crony.Verification
+
+// AgentName defines model for AgentName.
+type AgentName = string
 
 // CalendarName defines model for CalendarName.
 type CalendarName = string
@@ -249,6 +298,9 @@ type Limit = int
 // RunID defines model for RunID.
 type RunID = string
 
+// ServerName defines model for ServerName.
+type ServerName = string
+
 // To defines model for To.
 type To = string
 
@@ -256,6 +308,12 @@ type To = string
 type ApplyManifestParams struct {
 	// DryRun Only say what would be done
 	DryRun *bool `form:"dry_run,omitempty" json:"dry_run,omitempty"`
+}
+
+// GetBackupParams defines parameters for GetBackup.
+type GetBackupParams struct {
+	// Recipient An age recipient that can open the archive, age1…; may be given more than once. The cluster's own if none is given
+	Recipient *[]string `form:"recipient,omitempty" json:"recipient,omitempty"`
 }
 
 // ListJobsParams defines parameters for ListJobs.
@@ -327,8 +385,20 @@ type GetRunOutputParams struct {
 	Follow *bool `form:"follow,omitempty" json:"follow,omitempty"`
 }
 
+// RotateAuthorityJSONRequestBody defines body for RotateAuthority for application/json ContentType.
+type RotateAuthorityJSONRequestBody = Rotation
+
+// TransferLeadershipJSONRequestBody defines body for TransferLeadership for application/json ContentType.
+type TransferLeadershipJSONRequestBody = Transfer
+
 // PutJobJSONRequestBody defines body for PutJob for application/json ContentType.
 type PutJobJSONRequestBody = Job
+
+// JoinJSONRequestBody defines body for Join for application/json ContentType.
+type JoinJSONRequestBody = JoinRequest
+
+// CreateJoinTokenJSONRequestBody defines body for CreateJoinToken for application/json ContentType.
+type CreateJoinTokenJSONRequestBody = JoinTokenSpec
 
 // ExplainScheduleJSONRequestBody defines body for ExplainSchedule for application/json ContentType.
 type ExplainScheduleJSONRequestBody = ScheduleQuestion
@@ -341,9 +411,15 @@ type ServerInterface interface {
 	// ListAgents The agents that are connected, by name
 	// (GET /agents)
 	ListAgents(c *fiber.Ctx) error
+	// RemoveAgent Take an agent out of the fleet for good
+	// (DELETE /agents/{agent})
+	RemoveAgent(c *fiber.Ctx, agent AgentName) error
 	// ApplyManifest Define everything in a manifest, or nothing
 	// (POST /apply)
 	ApplyManifest(c *fiber.Ctx, params ApplyManifestParams) error
+	// GetBackup Everything that the cluster keeps, as one archive
+	// (GET /backup)
+	GetBackup(c *fiber.Ctx, params GetBackupParams) error
 	// ListCalendars All calendars by name
 	// (GET /calendars)
 	ListCalendars(c *fiber.Ctx) error
@@ -353,6 +429,21 @@ type ServerInterface interface {
 	// GetCalendar One calendar
 	// (GET /calendars/{name})
 	GetCalendar(c *fiber.Ctx, name CalendarName) error
+	// GetCluster The servers of the cluster, and whom it trusts
+	// (GET /cluster)
+	GetCluster(c *fiber.Ctx) error
+	// RotateAuthority Take a step of replacing the cluster's certificate authority
+	// (POST /cluster/authority)
+	RotateAuthority(c *fiber.Ctx) error
+	// RemoveServer Remove a server for good
+	// (DELETE /cluster/servers/{server})
+	RemoveServer(c *fiber.Ctx, server ServerName) error
+	// PromoteServer Give a joining server its vote now
+	// (POST /cluster/servers/{server}/promote)
+	PromoteServer(c *fiber.Ctx, server ServerName) error
+	// TransferLeadership Make another server lead
+	// (POST /cluster/transfer)
+	TransferLeadership(c *fiber.Ctx) error
 	// StreamEvents What changes, as it changes
 	// (GET /events)
 	StreamEvents(c *fiber.Ctx) error
@@ -386,6 +477,18 @@ type ServerInterface interface {
 	// VerifyLedger Compute anew what should have become of a job's occurrences, and tell what does not agree
 	// (GET /jobs/{name}/verify)
 	VerifyLedger(c *fiber.Ctx, name JobName, params VerifyLedgerParams) error
+	// Join Make a host part of the cluster, by a join token
+	// (POST /join)
+	Join(c *fiber.Ctx) error
+	// ListJoinTokens The join tokens that can still be used, by id
+	// (GET /join-tokens)
+	ListJoinTokens(c *fiber.Ctx) error
+	// CreateJoinToken Make a join token
+	// (POST /join-tokens)
+	CreateJoinToken(c *fiber.Ctx) error
+	// DeleteJoinToken Make a join token worth nothing
+	// (DELETE /join-tokens/{id})
+	DeleteJoinToken(c *fiber.Ctx, id string) error
 	// ListRuns Runs, the newest first
 	// (GET /runs)
 	ListRuns(c *fiber.Ctx, params ListRunsParams) error
@@ -439,6 +542,35 @@ func (siw *ServerInterfaceWrapper) ListAgents(c *fiber.Ctx) error {
 	return handler(c)
 }
 
+// RemoveAgent operation middleware
+func (siw *ServerInterfaceWrapper) RemoveAgent(c *fiber.Ctx) error {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "agent" -------------
+	var agent AgentName
+
+	err = runtime.BindStyledParameterWithOptions("simple", "agent", c.Params("agent"), &agent, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: ""})
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter agent: %w", err).Error())
+	}
+
+	handler := func(c *fiber.Ctx) error {
+		return siw.Handler.RemoveAgent(c, agent)
+	}
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		m := siw.HandlerMiddlewares[i]
+		next := handler
+		handler = func(c *fiber.Ctx) error {
+			return m(c, next)
+		}
+	}
+
+	return handler(c)
+}
+
 // ApplyManifest operation middleware
 func (siw *ServerInterfaceWrapper) ApplyManifest(c *fiber.Ctx) error {
 
@@ -463,6 +595,43 @@ func (siw *ServerInterfaceWrapper) ApplyManifest(c *fiber.Ctx) error {
 
 	handler := func(c *fiber.Ctx) error {
 		return siw.Handler.ApplyManifest(c, params)
+	}
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		m := siw.HandlerMiddlewares[i]
+		next := handler
+		handler = func(c *fiber.Ctx) error {
+			return m(c, next)
+		}
+	}
+
+	return handler(c)
+}
+
+// GetBackup operation middleware
+func (siw *ServerInterfaceWrapper) GetBackup(c *fiber.Ctx) error {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params GetBackupParams
+
+	var query url.Values
+	query, err = url.ParseQuery(string(c.Request().URI().QueryString()))
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for query string: %w", err).Error())
+	}
+
+	// ------------- Optional query parameter "recipient" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "recipient", query, &params.Recipient, runtime.BindQueryParameterOptions{Type: "array", Format: ""})
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter recipient: %w", err).Error())
+	}
+
+	handler := func(c *fiber.Ctx) error {
+		return siw.Handler.GetBackup(c, params)
 	}
 
 	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
@@ -539,6 +708,118 @@ func (siw *ServerInterfaceWrapper) GetCalendar(c *fiber.Ctx) error {
 
 	handler := func(c *fiber.Ctx) error {
 		return siw.Handler.GetCalendar(c, name)
+	}
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		m := siw.HandlerMiddlewares[i]
+		next := handler
+		handler = func(c *fiber.Ctx) error {
+			return m(c, next)
+		}
+	}
+
+	return handler(c)
+}
+
+// GetCluster operation middleware
+func (siw *ServerInterfaceWrapper) GetCluster(c *fiber.Ctx) error {
+
+	handler := func(c *fiber.Ctx) error {
+		return siw.Handler.GetCluster(c)
+	}
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		m := siw.HandlerMiddlewares[i]
+		next := handler
+		handler = func(c *fiber.Ctx) error {
+			return m(c, next)
+		}
+	}
+
+	return handler(c)
+}
+
+// RotateAuthority operation middleware
+func (siw *ServerInterfaceWrapper) RotateAuthority(c *fiber.Ctx) error {
+
+	handler := func(c *fiber.Ctx) error {
+		return siw.Handler.RotateAuthority(c)
+	}
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		m := siw.HandlerMiddlewares[i]
+		next := handler
+		handler = func(c *fiber.Ctx) error {
+			return m(c, next)
+		}
+	}
+
+	return handler(c)
+}
+
+// RemoveServer operation middleware
+func (siw *ServerInterfaceWrapper) RemoveServer(c *fiber.Ctx) error {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "server" -------------
+	var server ServerName
+
+	err = runtime.BindStyledParameterWithOptions("simple", "server", c.Params("server"), &server, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: ""})
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter server: %w", err).Error())
+	}
+
+	handler := func(c *fiber.Ctx) error {
+		return siw.Handler.RemoveServer(c, server)
+	}
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		m := siw.HandlerMiddlewares[i]
+		next := handler
+		handler = func(c *fiber.Ctx) error {
+			return m(c, next)
+		}
+	}
+
+	return handler(c)
+}
+
+// PromoteServer operation middleware
+func (siw *ServerInterfaceWrapper) PromoteServer(c *fiber.Ctx) error {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "server" -------------
+	var server ServerName
+
+	err = runtime.BindStyledParameterWithOptions("simple", "server", c.Params("server"), &server, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: ""})
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter server: %w", err).Error())
+	}
+
+	handler := func(c *fiber.Ctx) error {
+		return siw.Handler.PromoteServer(c, server)
+	}
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		m := siw.HandlerMiddlewares[i]
+		next := handler
+		handler = func(c *fiber.Ctx) error {
+			return m(c, next)
+		}
+	}
+
+	return handler(c)
+}
+
+// TransferLeadership operation middleware
+func (siw *ServerInterfaceWrapper) TransferLeadership(c *fiber.Ctx) error {
+
+	handler := func(c *fiber.Ctx) error {
+		return siw.Handler.TransferLeadership(c)
 	}
 
 	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
@@ -1004,6 +1285,89 @@ func (siw *ServerInterfaceWrapper) VerifyLedger(c *fiber.Ctx) error {
 	return handler(c)
 }
 
+// Join operation middleware
+func (siw *ServerInterfaceWrapper) Join(c *fiber.Ctx) error {
+
+	handler := func(c *fiber.Ctx) error {
+		return siw.Handler.Join(c)
+	}
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		m := siw.HandlerMiddlewares[i]
+		next := handler
+		handler = func(c *fiber.Ctx) error {
+			return m(c, next)
+		}
+	}
+
+	return handler(c)
+}
+
+// ListJoinTokens operation middleware
+func (siw *ServerInterfaceWrapper) ListJoinTokens(c *fiber.Ctx) error {
+
+	handler := func(c *fiber.Ctx) error {
+		return siw.Handler.ListJoinTokens(c)
+	}
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		m := siw.HandlerMiddlewares[i]
+		next := handler
+		handler = func(c *fiber.Ctx) error {
+			return m(c, next)
+		}
+	}
+
+	return handler(c)
+}
+
+// CreateJoinToken operation middleware
+func (siw *ServerInterfaceWrapper) CreateJoinToken(c *fiber.Ctx) error {
+
+	handler := func(c *fiber.Ctx) error {
+		return siw.Handler.CreateJoinToken(c)
+	}
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		m := siw.HandlerMiddlewares[i]
+		next := handler
+		handler = func(c *fiber.Ctx) error {
+			return m(c, next)
+		}
+	}
+
+	return handler(c)
+}
+
+// DeleteJoinToken operation middleware
+func (siw *ServerInterfaceWrapper) DeleteJoinToken(c *fiber.Ctx) error {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Params("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: ""})
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter id: %w", err).Error())
+	}
+
+	handler := func(c *fiber.Ctx) error {
+		return siw.Handler.DeleteJoinToken(c, id)
+	}
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		m := siw.HandlerMiddlewares[i]
+		next := handler
+		handler = func(c *fiber.Ctx) error {
+			return m(c, next)
+		}
+	}
+
+	return handler(c)
+}
+
 // ListRuns operation middleware
 func (siw *ServerInterfaceWrapper) ListRuns(c *fiber.Ctx) error {
 
@@ -1302,6 +1666,28 @@ func RegisterHandlersWithOptions(router fiber.Router, si ServerInterface, option
 
 	router.Get(options.BaseURL+"/agents", wrapper.ListAgents)
 
+	router.Delete(options.BaseURL+"/agents/:agent", wrapper.RemoveAgent)
+
+	router.Get(options.BaseURL+"/cluster", wrapper.GetCluster)
+
+	router.Delete(options.BaseURL+"/cluster/servers/:server", wrapper.RemoveServer)
+
+	router.Post(options.BaseURL+"/cluster/servers/:server/promote", wrapper.PromoteServer)
+
+	router.Post(options.BaseURL+"/cluster/transfer", wrapper.TransferLeadership)
+
+	router.Post(options.BaseURL+"/cluster/authority", wrapper.RotateAuthority)
+
+	router.Get(options.BaseURL+"/join-tokens", wrapper.ListJoinTokens)
+
+	router.Post(options.BaseURL+"/join-tokens", wrapper.CreateJoinToken)
+
+	router.Delete(options.BaseURL+"/join-tokens/:id", wrapper.DeleteJoinToken)
+
+	router.Post(options.BaseURL+"/join", wrapper.Join)
+
+	router.Get(options.BaseURL+"/backup", wrapper.GetBackup)
+
 	router.Get(options.BaseURL+"/events", wrapper.StreamEvents)
 
 }
@@ -1336,6 +1722,34 @@ func (response ListAgentsdefaultApplicationProblemPlusJSONResponse) VisitListAge
 	return ctx.JSON(&response.Body)
 }
 
+type RemoveAgentRequestObject struct {
+	Agent AgentName `json:"agent"`
+}
+
+type RemoveAgentResponseObject interface {
+	VisitRemoveAgentResponse(ctx *fiber.Ctx) error
+}
+
+type RemoveAgent204Response struct {
+}
+
+func (response RemoveAgent204Response) VisitRemoveAgentResponse(ctx *fiber.Ctx) error {
+	ctx.Status(204)
+	return nil
+}
+
+type RemoveAgentdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response RemoveAgentdefaultApplicationProblemPlusJSONResponse) VisitRemoveAgentResponse(ctx *fiber.Ctx) error {
+	ctx.Response().Header.Set("Content-Type", "application/problem+json")
+	ctx.Status(response.StatusCode)
+
+	return ctx.JSON(&response.Body)
+}
+
 type ApplyManifestRequestObject struct {
 	Params ApplyManifestParams
 	Body   io.Reader
@@ -1360,6 +1774,45 @@ type ApplyManifestdefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response ApplyManifestdefaultApplicationProblemPlusJSONResponse) VisitApplyManifestResponse(ctx *fiber.Ctx) error {
+	ctx.Response().Header.Set("Content-Type", "application/problem+json")
+	ctx.Status(response.StatusCode)
+
+	return ctx.JSON(&response.Body)
+}
+
+type GetBackupRequestObject struct {
+	Params GetBackupParams
+}
+
+type GetBackupResponseObject interface {
+	VisitGetBackupResponse(ctx *fiber.Ctx) error
+}
+
+type GetBackup200ApplicationoctetStreamResponse struct {
+	Body          io.Reader
+	ContentLength int64
+}
+
+func (response GetBackup200ApplicationoctetStreamResponse) VisitGetBackupResponse(ctx *fiber.Ctx) error {
+	ctx.Response().Header.Set("Content-Type", "application/octet-stream")
+	if response.ContentLength != 0 {
+		ctx.Response().Header.Set("Content-Length", fmt.Sprint(response.ContentLength))
+	}
+	ctx.Status(200)
+
+	if closer, ok := response.Body.(io.ReadCloser); ok {
+		defer closer.Close()
+	}
+	_, err := io.Copy(ctx.Response().BodyWriter(), response.Body)
+	return err
+}
+
+type GetBackupdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GetBackupdefaultApplicationProblemPlusJSONResponse) VisitGetBackupResponse(ctx *fiber.Ctx) error {
 	ctx.Response().Header.Set("Content-Type", "application/problem+json")
 	ctx.Status(response.StatusCode)
 
@@ -1445,6 +1898,146 @@ type GetCalendardefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response GetCalendardefaultApplicationProblemPlusJSONResponse) VisitGetCalendarResponse(ctx *fiber.Ctx) error {
+	ctx.Response().Header.Set("Content-Type", "application/problem+json")
+	ctx.Status(response.StatusCode)
+
+	return ctx.JSON(&response.Body)
+}
+
+type GetClusterRequestObject struct {
+}
+
+type GetClusterResponseObject interface {
+	VisitGetClusterResponse(ctx *fiber.Ctx) error
+}
+
+type GetCluster200JSONResponse ClusterStatus
+
+func (response GetCluster200JSONResponse) VisitGetClusterResponse(ctx *fiber.Ctx) error {
+	ctx.Response().Header.Set("Content-Type", "application/json")
+	ctx.Status(200)
+
+	return ctx.JSON(&response)
+}
+
+type GetClusterdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GetClusterdefaultApplicationProblemPlusJSONResponse) VisitGetClusterResponse(ctx *fiber.Ctx) error {
+	ctx.Response().Header.Set("Content-Type", "application/problem+json")
+	ctx.Status(response.StatusCode)
+
+	return ctx.JSON(&response.Body)
+}
+
+type RotateAuthorityRequestObject struct {
+	Body *RotateAuthorityJSONRequestBody
+}
+
+type RotateAuthorityResponseObject interface {
+	VisitRotateAuthorityResponse(ctx *fiber.Ctx) error
+}
+
+type RotateAuthority204Response struct {
+}
+
+func (response RotateAuthority204Response) VisitRotateAuthorityResponse(ctx *fiber.Ctx) error {
+	ctx.Status(204)
+	return nil
+}
+
+type RotateAuthoritydefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response RotateAuthoritydefaultApplicationProblemPlusJSONResponse) VisitRotateAuthorityResponse(ctx *fiber.Ctx) error {
+	ctx.Response().Header.Set("Content-Type", "application/problem+json")
+	ctx.Status(response.StatusCode)
+
+	return ctx.JSON(&response.Body)
+}
+
+type RemoveServerRequestObject struct {
+	Server ServerName `json:"server"`
+}
+
+type RemoveServerResponseObject interface {
+	VisitRemoveServerResponse(ctx *fiber.Ctx) error
+}
+
+type RemoveServer204Response struct {
+}
+
+func (response RemoveServer204Response) VisitRemoveServerResponse(ctx *fiber.Ctx) error {
+	ctx.Status(204)
+	return nil
+}
+
+type RemoveServerdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response RemoveServerdefaultApplicationProblemPlusJSONResponse) VisitRemoveServerResponse(ctx *fiber.Ctx) error {
+	ctx.Response().Header.Set("Content-Type", "application/problem+json")
+	ctx.Status(response.StatusCode)
+
+	return ctx.JSON(&response.Body)
+}
+
+type PromoteServerRequestObject struct {
+	Server ServerName `json:"server"`
+}
+
+type PromoteServerResponseObject interface {
+	VisitPromoteServerResponse(ctx *fiber.Ctx) error
+}
+
+type PromoteServer204Response struct {
+}
+
+func (response PromoteServer204Response) VisitPromoteServerResponse(ctx *fiber.Ctx) error {
+	ctx.Status(204)
+	return nil
+}
+
+type PromoteServerdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response PromoteServerdefaultApplicationProblemPlusJSONResponse) VisitPromoteServerResponse(ctx *fiber.Ctx) error {
+	ctx.Response().Header.Set("Content-Type", "application/problem+json")
+	ctx.Status(response.StatusCode)
+
+	return ctx.JSON(&response.Body)
+}
+
+type TransferLeadershipRequestObject struct {
+	Body *TransferLeadershipJSONRequestBody
+}
+
+type TransferLeadershipResponseObject interface {
+	VisitTransferLeadershipResponse(ctx *fiber.Ctx) error
+}
+
+type TransferLeadership204Response struct {
+}
+
+func (response TransferLeadership204Response) VisitTransferLeadershipResponse(ctx *fiber.Ctx) error {
+	ctx.Status(204)
+	return nil
+}
+
+type TransferLeadershipdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response TransferLeadershipdefaultApplicationProblemPlusJSONResponse) VisitTransferLeadershipResponse(ctx *fiber.Ctx) error {
 	ctx.Response().Header.Set("Content-Type", "application/problem+json")
 	ctx.Status(response.StatusCode)
 
@@ -1822,6 +2415,120 @@ func (response VerifyLedgerdefaultApplicationProblemPlusJSONResponse) VisitVerif
 	return ctx.JSON(&response.Body)
 }
 
+type JoinRequestObject struct {
+	Body *JoinJSONRequestBody
+}
+
+type JoinResponseObject interface {
+	VisitJoinResponse(ctx *fiber.Ctx) error
+}
+
+type Join200JSONResponse JoinAnswer
+
+func (response Join200JSONResponse) VisitJoinResponse(ctx *fiber.Ctx) error {
+	ctx.Response().Header.Set("Content-Type", "application/json")
+	ctx.Status(200)
+
+	return ctx.JSON(&response)
+}
+
+type JoindefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response JoindefaultApplicationProblemPlusJSONResponse) VisitJoinResponse(ctx *fiber.Ctx) error {
+	ctx.Response().Header.Set("Content-Type", "application/problem+json")
+	ctx.Status(response.StatusCode)
+
+	return ctx.JSON(&response.Body)
+}
+
+type ListJoinTokensRequestObject struct {
+}
+
+type ListJoinTokensResponseObject interface {
+	VisitListJoinTokensResponse(ctx *fiber.Ctx) error
+}
+
+type ListJoinTokens200JSONResponse JoinTokenPage
+
+func (response ListJoinTokens200JSONResponse) VisitListJoinTokensResponse(ctx *fiber.Ctx) error {
+	ctx.Response().Header.Set("Content-Type", "application/json")
+	ctx.Status(200)
+
+	return ctx.JSON(&response)
+}
+
+type ListJoinTokensdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListJoinTokensdefaultApplicationProblemPlusJSONResponse) VisitListJoinTokensResponse(ctx *fiber.Ctx) error {
+	ctx.Response().Header.Set("Content-Type", "application/problem+json")
+	ctx.Status(response.StatusCode)
+
+	return ctx.JSON(&response.Body)
+}
+
+type CreateJoinTokenRequestObject struct {
+	Body *CreateJoinTokenJSONRequestBody
+}
+
+type CreateJoinTokenResponseObject interface {
+	VisitCreateJoinTokenResponse(ctx *fiber.Ctx) error
+}
+
+type CreateJoinToken201JSONResponse JoinToken
+
+func (response CreateJoinToken201JSONResponse) VisitCreateJoinTokenResponse(ctx *fiber.Ctx) error {
+	ctx.Response().Header.Set("Content-Type", "application/json")
+	ctx.Status(201)
+
+	return ctx.JSON(&response)
+}
+
+type CreateJoinTokendefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response CreateJoinTokendefaultApplicationProblemPlusJSONResponse) VisitCreateJoinTokenResponse(ctx *fiber.Ctx) error {
+	ctx.Response().Header.Set("Content-Type", "application/problem+json")
+	ctx.Status(response.StatusCode)
+
+	return ctx.JSON(&response.Body)
+}
+
+type DeleteJoinTokenRequestObject struct {
+	Id string `json:"id"`
+}
+
+type DeleteJoinTokenResponseObject interface {
+	VisitDeleteJoinTokenResponse(ctx *fiber.Ctx) error
+}
+
+type DeleteJoinToken204Response struct {
+}
+
+func (response DeleteJoinToken204Response) VisitDeleteJoinTokenResponse(ctx *fiber.Ctx) error {
+	ctx.Status(204)
+	return nil
+}
+
+type DeleteJoinTokendefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response DeleteJoinTokendefaultApplicationProblemPlusJSONResponse) VisitDeleteJoinTokenResponse(ctx *fiber.Ctx) error {
+	ctx.Response().Header.Set("Content-Type", "application/problem+json")
+	ctx.Status(response.StatusCode)
+
+	return ctx.JSON(&response.Body)
+}
+
 type ListRunsRequestObject struct {
 	Params ListRunsParams
 }
@@ -2085,9 +2792,15 @@ type StrictServerInterface interface {
 	// ListAgents The agents that are connected, by name
 	// (GET /agents)
 	ListAgents(ctx context.Context, request ListAgentsRequestObject) (ListAgentsResponseObject, error)
+	// RemoveAgent Take an agent out of the fleet for good
+	// (DELETE /agents/{agent})
+	RemoveAgent(ctx context.Context, request RemoveAgentRequestObject) (RemoveAgentResponseObject, error)
 	// ApplyManifest Define everything in a manifest, or nothing
 	// (POST /apply)
 	ApplyManifest(ctx context.Context, request ApplyManifestRequestObject) (ApplyManifestResponseObject, error)
+	// GetBackup Everything that the cluster keeps, as one archive
+	// (GET /backup)
+	GetBackup(ctx context.Context, request GetBackupRequestObject) (GetBackupResponseObject, error)
 	// ListCalendars All calendars by name
 	// (GET /calendars)
 	ListCalendars(ctx context.Context, request ListCalendarsRequestObject) (ListCalendarsResponseObject, error)
@@ -2097,6 +2810,21 @@ type StrictServerInterface interface {
 	// GetCalendar One calendar
 	// (GET /calendars/{name})
 	GetCalendar(ctx context.Context, request GetCalendarRequestObject) (GetCalendarResponseObject, error)
+	// GetCluster The servers of the cluster, and whom it trusts
+	// (GET /cluster)
+	GetCluster(ctx context.Context, request GetClusterRequestObject) (GetClusterResponseObject, error)
+	// RotateAuthority Take a step of replacing the cluster's certificate authority
+	// (POST /cluster/authority)
+	RotateAuthority(ctx context.Context, request RotateAuthorityRequestObject) (RotateAuthorityResponseObject, error)
+	// RemoveServer Remove a server for good
+	// (DELETE /cluster/servers/{server})
+	RemoveServer(ctx context.Context, request RemoveServerRequestObject) (RemoveServerResponseObject, error)
+	// PromoteServer Give a joining server its vote now
+	// (POST /cluster/servers/{server}/promote)
+	PromoteServer(ctx context.Context, request PromoteServerRequestObject) (PromoteServerResponseObject, error)
+	// TransferLeadership Make another server lead
+	// (POST /cluster/transfer)
+	TransferLeadership(ctx context.Context, request TransferLeadershipRequestObject) (TransferLeadershipResponseObject, error)
 	// StreamEvents What changes, as it changes
 	// (GET /events)
 	StreamEvents(ctx context.Context, request StreamEventsRequestObject) (StreamEventsResponseObject, error)
@@ -2130,6 +2858,18 @@ type StrictServerInterface interface {
 	// VerifyLedger Compute anew what should have become of a job's occurrences, and tell what does not agree
 	// (GET /jobs/{name}/verify)
 	VerifyLedger(ctx context.Context, request VerifyLedgerRequestObject) (VerifyLedgerResponseObject, error)
+	// Join Make a host part of the cluster, by a join token
+	// (POST /join)
+	Join(ctx context.Context, request JoinRequestObject) (JoinResponseObject, error)
+	// ListJoinTokens The join tokens that can still be used, by id
+	// (GET /join-tokens)
+	ListJoinTokens(ctx context.Context, request ListJoinTokensRequestObject) (ListJoinTokensResponseObject, error)
+	// CreateJoinToken Make a join token
+	// (POST /join-tokens)
+	CreateJoinToken(ctx context.Context, request CreateJoinTokenRequestObject) (CreateJoinTokenResponseObject, error)
+	// DeleteJoinToken Make a join token worth nothing
+	// (DELETE /join-tokens/{id})
+	DeleteJoinToken(ctx context.Context, request DeleteJoinTokenRequestObject) (DeleteJoinTokenResponseObject, error)
 	// ListRuns Runs, the newest first
 	// (GET /runs)
 	ListRuns(ctx context.Context, request ListRunsRequestObject) (ListRunsResponseObject, error)
@@ -2199,6 +2939,33 @@ func (sh *strictHandler) ListAgents(ctx *fiber.Ctx) error {
 	return nil
 }
 
+// RemoveAgent operation middleware
+func (sh *strictHandler) RemoveAgent(ctx *fiber.Ctx, agent AgentName) error {
+	var request RemoveAgentRequestObject
+
+	request.Agent = agent
+
+	handler := func(ctx *fiber.Ctx, request interface{}) (interface{}, error) {
+		return sh.ssi.RemoveAgent(ctx.UserContext(), request.(RemoveAgentRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "RemoveAgent")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(RemoveAgentResponseObject); ok {
+		if err := validResponse.VisitRemoveAgentResponse(ctx); err != nil {
+			return err
+		}
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
 // ApplyManifest operation middleware
 func (sh *strictHandler) ApplyManifest(ctx *fiber.Ctx, params ApplyManifestParams) error {
 	var request ApplyManifestRequestObject
@@ -2220,6 +2987,33 @@ func (sh *strictHandler) ApplyManifest(ctx *fiber.Ctx, params ApplyManifestParam
 		return err
 	} else if validResponse, ok := response.(ApplyManifestResponseObject); ok {
 		if err := validResponse.VisitApplyManifestResponse(ctx); err != nil {
+			return err
+		}
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// GetBackup operation middleware
+func (sh *strictHandler) GetBackup(ctx *fiber.Ctx, params GetBackupParams) error {
+	var request GetBackupRequestObject
+
+	request.Params = params
+
+	handler := func(ctx *fiber.Ctx, request interface{}) (interface{}, error) {
+		return sh.ssi.GetBackup(ctx.UserContext(), request.(GetBackupRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetBackup")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(GetBackupResponseObject); ok {
+		if err := validResponse.VisitGetBackupResponse(ctx); err != nil {
 			return err
 		}
 	} else if response != nil {
@@ -2299,6 +3093,163 @@ func (sh *strictHandler) GetCalendar(ctx *fiber.Ctx, name CalendarName) error {
 		return err
 	} else if validResponse, ok := response.(GetCalendarResponseObject); ok {
 		if err := validResponse.VisitGetCalendarResponse(ctx); err != nil {
+			return err
+		}
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// GetCluster operation middleware
+func (sh *strictHandler) GetCluster(ctx *fiber.Ctx) error {
+	var request GetClusterRequestObject
+
+	handler := func(ctx *fiber.Ctx, request interface{}) (interface{}, error) {
+		return sh.ssi.GetCluster(ctx.UserContext(), request.(GetClusterRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetCluster")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(GetClusterResponseObject); ok {
+		if err := validResponse.VisitGetClusterResponse(ctx); err != nil {
+			return err
+		}
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// RotateAuthority operation middleware
+func (sh *strictHandler) RotateAuthority(ctx *fiber.Ctx) error {
+	var request RotateAuthorityRequestObject
+
+	var body RotateAuthorityJSONRequestBody
+	var err error
+	// The validation middleware stores the value a kin-openapi validator
+	// validated in the Fiber context. Bind that value, matching member
+	// names exactly, so the handler receives what was validated instead
+	// of a second, case-insensitive decode.
+	if v := ctx.Locals(validatedBodyLocalsKey); v == nil || runtime.BindJSONValue(v, &body) != nil {
+		err = ctx.BodyParser(&body)
+	}
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, err.Error())
+	}
+	request.Body = &body
+
+	handler := func(ctx *fiber.Ctx, request interface{}) (interface{}, error) {
+		return sh.ssi.RotateAuthority(ctx.UserContext(), request.(RotateAuthorityRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "RotateAuthority")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(RotateAuthorityResponseObject); ok {
+		if err := validResponse.VisitRotateAuthorityResponse(ctx); err != nil {
+			return err
+		}
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// RemoveServer operation middleware
+func (sh *strictHandler) RemoveServer(ctx *fiber.Ctx, server ServerName) error {
+	var request RemoveServerRequestObject
+
+	request.Server = server
+
+	handler := func(ctx *fiber.Ctx, request interface{}) (interface{}, error) {
+		return sh.ssi.RemoveServer(ctx.UserContext(), request.(RemoveServerRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "RemoveServer")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(RemoveServerResponseObject); ok {
+		if err := validResponse.VisitRemoveServerResponse(ctx); err != nil {
+			return err
+		}
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// PromoteServer operation middleware
+func (sh *strictHandler) PromoteServer(ctx *fiber.Ctx, server ServerName) error {
+	var request PromoteServerRequestObject
+
+	request.Server = server
+
+	handler := func(ctx *fiber.Ctx, request interface{}) (interface{}, error) {
+		return sh.ssi.PromoteServer(ctx.UserContext(), request.(PromoteServerRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "PromoteServer")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(PromoteServerResponseObject); ok {
+		if err := validResponse.VisitPromoteServerResponse(ctx); err != nil {
+			return err
+		}
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// TransferLeadership operation middleware
+func (sh *strictHandler) TransferLeadership(ctx *fiber.Ctx) error {
+	var request TransferLeadershipRequestObject
+
+	var body TransferLeadershipJSONRequestBody
+	var err error
+	// The validation middleware stores the value a kin-openapi validator
+	// validated in the Fiber context. Bind that value, matching member
+	// names exactly, so the handler receives what was validated instead
+	// of a second, case-insensitive decode.
+	if v := ctx.Locals(validatedBodyLocalsKey); v == nil || runtime.BindJSONValue(v, &body) != nil {
+		err = ctx.BodyParser(&body)
+	}
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, err.Error())
+	}
+	request.Body = &body
+
+	handler := func(ctx *fiber.Ctx, request interface{}) (interface{}, error) {
+		return sh.ssi.TransferLeadership(ctx.UserContext(), request.(TransferLeadershipRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "TransferLeadership")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(TransferLeadershipResponseObject); ok {
+		if err := validResponse.VisitTransferLeadershipResponse(ctx); err != nil {
 			return err
 		}
 	} else if response != nil {
@@ -2612,6 +3563,136 @@ func (sh *strictHandler) VerifyLedger(ctx *fiber.Ctx, name JobName, params Verif
 		return err
 	} else if validResponse, ok := response.(VerifyLedgerResponseObject); ok {
 		if err := validResponse.VisitVerifyLedgerResponse(ctx); err != nil {
+			return err
+		}
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// Join operation middleware
+func (sh *strictHandler) Join(ctx *fiber.Ctx) error {
+	var request JoinRequestObject
+
+	var body JoinJSONRequestBody
+	var err error
+	// The validation middleware stores the value a kin-openapi validator
+	// validated in the Fiber context. Bind that value, matching member
+	// names exactly, so the handler receives what was validated instead
+	// of a second, case-insensitive decode.
+	if v := ctx.Locals(validatedBodyLocalsKey); v == nil || runtime.BindJSONValue(v, &body) != nil {
+		err = ctx.BodyParser(&body)
+	}
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, err.Error())
+	}
+	request.Body = &body
+
+	handler := func(ctx *fiber.Ctx, request interface{}) (interface{}, error) {
+		return sh.ssi.Join(ctx.UserContext(), request.(JoinRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "Join")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(JoinResponseObject); ok {
+		if err := validResponse.VisitJoinResponse(ctx); err != nil {
+			return err
+		}
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ListJoinTokens operation middleware
+func (sh *strictHandler) ListJoinTokens(ctx *fiber.Ctx) error {
+	var request ListJoinTokensRequestObject
+
+	handler := func(ctx *fiber.Ctx, request interface{}) (interface{}, error) {
+		return sh.ssi.ListJoinTokens(ctx.UserContext(), request.(ListJoinTokensRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListJoinTokens")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ListJoinTokensResponseObject); ok {
+		if err := validResponse.VisitListJoinTokensResponse(ctx); err != nil {
+			return err
+		}
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// CreateJoinToken operation middleware
+func (sh *strictHandler) CreateJoinToken(ctx *fiber.Ctx) error {
+	var request CreateJoinTokenRequestObject
+
+	var body CreateJoinTokenJSONRequestBody
+	var err error
+	// The validation middleware stores the value a kin-openapi validator
+	// validated in the Fiber context. Bind that value, matching member
+	// names exactly, so the handler receives what was validated instead
+	// of a second, case-insensitive decode.
+	if v := ctx.Locals(validatedBodyLocalsKey); v == nil || runtime.BindJSONValue(v, &body) != nil {
+		err = ctx.BodyParser(&body)
+	}
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, err.Error())
+	}
+	request.Body = &body
+
+	handler := func(ctx *fiber.Ctx, request interface{}) (interface{}, error) {
+		return sh.ssi.CreateJoinToken(ctx.UserContext(), request.(CreateJoinTokenRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "CreateJoinToken")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(CreateJoinTokenResponseObject); ok {
+		if err := validResponse.VisitCreateJoinTokenResponse(ctx); err != nil {
+			return err
+		}
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// DeleteJoinToken operation middleware
+func (sh *strictHandler) DeleteJoinToken(ctx *fiber.Ctx, id string) error {
+	var request DeleteJoinTokenRequestObject
+
+	request.Id = id
+
+	handler := func(ctx *fiber.Ctx, request interface{}) (interface{}, error) {
+		return sh.ssi.DeleteJoinToken(ctx.UserContext(), request.(DeleteJoinTokenRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "DeleteJoinToken")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(DeleteJoinTokenResponseObject); ok {
+		if err := validResponse.VisitDeleteJoinTokenResponse(ctx); err != nil {
 			return err
 		}
 	} else if response != nil {
