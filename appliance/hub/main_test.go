@@ -10,10 +10,12 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	clientv3 "go.etcd.io/etcd/client/v3"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
@@ -33,10 +35,15 @@ type server struct {
 	*Hub
 	t       *testing.T
 	ca      *pki.CA
+	trust   *pki.Trust
+	client  *clientv3.Client
 	state   *state.Store
 	runs    *faultyLog
+	cutOff  atomic.Bool  // it reaches no quorum
+	asked   atomic.Int64 // how often whether it does
 	address string
 	text    *logText
+	stop    func()
 }
 
 // faultyLog is a run log that can be made to fail.
@@ -92,13 +99,13 @@ func (l *logText) String() string {
 
 const patience = 30 * time.Second
 
-func newServer(t *testing.T) *server {
+// newServer starts the server s1, which may be changed before it serves. There is no other on its store yet.
+func newServer(t *testing.T, change ...func(*server)) *server {
 	t.Helper()
 	ca, err := pki.NewCA("test", time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &server{t: t, ca: ca, text: &logText{}}
 	quiet := slog.New(slog.DiscardHandler)
 	dir := t.TempDir()
 	ctx, cancel := context.WithCancel(context.Background())
@@ -109,42 +116,90 @@ func newServer(t *testing.T) *server {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { m.Close() })
-	if s.state, err = state.Open(ctx, state.Options{Client: m.Client(), Log: quiet}); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { s.state.Close() })
 	runs, err := runlog.Open(runlog.Options{Dir: filepath.Join(dir, "runs"), Log: quiet})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { runs.Close() })
-	s.runs = &faultyLog{Log: runs}
-	leaf := s.issue(pki.Server, "s1")
-	if s.Hub, err = New(Options{Server: "s1", TLS: pki.ServerTLS(ca.Root(), leaf.Certificate, pki.Agent), State: s.state, Runs: s.runs,
-		Registerer: prometheus.NewRegistry(), Log: slog.New(slog.NewTextHandler(s.text, nil))}); err != nil {
+	s := &server{t: t, ca: ca, trust: pki.NewTrust(ca.Root()), client: m.Client(), runs: &faultyLog{Log: runs}}
+	s.start("s1", change...)
+	var leading sync.WaitGroup
+	leading.Go(func() {
+		s.state.Lead(ctx, "s1", func() bool { return true }, func(ctx context.Context, term state.Term) error {
+			return placement.Run(ctx, s.state, term, quiet, time.Now)
+		})
+	})
+	t.Cleanup(func() {
+		cancel()
+		leading.Wait()
+	})
+	return s
+}
+
+// another starts one more server on the same store, and with the same run log.
+func (s *server) another(id string, change ...func(*server)) *server {
+	s.t.Helper()
+	other := &server{t: s.t, ca: s.ca, trust: s.trust, client: s.client, runs: s.runs}
+	other.start(id, change...)
+	return other
+}
+
+// start serves until the test is over, or stop is called.
+func (s *server) start(id string, change ...func(*server)) {
+	t := s.t
+	t.Helper()
+	s.text = &logText{}
+	var err error
+	if s.state, err = state.Open(t.Context(), state.Options{Client: s.client, Log: slog.New(slog.DiscardHandler)}); err != nil {
 		t.Fatal(err)
+	}
+	leaf := s.issue(pki.Server, id)
+	s.Hub, err = New(Options{Server: id, TLS: pki.ServerTLS(s.trust, leaf.Certificate, pki.Agent, pki.Server),
+		State: s.state, Runs: s.runs, Registerer: prometheus.NewRegistry(), Log: slog.New(slog.NewTextHandler(s.text, nil)),
+		Trust: func() ([]byte, string) { return s.trust.PEM(), s.trust.Roots()[0].Fingerprint() },
+		Sign: func(_ context.Context, agent string, request []byte) ([]byte, error) {
+			return s.ca.Sign(request, pki.Identity{Role: pki.Agent, ID: agent}, nil, time.Now())
+		},
+		Ready: func() error {
+			s.asked.Add(1)
+			if s.cutOff.Load() {
+				return errors.New("etcdserver: no leader")
+			}
+			return nil
+		},
+		Peers: answering{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range change {
+		f(s)
 	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	s.address = l.Addr().String()
-	var services sync.WaitGroup
-	services.Go(func() {
+	ctx, cancel := context.WithCancel(context.Background())
+	var serving sync.WaitGroup
+	serving.Go(func() {
 		if err := s.Serve(ctx, l); err != nil {
 			t.Error(err)
 		}
 	})
-	services.Go(func() {
-		s.state.Lead(ctx, "s1", func(ctx context.Context, term state.Term) error {
-			return placement.Run(ctx, s.state, term, quiet, time.Now)
-		})
-	})
-	t.Cleanup(func() {
+	s.stop = func() {
 		cancel()
-		services.Wait()
-	})
-	return s
+		serving.Wait()
+		s.state.Close()
+	}
+	t.Cleanup(s.stop)
+}
+
+// answering is what servers ask of each other, and answers with the caller's id.
+type answering struct{ wire.UnimplementedPeersServer }
+
+func (answering) Status(ctx context.Context, _ *wire.StatusRequest) (*wire.StatusReply, error) {
+	id, err := Caller(ctx)
+	return &wire.StatusReply{Status: []byte(id)}, err
 }
 
 func (s *server) issue(role pki.Role, id string) *pki.Leaf {
@@ -196,7 +251,7 @@ type byHand struct {
 func (s *server) dial(id string) *byHand {
 	s.t.Helper()
 	conn, err := grpc.NewClient(s.address, grpc.WithTransportCredentials(
-		credentials.NewTLS(pki.ClientTLS(s.ca.Root(), s.issue(pki.Agent, id).Certificate))))
+		credentials.NewTLS(pki.ClientTLS(s.trust, s.issue(pki.Agent, id).Certificate))))
 	if err != nil {
 		s.t.Fatal(err)
 	}

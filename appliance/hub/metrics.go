@@ -10,8 +10,10 @@ import (
 
 // metrics counts what goes through the hub.
 type metrics struct {
-	claims *prometheus.CounterVec
-	ended  *prometheus.CounterVec
+	claims   *prometheus.CounterVec
+	ended    *prometheus.CounterVec
+	refusals prometheus.Counter
+	moved    prometheus.Counter
 }
 
 func (m *metrics) register(r prometheus.Registerer, connected func() float64) error {
@@ -21,9 +23,13 @@ func (m *metrics) register(r prometheus.Registerer, connected func() float64) er
 		Name: "crony_runs_ended_total",
 		Help: "Ends of runs that agents reported to this server, by state; a report that is repeated counts again.",
 	}, []string{"state"})
+	m.refusals = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "crony_refusals_total", Help: "Connections, calls, streams and requests of agents and servers that this server refused."})
+	m.moved = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "crony_agents_moved_total", Help: "Agents that this server asked to go to a server that holds fewer."})
 	agents := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "crony_agents_connected", Help: "Agents that hold a stream to this server."}, connected)
-	for _, c := range []prometheus.Collector{m.claims, m.ended, agents} {
+	for _, c := range []prometheus.Collector{m.claims, m.ended, m.refusals, m.moved, agents} {
 		if err := r.Register(c); err != nil {
 			return fmt.Errorf("register the hub's metrics: %w", err)
 		}

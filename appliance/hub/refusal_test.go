@@ -1,71 +1,16 @@
 package hub
 
 import (
-	"context"
-	"crypto/tls"
 	"fmt"
 	"strings"
 	"testing"
 	"time"
 
-	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/credentials"
 
 	"crony"
-	"crony/internal/pki"
 	"crony/internal/wire"
 )
-
-// TestStrangers has who is no agent of this cluster knock at the agents' port.
-func TestStrangers(t *testing.T) {
-	s := newServer(t)
-	foreign, err := pki.NewCA("test", time.Now())
-	if err != nil {
-		t.Fatal(err)
-	}
-	leaf, err := foreign.Issue(pki.Identity{Role: pki.Agent, ID: "a1"}, nil, time.Now())
-	if err != nil {
-		t.Fatal(err)
-	}
-	expired, err := s.ca.Issue(pki.Identity{Role: pki.Agent, ID: "a1"}, nil, time.Now().Add(-2*pki.LeafValidity))
-	if err != nil {
-		t.Fatal(err)
-	}
-	root := s.ca.Root()
-	for name, c := range map[string]struct {
-		config *tls.Config
-		why    string
-	}{
-		"a server":       {pki.ClientTLS(root, s.issue(pki.Server, "s2").Certificate), "server"},
-		"no certificate": {pki.ClientTLS(root, nil), "didn't provide a certificate"},
-		"a foreign CA":   {pki.ClientTLS(root, leaf.Certificate), "certificate signed by unknown authority"},
-		"expired":        {pki.ClientTLS(root, expired.Certificate), "expired"},
-	} {
-		conn, err := grpc.NewClient(s.address, grpc.WithTransportCredentials(credentials.NewTLS(c.config)))
-		if err != nil {
-			t.Fatal(err)
-		}
-		ctx, cancel := context.WithTimeout(t.Context(), patience)
-		link, err := wire.NewLinkClient(conn).Connect(ctx)
-		if err == nil {
-			link.Send(hello("{}"))
-			_, err = link.Recv()
-		}
-		if err == nil {
-			t.Errorf("%s was let in", name)
-		}
-		s.logged(c.why)
-		cancel()
-		conn.Close()
-	}
-	if n := strings.Count(s.text.String(), "connection refused"); n < 4 {
-		t.Errorf("%d refusals in the log:\n%s", n, s.text)
-	}
-	if agents, err := s.state.ListAgents(t.Context()); err != nil || len(agents) > 0 {
-		t.Errorf("%v, %v", agents, err)
-	}
-}
 
 func TestHello(t *testing.T) {
 	s := newServer(t)

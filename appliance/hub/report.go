@@ -11,21 +11,8 @@ import (
 	"crony/internal/wire"
 )
 
-// store puts reports on disk, one after the other, and acknowledges each when it is there.
-func (s *stream) store(ctx context.Context, reports <-chan *wire.Report) error {
-	for {
-		select {
-		case report := <-reports:
-			if err := s.storeOne(ctx, report); err != nil {
-				return err
-			}
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
-	}
-}
-
-func (s *stream) storeOne(ctx context.Context, report *wire.Report) error {
+// store puts a report on disk, and acknowledges it when it is there.
+func (s *stream) store(ctx context.Context, report *wire.Report) error {
 	r, err := s.accept(ctx, report)
 	if err != nil {
 		return err

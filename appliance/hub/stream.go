@@ -6,8 +6,8 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"time"
 
-	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -16,8 +16,9 @@ import (
 	"crony/internal/wire"
 )
 
-// stream is one agent's connection. Its goroutines: one receives, one decides claims, one stores reports, one tells of
-// changes. A receiver that finds a queue full waits, and with it, through the transport's flow control, the agent.
+// stream is one agent's connection. One goroutine receives, one waits for what the agent is to be told; claims, reports and
+// what is sent have their lanes. The waiting one never sends by itself, so that a stream ends when it is to end, also if the
+// agent does not read.
 type stream struct {
 	hub      *Hub
 	link     wire.Link_ConnectServer
@@ -25,20 +26,33 @@ type stream struct {
 	log      *slog.Logger
 	ctx      context.Context //nolint:containedctx // the stream is a request; this is its scope
 	end      context.CancelCauseFunc
-	done     chan struct{} // closed when nothing of the stream is left
+	work     sync.WaitGroup // the receiver, and who works in the lanes
+	done     chan struct{}  // closed when nothing of the stream is left
 	presence *state.Presence
 	feed     *state.Feed
 
-	sending sync.Mutex // the transport allows one sender
+	claims  lane[*wire.ClaimRequest]
+	reports lane[*wire.Report]
+	out     lane[*wire.FromServer]
+	moves   chan string // servers that the agent is to go to
 
+	news    *bulletin            // that the agent was told
 	held    map[string]int64     // job: the epoch that the agent was told of
 	ordered map[crony.RunID]bool // orders that were sent on this stream
+	renewed time.Time            // when a certificate was asked for
 }
 
-// queue is how many requests of one kind wait on the server's side.
-const queue = 16
+func newStream(h *Hub, link wire.Link_ConnectServer, agent crony.Agent, log *slog.Logger) *stream {
+	s := &stream{hub: h, link: link, agent: agent, log: log, done: make(chan struct{}), moves: make(chan string, 1),
+		news: &bulletin{}, held: map[string]int64{}, ordered: map[crony.RunID]bool{}}
+	s.ctx, s.end = context.WithCancelCause(link.Context())
+	s.claims = lane[*wire.ClaimRequest]{stream: s, do: (*stream).answer}
+	s.reports = lane[*wire.Report]{stream: s, do: (*stream).store}
+	s.out = lane[*wire.FromServer]{stream: s, do: (*stream).write}
+	return s
+}
 
-// begin registers the agent and settles what became of the runs that it no longer answers for.
+// begin registers the agent, settles what became of the runs that it no longer answers for, and welcomes it.
 func (s *stream) begin(runs []string) error {
 	presence, err := s.hub.opts.State.RegisterAgent(s.ctx, s.agent)
 	if err != nil {
@@ -60,50 +74,53 @@ func (s *stream) begin(runs []string) error {
 	if err := s.hub.opts.Runs.Append(s.ctx, verdicts, nil); err != nil {
 		return fmt.Errorf("declare runs lost: %w", err)
 	}
-	return s.send(&wire.FromServer{Kind: &wire.FromServer_Welcome{Welcome: &wire.Welcome{
-		Server: s.hub.opts.Server, MaxReportBytes: maxReport}}})
+	if err := s.send(&wire.FromServer{Kind: &wire.FromServer_Welcome{Welcome: &wire.Welcome{
+		Server: s.hub.opts.Server, MaxReportBytes: maxReport}}}); err != nil {
+		return err
+	}
+	return s.tellNews()
 }
 
-// serve runs the stream until it ends.
+// serve runs the stream until it ends, and says why it did.
 func (s *stream) serve() error {
 	s.feed = s.hub.opts.State.Changes(s.agent.ID)
 	defer s.feed.Close()
-	claims, reports := make(chan *wire.ClaimRequest, queue), make(chan *wire.Report, queue)
-	group, ctx := errgroup.WithContext(s.ctx)
 	received := make(chan struct{})
 	var why error // the receiver's end: it ends with the transport's stream, which ends when Connect returns
-	go func() {
+	s.work.Go(func() {
 		defer close(received)
-		why = s.receive(ctx, claims, reports)
-	}()
-	group.Go(func() error { return s.decide(ctx, claims) })
-	group.Go(func() error { return s.store(ctx, reports) })
-	group.Go(func() error { return s.tell(ctx) })
-	group.Go(func() error {
-		select {
-		case <-received:
-			return why
-		case <-s.presence.Lost():
-			return status.Error(codes.Unavailable, "the agent's lease ended")
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
+		why = s.receive(s.ctx)
+		s.end(why)
 	})
-	err := group.Wait()
+	err := s.tell(s.ctx)
+	s.close(err)
 	if s.link.Context().Err() != nil { // the others saw no more than that
 		<-received
 		return why
 	}
-	return err
+	return context.Cause(s.ctx)
 }
 
-func (s *stream) send(msg *wire.FromServer) error {
-	s.sending.Lock()
-	defer s.sending.Unlock()
-	return s.link.Send(msg)
+// close ends the stream, and has what is left of it taken away.
+func (s *stream) close(why error) {
+	s.end(why)
+	go s.hub.leave(s)
 }
 
-func (s *stream) receive(ctx context.Context, claims chan<- *wire.ClaimRequest, reports chan<- *wire.Report) error {
+// send brings a message to the agent's lane.
+func (s *stream) send(msg *wire.FromServer) error { return s.out.push(s.ctx, msg) }
+
+func (s *stream) write(_ context.Context, msg *wire.FromServer) error { return s.link.Send(msg) }
+
+// move asks the agent to go to a server, any other if none is named. It does not wait.
+func (s *stream) move(to string) {
+	select {
+	case s.moves <- to:
+	default: // it has been asked already
+	}
+}
+
+func (s *stream) receive(ctx context.Context) error {
 	for {
 		msg, err := s.link.Recv()
 		if err != nil {
@@ -111,11 +128,13 @@ func (s *stream) receive(ctx context.Context, claims chan<- *wire.ClaimRequest, 
 		}
 		switch kind := msg.GetKind().(type) {
 		case *wire.FromAgent_Claims:
-			err = push(ctx, claims, kind.Claims)
+			err = s.claims.push(ctx, kind.Claims)
 		case *wire.FromAgent_Report:
-			err = push(ctx, reports, kind.Report)
+			err = s.reports.push(ctx, kind.Report)
 		case *wire.FromAgent_Taken:
 			err = s.taken(ctx, kind.Taken.GetJob(), crony.RunID(kind.Taken.GetRun()))
+		case *wire.FromAgent_Renew:
+			err = s.renew(ctx, kind.Renew.GetRequest())
 		default:
 			err = status.Errorf(codes.InvalidArgument, "a message of kind %T was not expected", kind)
 		}
@@ -125,29 +144,7 @@ func (s *stream) receive(ctx context.Context, claims chan<- *wire.ClaimRequest, 
 	}
 }
 
-func push[T any](ctx context.Context, queue chan<- T, item T) error {
-	select {
-	case queue <- item:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-}
-
-// decide answers claims, one request after the other.
-func (s *stream) decide(ctx context.Context, requests <-chan *wire.ClaimRequest) error {
-	for {
-		select {
-		case req := <-requests:
-			if err := s.answer(ctx, req); err != nil {
-				return err
-			}
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
-	}
-}
-
+// answer decides a request's claims.
 func (s *stream) answer(ctx context.Context, req *wire.ClaimRequest) error {
 	if n := len(req.GetOccurrences()); n > maxClaims {
 		return status.Errorf(codes.InvalidArgument, "%d occurrences in a request; at most %d", n, maxClaims)
@@ -168,7 +165,28 @@ func (s *stream) answer(ctx context.Context, req *wire.ClaimRequest) error {
 		reply.Decisions[i] = &wire.Decision{Granted: d.Granted, Run: string(d.Run), Reason: d.Reason, Cursor: wire.Nanos(d.Cursor)}
 		s.hub.metrics.claim(d.Granted)
 	}
+	for i, d := range decisions {
+		if !d.Granted && !asks[i].After.IsZero() {
+			if err := s.remind(ctx, asks[i].Job, d.Cursor); err != nil {
+				return err
+			}
+		}
+	}
 	return s.send(&wire.FromServer{Kind: &wire.FromServer_Claims{Claims: reply}})
+}
+
+// remind tells the agent of its own claim, if it is that which is in the way of what it wants to pass over: it was asked for
+// on a stream of before, and granted late, by a server that stood still for a while.
+func (s *stream) remind(ctx context.Context, name string, cursor time.Time) error {
+	job, has := s.hub.opts.State.Assigned(s.agent.ID, name)
+	if !has || !job.Claim.At.Equal(cursor) {
+		return nil
+	}
+	owed, err := s.owed(ctx, job)
+	if err != nil || owed == "" {
+		return err
+	}
+	return s.assign(ctx, job)
 }
 
 // maxReason is how long the reason for passing over occurrences may be, in bytes.
@@ -188,106 +206,4 @@ func (s *stream) taken(ctx context.Context, job string, run crony.RunID) error {
 		return status.Errorf(codes.PermissionDenied, "the order to start %s is another agent's", job)
 	}
 	return s.hub.opts.State.TakeStart(ctx, job, run)
-}
-
-// tell sends what the agent has to run, first all of it and then each change.
-func (s *stream) tell(ctx context.Context) error {
-	for {
-		changes, err := s.feed.Next(ctx)
-		if err != nil {
-			return err
-		}
-		names := changes.Jobs
-		if changes.Reset {
-			names = s.hub.opts.State.AssignedTo(s.agent.ID)
-			for name := range s.held {
-				names = append(names, name)
-			}
-		}
-		for _, name := range names {
-			if err := s.tellJob(ctx, name); err != nil {
-				return err
-			}
-		}
-		if changes.Reset {
-			if err := s.send(&wire.FromServer{Kind: &wire.FromServer_Synced{Synced: &wire.Synced{}}}); err != nil {
-				return err
-			}
-		}
-	}
-}
-
-func (s *stream) tellJob(ctx context.Context, name string) error {
-	job, has := s.hub.opts.State.Assigned(s.agent.ID, name)
-	epoch, told := s.held[name]
-	switch {
-	case !has && told:
-		delete(s.held, name)
-		return s.send(&wire.FromServer{Kind: &wire.FromServer_Unassign{Unassign: &wire.Unassign{Job: name}}})
-	case !has:
-		return nil
-	case !told || epoch != job.Assignment.Epoch:
-		job, has, err := s.hub.opts.State.Settle(ctx, s.agent.ID, name)
-		if err != nil || !has { // not any more: the change comes next
-			return err
-		}
-		if err := s.assign(ctx, job); err != nil {
-			return err
-		}
-		s.held[name] = job.Assignment.Epoch
-	}
-	return s.order(ctx, name)
-}
-
-func (s *stream) assign(ctx context.Context, job state.Assigned) error {
-	owed, err := s.owed(ctx, job)
-	if err != nil {
-		return err
-	}
-	return s.send(&wire.FromServer{Kind: &wire.FromServer_Assign{Assign: &wire.Assign{
-		Definition: wire.Encode(job.Definition), Epoch: job.Assignment.Epoch,
-		Cursor: wire.Nanos(job.Claim.At), Owed: string(owed), Since: wire.Nanos(job.Assignment.Since)}}})
-}
-
-// order sends the order to start a job now, if there is one for this agent that its run does not show to be taken.
-func (s *stream) order(ctx context.Context, name string) error {
-	order, ok := s.hub.opts.State.Order(name)
-	if !ok || order.Agent != s.agent.ID || s.ordered[order.Run] {
-		return nil
-	}
-	known, err := s.known(ctx, order.Run)
-	if err != nil {
-		return err
-	}
-	s.ordered[order.Run] = true
-	if known {
-		return s.hub.opts.State.TakeStart(ctx, name, order.Run)
-	}
-	return s.send(&wire.FromServer{Kind: &wire.FromServer_Start{Start: &wire.Start{Request: wire.Encode(order)}}})
-}
-
-// owed returns the run of the job's last claim if this agent holds it and has not said a word of it: the agent's reply may
-// have been lost, or the agent died with it.
-func (s *stream) owed(ctx context.Context, job state.Assigned) (crony.RunID, error) {
-	c := job.Claim
-	if c.Run == "" || c.Agent != s.agent.ID || c.Epoch != job.Assignment.Epoch {
-		return "", nil
-	}
-	known, err := s.known(ctx, c.Run)
-	if known || err != nil {
-		return "", err
-	}
-	return c.Run, nil
-}
-
-// known says whether the run log has the run. An error must not be taken for a no: the run would start twice.
-func (s *stream) known(ctx context.Context, id crony.RunID) (bool, error) {
-	_, err := s.hub.opts.Runs.Run(ctx, id)
-	if crony.CodeOf(err) == crony.NotFound {
-		return false, nil
-	}
-	if err != nil {
-		return false, fmt.Errorf("look up the run %s: %w", id, err)
-	}
-	return true, nil
 }

@@ -9,6 +9,7 @@ import (
 	"google.golang.org/grpc/codes"
 
 	"crony"
+	"crony/embedded/state"
 	"crony/internal/wire"
 )
 
@@ -72,7 +73,8 @@ func TestOwed(t *testing.T) {
 	p.leave()
 
 	s.runs.fail(nil, errors.New("input/output error"))
-	p = s.connect("a1")
+	p = s.dial("a1")
+	p.send(hello("{}"))
 	p.refused(codes.Unknown, "look up the run")
 	s.runs.fail(nil, nil)
 	for range 2 {
@@ -92,6 +94,76 @@ func TestOwed(t *testing.T) {
 		t.Errorf("owed again after it was reported: %v", again)
 	}
 	other.leave()
+}
+
+func claimFor(a *wire.Assign, at time.Time) *wire.Occurrence {
+	return &wire.Occurrence{Job: "m", Epoch: a.GetEpoch(), At: at.UnixNano()}
+}
+
+// TestClaimsOnDyingStreams breaks the stream right after each claim. On the next one the run is owed, or the same claim is
+// granted again: it is never refused to the agent that may have it, and never another run.
+func TestClaimsOnDyingStreams(t *testing.T) {
+	s := newServer(t)
+	p := s.connect("a1")
+	s.apply(testJob("m", "* * * * * *"))
+	a, def := p.assigned("m")
+	owed, again := 0, 0
+	for i := range 30 {
+		at := time.Now().Add(time.Duration(1+i) * time.Second).Truncate(time.Second)
+		run := crony.OccurrenceRunID(def.UID, at, "")
+		p.send(&wire.FromAgent{Kind: &wire.FromAgent_Claims{Claims: &wire.ClaimRequest{Id: 1, Occurrences: []*wire.Occurrence{claimFor(a, at)}}}})
+		if i%2 == 0 { // else the next stream comes while the old one is there
+			time.Sleep(time.Duration(i) * 100 * time.Microsecond) // before, while and after it is decided
+			p.cancel()
+		}
+		p = s.connect("a1")
+		a, _ = p.assigned("m")
+		if a.GetOwed() == string(run) {
+			owed++
+			continue
+		}
+		again++
+		if d := p.claim(1, claimFor(a, at)).GetDecisions()[0]; !d.GetGranted() || d.GetRun() != string(run) {
+			t.Fatalf("claim %d: %v", i, d)
+		}
+	}
+	t.Logf("%d were owed, %d asked for again", owed, again)
+}
+
+// TestLateClaim has a server that stood still grant a claim of a stream that is no more, when the agent has gone on to
+// another and wants to pass over the occurrence: it is told that the run is its own.
+func TestLateClaim(t *testing.T) {
+	s := newServer(t)
+	p := s.connect("a1")
+	s.apply(testJob("m", "* * * * * *"))
+	a, def := p.assigned("m")
+	cursor := wire.Time(a.GetCursor())
+	at := cursor.Add(time.Millisecond)
+	decisions, err := s.state.Claim(t.Context(), []state.Ask{{Job: "m", Agent: "a1", Epoch: a.GetEpoch(), At: at}})
+	if err != nil || !decisions[0].Granted {
+		t.Fatalf("%v, %v", decisions, err)
+	}
+	s.eventually("the claim", func() bool {
+		job, ok := s.state.Assigned("a1", "m")
+		return ok && job.Claim.At.Equal(at) && time.Now().After(at.Add(time.Millisecond))
+	})
+	pass := claimFor(a, at.Add(time.Millisecond))
+	pass.Pass = &wire.Pass{After: a.GetCursor(), Reason: "late"}
+	if d := p.claim(1, pass).GetDecisions()[0]; d.GetGranted() || !wire.Time(d.GetCursor()).Equal(at) {
+		t.Errorf("%v", d)
+	}
+	run := crony.OccurrenceRunID(def.UID, at, "")
+	if again, _ := p.assigned("m"); again.GetOwed() != string(run) || !wire.Time(again.GetCursor()).Equal(at) {
+		t.Errorf("%v", again)
+	}
+	p.acked(1, life("a1", run))
+	p.claim(2, pass)
+	p.acked(2, nil)
+	for _, m := range p.seen {
+		if m.GetAssign() != nil {
+			t.Errorf("told again after it was reported: %v", m)
+		}
+	}
 }
 
 // TestChanges tells an agent of every change to its jobs, once.
@@ -114,7 +186,8 @@ func TestChanges(t *testing.T) {
 	p.leave()
 	p = s.connect("a1")
 	p.until(func(m *wire.FromServer) bool { return m.GetSynced() != nil })
-	if len(p.seen) != 1 {
+	p.seen = slices.DeleteFunc(p.seen, func(m *wire.FromServer) bool { return m.GetTrust() != nil })
+	if len(p.seen) != 1 || p.seen[0].GetAssign() == nil {
 		t.Errorf("before synced: %v", p.seen)
 	}
 }

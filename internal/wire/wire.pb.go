@@ -1569,6 +1569,7 @@ func (x *AdmitRequest) GetAddress() string {
 
 type AdmitReply struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
+	Token         string                 `protobuf:"bytes,2,opt,name=token,proto3" json:"token,omitempty"`     // of the store: tells its history from those before a restore
 	Members       []*Member              `protobuf:"bytes,1,rep,name=members,proto3" json:"members,omitempty"` // all of the store's, the caller's among them
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1602,6 +1603,13 @@ func (x *AdmitReply) ProtoReflect() protoreflect.Message {
 // Deprecated: Use AdmitReply.ProtoReflect.Descriptor instead.
 func (*AdmitReply) Descriptor() ([]byte, []int) {
 	return file_wire_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *AdmitReply) GetToken() string {
+	if x != nil {
+		return x.Token
+	}
+	return ""
 }
 
 func (x *AdmitReply) GetMembers() []*Member {
@@ -1995,9 +2003,10 @@ const file_wire_proto_rawDesc = "" +
 	"\x04Move\x12\x16\n" +
 	"\x06server\x18\x01 \x01(\tR\x06server\"(\n" +
 	"\fAdmitRequest\x12\x18\n" +
-	"\aaddress\x18\x01 \x01(\tR\aaddress\"=\n" +
+	"\aaddress\x18\x01 \x01(\tR\aaddress\"S\n" +
 	"\n" +
-	"AdmitReply\x12/\n" +
+	"AdmitReply\x12\x14\n" +
+	"\x05token\x18\x02 \x01(\tR\x05token\x12/\n" +
 	"\amembers\x18\x01 \x03(\v2\x15.crony.wire.v1.MemberR\amembers\":\n" +
 	"\x06Member\x12\x16\n" +
 	"\x06server\x18\x01 \x01(\tR\x06server\x12\x18\n" +
