@@ -203,3 +203,13 @@ func (i *identity) known() []knownServer {
 	defer i.mu.Unlock()
 	return slices.Clone(i.servers)
 }
+
+// Settled reports whether a directory is an agent's.
+func Settled(dir string) (bool, error) {
+	i := &identity{dir: dir}
+	_, err := os.Stat(i.path(leafFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
+}

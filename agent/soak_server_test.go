@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
@@ -16,7 +17,7 @@ import (
 	"crony/embedded/state"
 )
 
-// soakServer is one life of a server: its view of the keyspace, its hub, and its candidacy for leading.
+// soakServer is one life of a server: its view of the keyspace, its hub, and its leading.
 type soakServer struct {
 	soak   *soak
 	store  *state.Store
@@ -49,19 +50,37 @@ func (s *soak) serve() error {
 	return nil
 }
 
-// lead has the server stand for election, until it resigns.
+// lead has the server lead, until it resigns.
 func (v *soakServer) lead() {
 	ctx, cancel := context.WithCancel(v.ctx)
 	v.resign = cancel
 	quiet := slog.New(v.soak.log)
 	v.leads.Go(func() {
-		v.store.Lead(ctx, "s1", func(ctx context.Context, term state.Term) error {
+		v.store.Lead(ctx, "s1", leadingUntilDone(ctx), func(ctx context.Context, term state.Term) error {
 			work, ctx := errgroup.WithContext(ctx)
 			work.Go(func() error { return placement.Run(ctx, v.store, term, quiet, v.soak.now) })
 			work.Go(func() error { return ledger.Deliver(ctx, v.store, v.soak.runs, quiet, v.soak.now) })
 			return work.Wait()
 		})
 	})
+}
+
+// leadingUntilDone says that its server leads. It is asked twenty times a second, which makes more than half a billion
+// answers a year: all but the first take it an hour.
+func leadingUntilDone(ctx context.Context) func() bool {
+	asked := false
+	return func() bool {
+		if !asked {
+			asked = true
+			return true
+		}
+		select {
+		case <-time.After(time.Hour):
+			return true
+		case <-ctx.Done():
+			return false
+		}
+	}
 }
 
 // retire gives up leading.

@@ -4,6 +4,9 @@
 // The one thing to know: [Open] is the wiring, one straight line from the bottom up. Each part is given what stands below it
 // and nothing else; stopping is the same line backwards.
 //
+// A server's data directory is made by [Found] for the first server of a cluster, by [Join] for every other, and by [Restore]
+// from a backup. Open never makes one: a disk that was wiped must not come up as a new, empty cluster.
+//
 // It handles no signals and reads no flags: that is for the mains.
 package appliance
 
@@ -11,6 +14,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"os"
@@ -20,28 +24,36 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
+	"crony"
 	"crony/appliance/hub"
 	"crony/appliance/ledger"
+	"crony/appliance/peers"
 	"crony/appliance/placement"
+	"crony/appliance/upkeep"
 	"crony/embedded/member"
 	"crony/embedded/runlog"
 	"crony/embedded/state"
 	"crony/internal/lifecycle"
 	"crony/internal/pki"
-	"crony/internal/version"
 	"crony/webui"
 )
 
 // Options is what a Server is made of.
 type Options struct {
-	Dir           string       // of the server's data
-	Create        bool         // begin a new cluster if Dir holds none; otherwise that is refused
-	Root          *pki.Root    // the cluster's authority
-	Leaf          *pki.Leaf    // the server's certificate, which says its id
-	People        net.Listener // for the web app and the API
-	PeopleURL     string       // as people reach it
-	Agents        net.Listener // for agents
-	PublicMetrics bool         // /metrics answers everyone
+	Dir string // of the server's data, which must be there
+
+	People    net.Listener // for the web app and the API
+	PeopleURL string       // as people reach it: by http, plain; by https, with TLS
+	CertFile  string       // PEM: the certificate that people see; the cluster's own if empty
+	KeyFile   string       // PEM: its key
+
+	Agents        net.Listener // for agents, and for the other servers
+	AgentsAddress string       // HOST:PORT as they reach it; the listener's own if empty
+
+	PeerListen    string // IP:PORT for the other servers' stores; "": there are none, and can't be
+	PeerAddress   string // HOST:PORT as they reach it; PeerListen if empty
+	ClientListen  string // IP:PORT for etcd's own tools; "": closed
+	PublicMetrics bool   // /metrics answers everyone
 	Log           *slog.Logger
 	Now           func() time.Time // the wall clock; time.Now if nil
 }
@@ -50,20 +62,27 @@ type Options struct {
 type Server struct {
 	ID      string
 	Cluster string
+	Name    string
 	Store   *state.Store
 	Runs    *runlog.Log
 
 	opts    Options
 	log     *slog.Logger
+	id      *identity
 	member  *member.Member
+	peers   *peers.Client
 	started time.Time
 	stack   *lifecycle.Stack
 }
 
-// Open starts a server. It answers when Open returns. The listeners are the server's from then on, also if Open fails.
+// Open starts a server. It answers when Open returns, which may take as long as it takes to be admitted to a cluster, or for
+// the others to come up: until ctx is done. The listeners are the server's from then on, also if Open fails.
 func Open(ctx context.Context, opts Options) (*Server, error) {
 	if opts.Now == nil {
 		opts.Now = time.Now
+	}
+	if opts.AgentsAddress == "" {
+		opts.AgentsAddress = opts.Agents.Addr().String()
 	}
 	s := &Server{opts: opts, log: opts.Log, started: opts.Now().UTC(), stack: lifecycle.New()}
 	s.stack.Push("listeners", 0, func(context.Context) error {
@@ -84,33 +103,132 @@ func closed(err error) error {
 }
 
 func (s *Server) open(ctx context.Context) error {
-	cert, err := s.opts.Leaf.Certificate()
-	if err != nil {
-		return fmt.Errorf("read the server's certificate: %w", err)
+	if err := s.openIdentity(); err != nil {
+		return err
 	}
-	who, err := pki.IdentityOf(cert.Leaf)
-	if err != nil {
-		return fmt.Errorf("read the server's certificate: %w", err)
+	if err := s.openMember(ctx); err != nil {
+		return err
 	}
-	s.ID, s.Cluster = who.ID, who.Cluster
-
-	s.member, err = member.Open(ctx, member.Options{
-		Dir: filepath.Join(s.opts.Dir, "etcd"), Server: who, Create: s.opts.Create, Log: s.log})
-	if err != nil {
-		return fmt.Errorf("open the etcd member: %w", err)
+	if err := s.openStore(ctx); err != nil {
+		return err
 	}
-	s.stack.Push("member", 0, func(context.Context) error { return s.member.Close() })
-
-	if s.Store, err = state.Open(ctx, state.Options{Client: s.member.Client(), Log: s.log, Now: s.opts.Now}); err != nil {
-		return fmt.Errorf("open the state store: %w", err)
+	if err := s.adopt(); err != nil {
+		return err
 	}
-	s.stack.Push("state", 0, func(context.Context) error { return s.Store.Close() })
-
-	if s.Runs, err = runlog.Open(runlog.Options{Dir: filepath.Join(s.opts.Dir, "runs"), Log: s.log}); err != nil {
+	var err error
+	if s.Runs, err = runlog.Open(runlog.Options{Dir: filepath.Join(s.opts.Dir, runsDir), Log: s.log}); err != nil {
 		return fmt.Errorf("open the run log: %w", err)
 	}
 	s.stack.Push("run log", 0, func(context.Context) error { return s.Runs.Close() })
 	return s.serve() //nolint:contextcheck // services live by the stack's contexts, not by the one of opening
+}
+
+func (s *Server) openIdentity() error {
+	if err := checkServerDir(s.opts.Dir); err != nil {
+		return err
+	}
+	var known settings
+	if err := readJSON(filepath.Join(s.opts.Dir, serverFile), &known); err != nil {
+		return err
+	}
+	var err error
+	if s.id, err = openIdentity(filepath.Join(s.opts.Dir, pkiDir), s.opts.Now); err != nil {
+		return err
+	}
+	if err := s.id.reach(hostsOf(s.opts.PeopleURL, s.opts.AgentsAddress)); err != nil {
+		return err
+	}
+	s.ID, s.Cluster, s.Name = s.id.who.ID, s.id.who.Cluster, known.Name
+	s.log = s.log.With("server", s.Name)
+	s.peers = peers.NewClient(pki.ClientTLS(s.id.trust, s.id.own))
+	s.stack.Push("calls to other servers", 0, func(context.Context) error { return s.peers.Close() })
+	return nil
+}
+
+// openMember opens the server's part of the store. If the server has joined and was not admitted yet, it asks for that first,
+// and waits for its vote.
+func (s *Server) openMember(ctx context.Context) error {
+	opts := member.Options{Dir: filepath.Join(s.opts.Dir, etcdDir), Server: s.id.who, ClientListen: s.opts.ClientListen,
+		Peer: s.id.peer(s.opts.PeerListen, s.opts.PeerAddress), Log: s.log}
+	var join joining
+	note := filepath.Join(s.opts.Dir, joinFile)
+	err := readJSON(note, &join)
+	joins := err == nil
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if joins {
+		s.log.Info("asking to be admitted to the cluster", "servers", join.Servers)
+		admission, err := admitted(ctx, join.Servers, s.opts.PeerAddress, s.peers, s.log)
+		if err != nil {
+			return s.removed(err)
+		}
+		opts.Members, opts.Token = memberAddresses(admission), admission.Token
+	}
+	if s.member, err = member.Open(ctx, opts); err != nil {
+		return s.removed(fmt.Errorf("open the etcd member: %w", err))
+	}
+	s.stack.Push("member", 0, func(context.Context) error { return s.member.Close() })
+	s.stack.Go("watch over the member", 0, s.watchMember)
+	if err := s.member.WaitVoter(ctx); err != nil {
+		return s.removed(fmt.Errorf("wait for the server's vote: %w", err))
+	}
+	if joins {
+		s.log.Info("the server has its vote")
+		if err := os.Remove(note); err != nil {
+			return fmt.Errorf("finish joining: %w", err)
+		}
+	}
+	return nil
+}
+
+// openStore reads the keyspace, as soon as there is a quorum to read it from.
+func (s *Server) openStore(ctx context.Context) error {
+	for {
+		var err error
+		s.Store, err = state.Open(ctx, state.Options{Client: s.member.Client(), Log: s.log, Now: s.opts.Now})
+		switch {
+		case err == nil:
+			s.stack.Push("state", 0, func(context.Context) error { return s.Store.Close() })
+			return nil
+		case crony.CodeOf(err) != crony.Unavailable || ctx.Err() != nil:
+			return fmt.Errorf("open the state store: %w", err)
+		}
+		s.log.Warn("the keyspace can't be read yet: waiting for most of the servers to be up", "err", err)
+		select {
+		case <-time.After(time.Second):
+		case <-s.member.Done():
+			return s.removed(s.member.Err())
+		case <-ctx.Done():
+		}
+	}
+}
+
+// watchMember ends the server when its member does.
+func (s *Server) watchMember(ctx context.Context) error {
+	select {
+	case <-s.member.Done():
+		return s.removed(s.member.Err())
+	case <-ctx.Done():
+		return nil
+	}
+}
+
+// removed leaves a note in the data directory if an error says that the cluster has removed this server.
+func (s *Server) removed(err error) error {
+	if crony.CodeOf(err) != crony.Forbidden {
+		return err
+	}
+	return errors.Join(err, bury(s.opts.Dir, s.opts.Now()))
+}
+
+// adopt takes over what the keyspace says of the authorities.
+func (s *Server) adopt() error {
+	record, _, ok := s.Store.Authority()
+	if !ok {
+		return crony.Errorf(crony.Internal, "the keyspace names no authority")
+	}
+	return s.id.adopt(record)
 }
 
 // serve starts the services.
@@ -119,8 +237,13 @@ func (s *Server) serve() error {
 	if err := s.registerMetrics(metrics); err != nil {
 		return err
 	}
-	agents, err := hub.New(hub.Options{Server: s.ID, TLS: pki.ServerTLS(s.opts.Root, s.opts.Leaf.Certificate, pki.Agent),
-		State: s.Store, Runs: s.Runs, Registerer: metrics, Log: s.log, Now: s.opts.Now})
+	calls, err := peers.New(peers.Options{Self: s.ID, Member: s.member, Status: s.status, Caller: hub.Caller, Log: s.log})
+	if err != nil {
+		return err
+	}
+	agents, err := hub.New(hub.Options{Server: s.ID, TLS: pki.ServerTLS(s.id.trust, s.id.own, pki.Agent, pki.Server),
+		State: s.Store, Runs: s.Runs, Trust: s.id.trusted, Sign: s.signAgent, Ready: s.member.Ready, Peers: calls,
+		Registerer: metrics, Log: s.log, Now: s.opts.Now})
 	if err != nil {
 		return err
 	}
@@ -130,16 +253,24 @@ func (s *Server) serve() error {
 	}
 	people, err := webui.New(webui.Options{
 		Jobs: s.Store, Runs: s.Runs, Agents: fleet{s}, Ledger: accounts, Calendars: s.Store, Access: s.Store, Events: events{s},
+		Cluster: s, Join: s.join, Backup: s.backup, Revision: s.Store.Revision,
 		LastRun: s.Runs.LastRun, Facts: s.facts, Ready: s.ready,
 		Registerer: metrics, Gatherer: prometheus.Gatherers{metrics, prometheus.DefaultGatherer},
 		PublicMetrics: s.opts.PublicMetrics, Log: s.log, Now: s.opts.Now})
 	if err != nil {
 		return err
 	}
+	web, err := s.secure(s.opts.People)
+	if err != nil {
+		return err
+	}
 	s.stack.Go("registration", 0, s.register)
-	s.stack.Go("leadership", 0, func(ctx context.Context) error { return s.Store.Lead(ctx, s.ID, s.lead) })
+	s.stack.Go("authorities", 0, s.followAuthority)
+	s.stack.Go("leadership", 0, func(ctx context.Context) error {
+		return s.Store.Lead(ctx, s.ID, s.member.Leading, s.lead)
+	})
 	s.stack.Go("hub", 0, func(ctx context.Context) error { return agents.Serve(ctx, s.opts.Agents) })
-	s.stack.Go("web server", 15*time.Second, func(ctx context.Context) error { return people.Serve(ctx, s.opts.People) })
+	s.stack.Go("web server", 15*time.Second, func(ctx context.Context) error { return people.Serve(ctx, web) })
 	return nil
 }
 
@@ -148,32 +279,10 @@ func (s *Server) lead(ctx context.Context, term state.Term) error {
 	duties, ctx := errgroup.WithContext(ctx)
 	duties.Go(func() error { return placement.Run(ctx, s.Store, term, s.log, s.opts.Now) })
 	duties.Go(func() error { return ledger.Deliver(ctx, s.Store, s.Runs, s.log, s.opts.Now) })
+	duties.Go(func() error {
+		return upkeep.Run(ctx, upkeep.Options{Self: s.ID, Store: s.member, Servers: s, Log: s.log, Now: s.opts.Now})
+	})
 	return duties.Wait()
-}
-
-// register keeps the server's record in the keyspace.
-func (s *Server) register(ctx context.Context) error {
-	self := state.Server{ID: s.ID, Version: version.Read().Version, Agents: s.opts.Agents.Addr().String(), People: s.opts.PeopleURL}
-	for {
-		presence, err := s.Store.RegisterServer(ctx, self)
-		if err == nil {
-			select {
-			case <-presence.Lost():
-				s.log.Warn("registration lost", "server", s.ID)
-				continue
-			case <-ctx.Done():
-				leaving, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
-				defer cancel()
-				presence.Leave(leaving)
-				return nil
-			}
-		}
-		select {
-		case <-time.After(time.Second):
-		case <-ctx.Done():
-			return nil
-		}
-	}
 }
 
 // Wait returns nil when ctx is done, or why the server can't go on before that.
@@ -181,11 +290,3 @@ func (s *Server) Wait(ctx context.Context) error { return s.stack.Wait(ctx) }
 
 // Close stops the server, the last part first.
 func (s *Server) Close(ctx context.Context) error { return s.stack.Close(ctx) }
-
-// makeDir makes a directory that nobody else can read.
-func makeDir(path string) error {
-	if err := os.MkdirAll(path, 0o700); err != nil {
-		return fmt.Errorf("make the data directory: %w", err)
-	}
-	return nil
-}

@@ -2,21 +2,17 @@ package appliance
 
 import (
 	"context"
-	"crypto/rand"
 	_ "embed" // for the demo's jobs
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"log/slog"
 	"net"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"crony"
 	"crony/agent"
-	"crony/internal/durable"
 	"crony/internal/pki"
 	"crony/internal/version"
 )
@@ -31,28 +27,22 @@ type DevOptions struct {
 }
 
 const (
-	devDrain   = 10 * time.Second // for runs to end when it stops
-	linkTTL    = time.Hour        // for the one-time link to be used
-	renewFrom  = 30 * 24 * time.Hour
-	devName    = "dev"
-	adminName  = "admin"
-	clientFile = "client.yaml"
+	devDrain = 10 * time.Second // for runs to end when it stops
+	devName  = "dev"
 )
 
 // Dev runs a server and an agent in one process until ctx is done. What it keeps, it keeps in its directory: started again, it
-// goes on where it was.
+// goes on where it was. The directory is a server's like any other, so that `crony server` can open it when a trial is over.
 func Dev(ctx context.Context, opts DevOptions) (err error) {
 	if err := loopback(opts.Listen); err != nil {
 		return err
 	}
-	if err := makeDir(opts.Dir); err != nil {
-		return err
+	if err := checkServerDir(opts.Dir); crony.CodeOf(err) == crony.NotFound {
+		if _, err := Found(ctx, FoundOptions{Dir: opts.Dir, Name: devName, Log: opts.Log}); err != nil {
+			return err
+		}
 	}
-	ids, err := openIdentities(opts.Dir, time.Now())
-	if err != nil {
-		return err
-	}
-	server, err := openDevServer(ctx, opts, ids)
+	server, err := openDevServer(ctx, opts)
 	if err != nil {
 		return err
 	}
@@ -67,12 +57,7 @@ func Dev(ctx context.Context, opts DevOptions) (err error) {
 			return err
 		}
 	}
-	dir := filepath.Join(opts.Dir, "agent")
-	if err := agent.MoveIn(dir, ids.root.PEM(), ids.agent, nil); err != nil {
-		return err
-	}
-	local, err := agent.New(agent.Options{Dir: dir, Version: version.Read().Version,
-		Servers: []string{server.opts.Agents.Addr().String()}, Drain: devDrain, Log: opts.Log})
+	local, err := devAgent(opts, server)
 	if err != nil {
 		return err
 	}
@@ -81,7 +66,7 @@ func Dev(ctx context.Context, opts DevOptions) (err error) {
 	if err := server.Wait(ctx); err != nil {
 		return err
 	}
-	if n := running(server, ids.agentID); n > 0 {
+	if n := running(server, local.ID()); n > 0 {
 		fmt.Fprintf(opts.Out, "\nstopping: runs that go on (%d) have %s to end; interrupt again to stop at once\n", n, devDrain)
 	}
 	return nil
@@ -111,18 +96,40 @@ func loopback(address string) error {
 	return nil
 }
 
-func openDevServer(ctx context.Context, opts DevOptions, ids *identities) (*Server, error) {
+func openDevServer(ctx context.Context, opts DevOptions) (*Server, error) {
 	people, err := net.Listen("tcp", opts.Listen)
 	if err != nil {
-		return nil, &crony.Error{Code: crony.Unavailable, Message: "listen on " + opts.Listen + ": " + cause(err).Error(),
-			Hint: "choose another address with --listen", Err: err}
+		return nil, unheard("--listen", opts.Listen, err)
 	}
 	agents, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("listen for the agent: %w", err), people.Close())
 	}
-	return Open(ctx, Options{Dir: opts.Dir, Create: true, Root: ids.root, Leaf: ids.server, People: people,
-		PeopleURL: "http://" + people.Addr().String(), Agents: agents, PublicMetrics: true, Log: opts.Log})
+	return Open(ctx, Options{Dir: opts.Dir, People: people, PeopleURL: "http://" + people.Addr().String(), Agents: agents,
+		PublicMetrics: true, Log: opts.Log})
+}
+
+// unheard says that an address can't be listened on, and where it was given.
+func unheard(where, address string, err error) error {
+	return &crony.Error{Code: crony.Unavailable, Message: "listen on " + address + ": " + cause(err).Error(),
+		Hint: "choose another address with " + where, Err: err}
+}
+
+// devAgent makes the agent of the process. It is made known to the server without a token: both are one.
+func devAgent(opts DevOptions, server *Server) (*agent.Agent, error) {
+	dir := filepath.Join(opts.Dir, agentDir)
+	settled, err := agent.Settled(dir)
+	if err == nil && !settled {
+		var leaf *pki.Leaf
+		if leaf, err = server.Issue(pki.Agent, newID()); err == nil {
+			err = agent.MoveIn(dir, server.Trust().PEM(), leaf, nil)
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	return agent.New(agent.Options{Dir: dir, Version: version.Read().Version, Servers: []string{server.opts.Agents.Addr().String()},
+		Drain: devDrain, Log: opts.Log})
 }
 
 // cause returns the last of a chain of errors: what the kernel said.
@@ -138,24 +145,20 @@ func cause(err error) error {
 
 // welcome writes the file that the command line reads, and says how to sign in.
 func welcome(ctx context.Context, opts DevOptions, server *Server) error {
-	token, err := server.Store.CreateToken(ctx, devName, adminName, crony.Admin)
+	url := server.opts.PeopleURL
+	file, err := writeClient(ctx, opts.Dir, devName, url, server.Store)
 	if err != nil {
-		return fmt.Errorf("make a token for the command line: %w", err)
+		return err
 	}
-	file := filepath.Join(opts.Dir, clientFile)
-	config := fmt.Sprintf("# Written by crony dev at each start.\naddress: %s\ntoken: %s\n", server.opts.PeopleURL, token)
-	if err := durable.WriteFile(file, []byte(config), 0o600); err != nil {
-		return fmt.Errorf("write the command line's configuration: %w", err)
-	}
-	link, err := server.Store.CreateLink(ctx, "link-"+devName, adminName, crony.Admin, linkTTL)
+	link, err := makeLink(ctx, "link-"+devName, url, server.Store)
 	if err != nil {
-		return fmt.Errorf("make a one-time link: %w", err)
+		return err
 	}
 	fmt.Fprintf(opts.Out, `crony dev is ready.
   web app       %s
-  sign in once  %s/login#%s
+  sign in once  %s
   command line  export CRONY_CONFIG=%s
-`, server.opts.PeopleURL, server.opts.PeopleURL, link, file)
+`, url, link, file)
 	return nil
 }
 
@@ -178,68 +181,3 @@ func defineDemo(ctx context.Context, server *Server) error {
 	}
 	return nil
 }
-
-// identities are the authority of a crony in one process, and the certificates of its two parts.
-type identities struct {
-	root    *pki.Root
-	server  *pki.Leaf
-	agent   *pki.Leaf
-	agentID string
-}
-
-// openIdentities reads the authority and the certificates in the data directory; it makes what is missing, and anew what
-// ends soon.
-func openIdentities(dir string, now time.Time) (*identities, error) {
-	dir = filepath.Join(dir, "pki")
-	if err := makeDir(dir); err != nil {
-		return nil, err
-	}
-	ca, err := pki.OpenCA(dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		if ca, err = pki.NewCA(newID(), now); err == nil {
-			err = ca.Save(dir)
-		}
-	}
-	if err != nil {
-		return nil, fmt.Errorf("open the authority: %w", err)
-	}
-	ids := &identities{root: ca.Root()}
-	if ids.server, _, err = openLeaf(ca, filepath.Join(dir, "server.pem"), pki.Server, now); err != nil {
-		return nil, err
-	}
-	ids.agent, ids.agentID, err = openLeaf(ca, filepath.Join(dir, "agent.pem"), pki.Agent, now)
-	return ids, err
-}
-
-// openLeaf reads a certificate, or makes it; it returns it with the id that it names. One that ends soon is made anew for
-// the same id.
-func openLeaf(ca *pki.CA, path string, role pki.Role, now time.Time) (*pki.Leaf, string, error) {
-	id := newID()
-	leaf, err := pki.OpenLeaf(path)
-	if err == nil {
-		cert, err := leaf.Certificate()
-		if err != nil {
-			return nil, "", err
-		}
-		who, err := pki.IdentityOf(cert.Leaf)
-		if err != nil {
-			return nil, "", fmt.Errorf("read %s: %w", path, err)
-		}
-		if cert.Leaf.NotAfter.Sub(now) > renewFrom {
-			return leaf, who.ID, nil
-		}
-		id = who.ID
-	} else if !errors.Is(err, fs.ErrNotExist) {
-		return nil, "", fmt.Errorf("read %s: %w", path, err)
-	}
-	if leaf, err = ca.Issue(pki.Identity{Role: role, ID: id}, nil, now); err != nil {
-		return nil, "", fmt.Errorf("issue a certificate: %w", err)
-	}
-	if err := leaf.Save(path); err != nil {
-		return nil, "", fmt.Errorf("save a certificate: %w", err)
-	}
-	return leaf, id, nil
-}
-
-// newID returns 16 random letters and digits.
-func newID() string { return strings.ToLower(rand.Text()[:16]) }

@@ -94,7 +94,7 @@ func delivering(t *testing.T, test func(t *testing.T, store *state.Store, k *kee
 		defer done.Wait()
 		defer cancel()
 		done.Go(func() {
-			err := store.Lead(ctx, "s1", func(ctx context.Context, term state.Term) error {
+			err := store.Lead(ctx, "s1", func() bool { return true }, func(ctx context.Context, term state.Term) error {
 				places := store.Places()
 				var list []crony.Assignment
 				for _, p := range places.Jobs {

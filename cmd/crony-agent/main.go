@@ -19,6 +19,7 @@ import (
 	_ "time/tzdata" // a host need not have the zones, and all hosts should have the same
 
 	"github.com/spf13/cobra"
+	"golang.org/x/term"
 
 	"crony"
 	"crony/agent"
@@ -78,7 +79,7 @@ func configFlag(cmd *cobra.Command, file *string) {
 	cmd.Flags().StringVarP(file, "config", "c", "/etc/crony/agent.yaml", "the configuration `FILE`")
 }
 
-func joinCmd(stdin io.Reader, stdout io.Writer) *cobra.Command {
+func joinCmd(stdin *os.File, stdout io.Writer) *cobra.Command {
 	var file, token, tokenFile, dir string
 	var config agent.Config
 	cmd := &cobra.Command{
@@ -112,7 +113,7 @@ What the flags say goes into the configuration file, which must not be there the
 	}
 	configFlag(cmd, &file)
 	flags := cmd.Flags()
-	flags.StringVar(&token, "token", "", "the join `TOKEN`; - reads it from stdin")
+	flags.StringVar(&token, "token", "", "the join `TOKEN`, which others on this host can see; without it, it is read from stdin")
 	flags.StringVar(&tokenFile, "token-file", "", "the `FILE` that holds the join token")
 	flags.StringVar(&dir, "dir", agent.DefaultDir, "the `DIR` of the agent's data")
 	flags.StringVar(&config.Name, "name", "", "the agent's `NAME` for people (default: the host's)")
@@ -140,24 +141,26 @@ func configure(cmd *cobra.Command, file string, config *agent.Config) (isNew boo
 	return false, err
 }
 
-// secretOf returns what a flag, a file or stdin holds.
-func secretOf(stdin io.Reader, text, file string) (string, error) {
+// secretOf returns what a flag, a file or stdin holds. Stdin is read if nothing else is said, unless a person sits there.
+func secretOf(stdin *os.File, text, file string) (string, error) {
 	var data []byte
 	var err error
 	switch {
 	case file != "":
 		data, err = os.ReadFile(file)
-	case text == "-":
+	case text == "-", text == "" && !term.IsTerminal(int(stdin.Fd())):
 		data, err = io.ReadAll(io.LimitReader(stdin, 4<<10))
-	case text == "":
-		return "", crony.Errorf(crony.Invalid, "no join token is given").WithHint("--token TOKEN, --token - or --token-file FILE")
 	default:
-		return text, nil
+		data = []byte(text)
 	}
-	if err != nil {
+	secret := strings.TrimSpace(string(data))
+	switch {
+	case err != nil:
 		return "", &crony.Error{Code: crony.Invalid, Message: "read the join token: " + err.Error(), Err: err}
+	case secret == "":
+		return "", crony.Errorf(crony.Invalid, "no join token is given").WithHint("by the standard input, --token-file FILE or --token TOKEN")
 	}
-	return strings.TrimSpace(string(data)), nil
+	return secret, nil
 }
 
 // newLog writes for a person, or for the journal when systemd runs the agent.

@@ -10,7 +10,7 @@ import (
 )
 
 func (c *cli) agentCmd() *cobra.Command {
-	return noun("agent", "Look at the fleet", "", c.agentListCmd())
+	return noun("agent", "Look at the fleet, and take agents out of it", "", c.agentListCmd(), c.agentRemoveCmd())
 }
 
 func (c *cli) agentListCmd() *cobra.Command {
@@ -41,4 +41,31 @@ func (c *cli) agentListCmd() *cobra.Command {
 			}, each(agents))
 		}),
 	}
+}
+
+func (c *cli) agentRemoveCmd() *cobra.Command {
+	var yes bool
+	cmd := &cobra.Command{
+		Use:   "remove AGENT",
+		Short: "Take an agent out of the fleet for good",
+		Long: `Remove takes an agent out of the fleet, by its name or, if several have that, its id. Its certificate is worth nothing from
+then on, its connection ends, and its jobs are placed anew. Runs that go on there end unseen. To bring the host back, join it
+anew.
+
+On a terminal it asks first. Without one it does nothing unless --yes is given.`,
+		Args: cobra.ExactArgs(1),
+		RunE: work(func(ctx context.Context, args []string) error {
+			client, err := c.client()
+			if err != nil {
+				return err
+			}
+			if err := c.confirm(ctx, "Take the agent "+args[0]+" out of the fleet for good?", yes); err != nil {
+				return err
+			}
+			return c.acted(args[0], "removed", client.RemoveAgent(ctx, args[0]))
+		}),
+	}
+	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
+	c.completeNames(cmd, false, namesOfAgents)
+	return cmd
 }

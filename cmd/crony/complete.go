@@ -52,6 +52,33 @@ func jobNames(ctx context.Context, client *sdk.Client, prefix string) ([]string,
 	return names, err
 }
 
+func serverNames(ctx context.Context, client *sdk.Client, _ string) ([]string, error) {
+	status, err := client.ClusterStatus(ctx)
+	names := make([]string, len(status.Servers))
+	for i := range status.Servers {
+		names[i] = status.Servers[i].Name
+	}
+	return names, err
+}
+
+func namesOfAgents(ctx context.Context, client *sdk.Client, _ string) ([]string, error) {
+	agents, err := client.ListAgents(ctx)
+	names := make([]string, len(agents))
+	for i := range agents {
+		names[i] = agents[i].Name
+	}
+	return names, err
+}
+
+func tokenIDs(ctx context.Context, client *sdk.Client, _ string) ([]string, error) {
+	tokens, err := client.ListJoinTokens(ctx)
+	ids := make([]string, len(tokens))
+	for i := range tokens {
+		ids[i] = tokens[i].ID
+	}
+	return ids, err
+}
+
 func calendarNames(ctx context.Context, client *sdk.Client, _ string) ([]string, error) {
 	calendars, err := client.ListCalendars(ctx)
 	names := make([]string, len(calendars))

@@ -11,7 +11,9 @@ import (
 // TestNamesAreCompleted: where a name is to be written, the shell is offered those that there are.
 func TestNamesAreCompleted(t *testing.T) {
 	s := start(t, &fake{jobs: jobs(job("hello"), job("help"), job("other")), calendars: map[string]*crony.CalendarStatus{
-		"cn": {Calendar: crony.Calendar{Name: "cn"}}, "de": {Calendar: crony.Calendar{Name: "de"}}}})
+		"cn": {Calendar: crony.Calendar{Name: "cn"}}, "de": {Calendar: crony.Calendar{Name: "de"}}},
+		agents:  []crony.AgentStatus{{Agent: crony.Agent{Name: "web-1"}}, {Agent: crony.Agent{Name: "db"}}},
+		cluster: cluster{status: three(), tokens: []crony.JoinToken{{ID: "t1"}, {ID: "t2"}}}})
 	for line, want := range map[string]string{
 		"explain he":          "hello help",
 		"verify o":            "other",
@@ -25,6 +27,12 @@ func TestNamesAreCompleted(t *testing.T) {
 		"explain help --at ":  "",
 		"verify --tz ":        "",
 		"calendar delete d":   "de",
+		"agent remove w":      "web-1",
+		"cluster remove ":     "alpha beta gamma",
+		"cluster promote g":   "gamma",
+		"cluster transfer b":  "beta",
+		"token delete t1 ":    "t2",
+		"token create --for ": "server agent",
 	} {
 		offered, rest, found := strings.Cut(s.want(append([]string{"__complete"}, strings.Split(line, " ")...)...), ":4\n")
 		if got := strings.Join(strings.Fields(offered), " "); got != want || !found {

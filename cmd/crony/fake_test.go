@@ -33,6 +33,7 @@ type fake struct {
 	agents    []crony.AgentStatus
 	ledger    ledger
 	calendars map[string]*crony.CalendarStatus
+	cluster   cluster
 	pages     int                                          // list calls that were answered
 	output    func(w http.ResponseWriter, id crony.RunID)  // writes events
 	started   func(job string) (crony.RunID, *crony.Error) // answers orders
@@ -112,6 +113,7 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		reply(w, http.StatusOK, map[string]any{"items": f.agents})
 	})
 	f.routeLedger(mux)
+	f.routeCluster(mux)
 	mux.ServeHTTP(w, r)
 }
 

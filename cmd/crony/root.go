@@ -28,7 +28,7 @@ Exit codes:
   0    done
   1    not done: the server could not be reached, or it refused
   2    the command line, the manifest or a configuration file is wrong; mend it
-  3    there is no such job, run or calendar
+  3    there is no such job, run, calendar, server, agent or token
   130  interrupted
 
 "crony run start --wait" has the job's own, and a few more: see its help. "crony verify" is not done if it finds a fault.`
@@ -73,12 +73,16 @@ func work(f func(ctx context.Context, args []string) error) func(*cobra.Command,
 func (c *cli) rootCmd() *cobra.Command {
 	root := noun("crony", "Cron for a fleet", rootHelp,
 		c.devCmd(),
+		c.serverCmd(),
 		c.jobCmd(),
 		c.runCmd(),
 		c.explainCmd(),
 		c.verifyCmd(),
 		c.calendarCmd(),
 		c.agentCmd(),
+		c.clusterCmd(),
+		c.tokenCmd(),
+		c.backupCmd(),
 		c.scheduleCmd(),
 		c.versionCmd(ui()),
 	)

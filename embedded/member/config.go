@@ -1,10 +1,14 @@
 package member
 
 import (
+	"cmp"
 	"errors"
 	"net"
 	"net/netip"
 	"net/url"
+	"slices"
+	"strconv"
+	"strings"
 
 	"go.etcd.io/etcd/client/pkg/v3/transport"
 	"go.etcd.io/etcd/pkg/v3/featuregate"
@@ -30,12 +34,12 @@ type Peer struct {
 const (
 	// Measured on one machine: with these, a leader's death is over in about half a second. A heartbeat of 20 ms would be
 	// quicker still, but a disk that stalls for 200 ms, as many do, would then cost a leader.
-	heartbeatMillis = 50
-	electionMillis  = 500
+	heartbeatMillis = 75
+	electionMillis  = 750
 
 	// The store holds definitions and what is decided about them, not history: it is small. The quota bounds the revisions
 	// between two compactions, about 7 million at 300 bytes each.
-	quotaBytes = 2 << 30
+	defaultQuotaBytes = 2 << 30
 
 	// Watches resume from a revision after a pause; this is how long a pause may be. Whoever was away for longer lists anew.
 	compactAfter = "5m"
@@ -60,15 +64,58 @@ func (o *Options) validate() error {
 	} else if o.Server.Role != pki.Server {
 		faults = append(faults, errors.New("the identity is not a server's"))
 	}
-	faults = append(faults, o.Peer.validate())
+	if o.QuotaBytes < 0 {
+		faults = append(faults, errors.New("the quota is negative"))
+	}
+	faults = append(faults, o.Peer.validate(), o.validateJoin(), o.validateClients())
 	if err := errors.Join(faults...); err != nil {
 		return &crony.Error{Code: crony.Invalid, Message: "the store's member can't be opened: " + err.Error(), Err: err}
 	}
 	return nil
 }
 
+func (o *Options) validateJoin() error {
+	switch {
+	case len(o.Members) == 0:
+		return nil
+	case o.Create:
+		return errors.New("a member is either the first of a new cluster or joins one")
+	case o.Peer.address() == "":
+		return errors.New("who joins a cluster must know the address at which the others will reach it")
+	case o.self() < 0:
+		return errors.New("the cluster's members don't include this one, " + o.Peer.address())
+	}
+	for _, m := range o.Members {
+		if err := validateAddress(m.Address); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// self returns the place of this member among those of the cluster that it joins, or -1. The cluster knows the server of a
+// member once that has started.
+func (o *Options) self() int {
+	return slices.IndexFunc(o.Members, func(m Address) bool {
+		return m.Address == o.Peer.address() && (m.Server == "" || m.Server == o.Server.ID)
+	})
+}
+
+func (o *Options) validateClients() error {
+	if o.ClientListen == "" {
+		return nil
+	}
+	if _, err := netip.ParseAddrPort(o.ClientListen); err != nil {
+		return errors.New("the address to listen on for etcd's clients must be IP:PORT, not " + o.ClientListen)
+	}
+	if o.Peer.CertFile == "" {
+		return errors.New("etcd's clients can't be served without the certificates that members have")
+	}
+	return nil
+}
+
 func (p *Peer) validate() error {
-	if *p == (Peer{}) {
+	if p.Listen == "" {
 		return nil
 	}
 	listen, err := netip.ParseAddrPort(p.Listen)
@@ -82,27 +129,48 @@ func (p *Peer) validate() error {
 	case p.Advertise == "":
 		return nil
 	}
-	host, port, err := net.SplitHostPort(p.Advertise)
-	if err != nil || host == "" || port == "" || port == "0" {
-		return errors.New("the address to advertise to members must be HOST:PORT, not " + p.Advertise)
+	return validateAddress(p.Advertise)
+}
+
+func validateAddress(address string) error {
+	host, port, err := net.SplitHostPort(address)
+	n, bad := strconv.ParseUint(port, 10, 16)
+	if err != nil || bad != nil || host == "" || n == 0 || strings.ContainsAny(host, " ,=/") {
+		return errors.New("the address to advertise to members must be HOST:PORT, not " + address)
 	}
 	return nil
 }
 
-func config(o Options, log *zap.Logger) (*embed.Config, error) {
+// address is where the others reach this member, as far as that is known before it listens; else "".
+func (p *Peer) address() string {
+	listen, err := netip.ParseAddrPort(p.Listen)
+	if p.Advertise == "" && err == nil && listen.Port() != 0 {
+		return p.Listen
+	}
+	return p.Advertise
+}
+
+// config is etcd's for a member whose directory is claimed. What it says of the cluster matters only to a fresh member.
+func config(o Options, token string, joins bool, log *zap.Logger) (*embed.Config, error) {
 	c := embed.NewConfig()
 	c.Dir = o.Dir
 	c.Name = o.Server.ID
-	c.InitialClusterToken = o.Server.Cluster
+	c.InitialClusterToken = token
 	c.ClusterState = embed.ClusterStateFlagNew
 	c.InitialCluster = o.Server.ID + "=https://" + nowhere
 	c.AdvertisePeerUrls = []url.URL{{Scheme: "https", Host: nowhere}}
 	c.ListenPeerUrls, c.ListenClientUrls, c.AdvertiseClientUrls = nil, nil, nil
 	c.EnableGRPCGateway = false
 	c.AuthToken = "" // nobody logs in
+	c.ForceNewCluster = o.force
+	if joins {
+		c.ClusterState = embed.ClusterStateFlagExisting
+		c.InitialCluster = o.initialCluster()
+		c.AdvertisePeerUrls = []url.URL{{Scheme: "https", Host: o.Peer.address()}}
+	}
 
 	c.TickMs, c.ElectionMs, c.PreVote = heartbeatMillis, electionMillis, true
-	c.QuotaBackendBytes = quotaBytes
+	c.QuotaBackendBytes = cmp.Or(o.QuotaBytes, defaultQuotaBytes)
 	c.AutoCompactionMode, c.AutoCompactionRetention = embed.CompactorModePeriodic, compactAfter
 	c.MaxTxnOps, c.MaxRequestBytes = maxTxnOps, maxRequestBytes
 	c.ZapLoggerBuilder = embed.NewZapLoggerBuilder(log)
@@ -117,6 +185,19 @@ func config(o Options, log *zap.Logger) (*embed.Config, error) {
 		string(features.InitialCorruptCheck): true,
 		string(features.CompactHashCheck):    true,
 	}))
+}
+
+// initialCluster lists the members for one that joins: etcd looks for its own name and matches the others by their addresses.
+func (o *Options) initialCluster() string {
+	list := make([]string, len(o.Members))
+	for i, m := range o.Members {
+		name := "member-" + strconv.Itoa(i)
+		if i == o.self() {
+			name = o.Server.ID
+		}
+		list[i] = name + "=https://" + m.Address
+	}
+	return strings.Join(list, ",")
 }
 
 // tls has both sides verify that the other is a server, by the name that the authority gives to servers alone; an agent has

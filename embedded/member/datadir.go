@@ -1,6 +1,7 @@
 package member
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -20,15 +21,29 @@ import (
 // dataDir is a member's directory in use:
 //
 //	DIR/owner           the identity of the server whose it is; locked as long as it is in use
-//	DIR/unfinished      there until a new member has opened for the first time
+//	DIR/token           tells this cluster's history from those that were before a restore; without it, the cluster's id does
+//	DIR/unfinished      there until a new member has opened for the first time; says "join" if it joins a cluster
 //	DIR/member/wal      etcd's log; without it there is no member
 //	DIR/member/snap/db  etcd's database; etcd waits for its lock forever, so it is tried here first
 //
-// A new member that is cut off in its first moments has a log that lacks the beginning, and would wait for a leader forever.
-// As nothing was promised yet, an unfinished one is begun again from nothing.
+// A first member that is cut off in its first moments has a log that lacks the beginning, and would wait for a leader forever.
+// As nothing was promised yet, an unfinished one is begun again from nothing. One that joins has promised to keep what it has
+// in its log: with a log, it goes on.
+//
+// See [Recover] for DIR/recovering, DIR/recovered and DIR/before-recover-*.
 type dataDir struct {
 	path  string
 	owner *os.File
+	token string
+	fresh bool // there is no member in it yet
+}
+
+// claimant says who wants a directory, and for what if it is vacant.
+type claimant struct {
+	server pki.Identity
+	create bool   // a new member is to be made
+	join   bool   // it joins a cluster, that of the token
+	token  string // "" for the cluster's id
 }
 
 // finish says, once it is on disk, that the directory holds a member.
@@ -48,7 +63,9 @@ func (d *dataDir) finish() error {
 
 func (d *dataDir) unfinished() string { return filepath.Join(d.path, "unfinished") }
 
-func (d *dataDir) member() string { return filepath.Join(d.path, "member") }
+func (d *dataDir) member() string   { return filepath.Join(d.path, "member") }
+func (d *dataDir) wal() string      { return filepath.Join(d.member(), "wal") }
+func (d *dataDir) database() string { return filepath.Join(d.member(), "snap", "db") }
 
 func (d *dataDir) release() error {
 	if err := d.owner.Close(); err != nil { // which unlocks it
@@ -57,9 +74,11 @@ func (d *dataDir) release() error {
 	return nil
 }
 
+func (d *dataDir) tokenFile() string { return filepath.Join(d.path, "token") }
+
 // claim locks the directory for a server. Without a member in it, it is made ready for one if create is set, else refused.
-func claim(path string, server pki.Identity, create bool) (*dataDir, error) {
-	if err := ensure(path, create); err != nil {
+func claim(path string, who claimant) (*dataDir, error) {
+	if err := ensure(path, who.create); err != nil {
 		return nil, err
 	}
 	owner, err := os.OpenFile(filepath.Join(path, "owner"), os.O_RDWR|os.O_CREATE, 0o600)
@@ -67,7 +86,7 @@ func claim(path string, server pki.Identity, create bool) (*dataDir, error) {
 		return nil, fmt.Errorf("open data directory: %w", err)
 	}
 	d := &dataDir{path: path, owner: owner}
-	if err := d.inspect(server, create); err != nil {
+	if err := d.inspect(who); err != nil {
 		return nil, errors.Join(err, owner.Close())
 	}
 	return d, nil
@@ -116,55 +135,101 @@ func private(path string) error {
 
 // inspect locks the owner file, compares what it and the directory say with what is wanted, and begins a new member if it
 // may.
-func (d *dataDir) inspect(server pki.Identity, create bool) error {
+func (d *dataDir) inspect(who claimant) error {
 	if err := lock(d.owner); err != nil {
 		return inUse(d.path, err)
 	}
-	text, err := io.ReadAll(d.owner)
+	whose, err := d.whose()
 	if err != nil {
-		return fmt.Errorf("read whose data directory it is: %w", err)
+		return err
 	}
-	whose := strings.TrimSuffix(string(text), "\n")
-	vacant := exists(d.unfinished()) || whose == "" && !exists(d.member())
+	vacant := d.vacant(whose)
 	switch {
-	case vacant && !create:
+	case vacant && !who.create:
 		return noMember(d.path)
 	case vacant:
-		return d.begin(server)
-	case whose != server.String():
-		return crony.Errorf(crony.Conflict, "%s belongs to %q, not to %s", d.path, whose, server).
+		return d.begin(who)
+	case whose != who.server.String():
+		return crony.Errorf(crony.Conflict, "%s belongs to %q, not to %s", d.path, whose, who.server).
 			WithHint("give another directory")
-	case !wal.Exist(filepath.Join(d.member(), "wal")):
-		return crony.Errorf(crony.NotFound, "%s has lost the data of %s", d.path, server).
+	case !wal.Exist(d.wal()):
+		return crony.Errorf(crony.NotFound, "%s has lost the data of %s", d.path, who.server).
 			WithHint("join the cluster anew with another directory, or restore a backup")
 	}
-	return tryDatabase(d.path, filepath.Join(d.member(), "snap", "db"))
+	if err := d.readToken(who.server); err != nil {
+		return err
+	}
+	return tryDatabase(d.path, d.database())
+}
+
+func (d *dataDir) whose() (string, error) {
+	text, err := io.ReadAll(d.owner)
+	if err != nil {
+		return "", fmt.Errorf("read whose data directory it is: %w", err)
+	}
+	return strings.TrimSuffix(string(text), "\n"), nil
+}
+
+// vacant tells if there is no member that has promised anything.
+func (d *dataDir) vacant(whose string) bool {
+	mark, err := os.ReadFile(d.unfinished())
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return whose == "" && !exists(d.member())
+	case err == nil && string(mark) == joining:
+		return !wal.Exist(d.wal())
+	}
+	return true
+}
+
+// joining is what the unfinished file says of a member that joins a cluster.
+const joining = "join\n"
+
+func (d *dataDir) readToken(server pki.Identity) error {
+	text, err := os.ReadFile(d.tokenFile())
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("read the store's token: %w", err)
+	}
+	d.token = cmp.Or(strings.TrimSpace(string(text)), server.Cluster)
+	return nil
 }
 
 // begin makes the directory ready for a new member.
-func (d *dataDir) begin(server pki.Identity) error {
-	if err := d.vacate(); err != nil {
+func (d *dataDir) begin(who claimant) error {
+	mark := ""
+	if who.join {
+		mark = joining
+	}
+	if err := d.vacate(mark); err != nil {
 		return fmt.Errorf("make data directory: %w", err)
 	}
-	text := server.String() + "\n"
+	if who.token != "" {
+		if err := durable.WriteFile(d.tokenFile(), []byte(who.token+"\n"), 0o600); err != nil {
+			return fmt.Errorf("write the store's token: %w", err)
+		}
+	}
+	text := who.server.String() + "\n"
 	_, err := d.owner.WriteAt([]byte(text), 0)
 	err = errors.Join(err, d.owner.Truncate(int64(len(text))), d.owner.Sync())
 	if err != nil {
 		return fmt.Errorf("write whose data directory it is: %w", err)
 	}
+	d.fresh, d.token = true, cmp.Or(who.token, who.server.Cluster)
 	return nil
 }
 
 // vacate marks the directory as unfinished, on disk, before it removes what is in it.
-func (d *dataDir) vacate() error {
-	f, err := os.OpenFile(d.unfinished(), os.O_CREATE|os.O_WRONLY, 0o600)
-	if err != nil {
+func (d *dataDir) vacate(mark string) error {
+	err := durable.WriteFile(d.unfinished(), []byte(mark), 0o600)
+	if err := errors.Join(err, durable.SyncDir(filepath.Dir(d.path))); err != nil {
 		return err
 	}
-	if err := errors.Join(f.Close(), durable.SyncDir(d.path), durable.SyncDir(filepath.Dir(d.path))); err != nil {
-		return err
+	for _, path := range []string{d.member(), d.tokenFile()} {
+		if err := os.RemoveAll(path); err != nil {
+			return err
+		}
 	}
-	return os.RemoveAll(d.member())
+	return nil
 }
 
 // tryDatabase looks whether a program that doesn't know the owner file, such as one of etcd's own, has the database open.

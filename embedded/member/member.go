@@ -19,6 +19,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -36,15 +37,29 @@ type Options struct {
 	Create bool         // make the only member of a new cluster if Dir holds none; otherwise that is refused
 	Peer   Peer         // how other members reach this one; zero: not at all
 	Log    *slog.Logger // takes etcd's warnings and errors, and its chatter if it takes debug messages
+
+	Members      []Address
+	Token        string
+	ClientListen string
+	QuotaBytes   int64
+	force        bool
+}
+
+type Address struct {
+	Server  string
+	Address string
 }
 
 // Member is an open member. Its methods are safe for concurrent use.
 type Member struct {
-	etcd   *embed.Etcd
-	client *clientv3.Client
-	dir    *dataDir
-	log    *etcdLog
-	close  func() error
+	etcd    *embed.Etcd
+	client  *clientv3.Client
+	dir     *dataDir
+	log     *etcdLog
+	close   func() error
+	trusts  []string
+	clients clientPort
+	closing atomic.Bool
 }
 
 // Open opens the member and returns when it can read and write; a cluster of one needs no other for that. Reading the log
@@ -55,15 +70,21 @@ func Open(ctx context.Context, o Options) (*Member, error) {
 	if err := o.validate(); err != nil {
 		return nil, err
 	}
-	dir, err := claim(o.Dir, o.Server, o.Create)
+	dir, err := claim(o.Dir, claimant{server: o.Server, create: o.Create || len(o.Members) > 0, join: len(o.Members) > 0, token: o.Token})
 	if err != nil {
 		return nil, err
 	}
-	m, err := start(ctx, o)
+	joins := dir.fresh && len(o.Members) > 0
+	m, err := start(ctx, o, dir, joins)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open member in %s: %w", o.Dir, err), dir.release())
 	}
-	m.dir = dir
+	if err := m.serveClients(o); err != nil {
+		return nil, errors.Join(err, m.Close())
+	}
+	if joins {
+		return m, nil
+	}
 	if err := errors.Join(dir.finish(), m.advertise(ctx, o.Peer)); err != nil {
 		return nil, errors.Join(fmt.Errorf("open member in %s: %w", o.Dir, err), m.Close())
 	}
@@ -97,20 +118,30 @@ func (m *Member) Done() <-chan struct{} { return m.etcd.Server.StopNotify() }
 func (m *Member) Close() error { return m.close() }
 
 func (m *Member) shut() error {
-	err := m.client.Close()
+	m.closing.Store(true)
+	var stopped error
+	if m.clients.stop != nil {
+		stopped = m.clients.stop()
+	}
+	err := errors.Join(stopped, m.client.Close())
 	if errors.Is(err, context.Canceled) {
 		err = nil // that is how a client without a connection says that it is closed
 	}
 	m.log.closing()
+	m.etcd.Server.Stop()
 	m.etcd.Close()
 	return errors.Join(err, m.dir.release())
 }
 
 // start runs etcd until it is ready. An etcd that has met its end on the way has goroutines that wait forever and can't be
 // closed; the caller ends the process with the error.
-func start(ctx context.Context, o Options) (*Member, error) {
+func start(ctx context.Context, o Options, dir *dataDir, joins bool) (*Member, error) {
 	log := newLog(o.Log) //nolint:contextcheck // what etcd logs belongs to no request
-	config, err := config(o, log.zap)
+	trusts, err := o.Peer.trusts()
+	if err != nil {
+		return nil, err
+	}
+	config, err := config(o, dir.token, joins, log.zap)
 	if err != nil {
 		return nil, err
 	}
@@ -118,10 +149,15 @@ func start(ctx context.Context, o Options) (*Member, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := ready(ctx, etcd, log); err != nil {
+	if joins {
+		err = errors.Join(dir.finish(), log.arm())
+	} else {
+		err = ready(ctx, etcd, log)
+	}
+	if err != nil {
 		return nil, err
 	}
-	m := &Member{etcd: etcd, client: v3client.New(etcd.Server), log: log}
+	m := &Member{etcd: etcd, client: v3client.New(etcd.Server), dir: dir, log: log, trusts: trusts}
 	m.close = sync.OnceValue(m.shut)
 	return m, nil
 }
@@ -163,6 +199,9 @@ func ready(ctx context.Context, etcd *embed.Etcd, log *etcdLog) error {
 	case err = <-etcd.Err():
 	case <-ctx.Done():
 		err = fmt.Errorf("wait for a leader: %w", context.Cause(ctx))
+	}
+	if log.removed() || etcd.Server.IsIDRemoved(uint64(etcd.Server.MemberID())) {
+		err = errRemoved()
 	}
 	log.closing()
 	etcd.Server.Stop() // first: Close alone would wait for servers that begin only when etcd is ready

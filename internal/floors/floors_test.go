@@ -33,6 +33,7 @@ func house() map[string]int {
 	return map[string]int{
 		"crony/internal/floors":      tests,
 		"crony/internal/testcluster": tests,
+		"crony/internal/testhosts":   tests,
 		"crony/internal/storetest":   tests,
 		"crony/embedded/fakeetcd":    tests,
 
@@ -42,9 +43,12 @@ func house() map[string]int {
 		"crony/appliance": 5,
 
 		"crony/appliance/alert":     4,
+		"crony/appliance/backup":    4,
 		"crony/appliance/hub":       4,
 		"crony/appliance/ledger":    4,
+		"crony/appliance/peers":     4,
 		"crony/appliance/placement": 4,
+		"crony/appliance/upkeep":    4,
 		"crony/agent":               4,
 		"crony/webui":               4,
 		"crony/webui/api":           4,
@@ -80,7 +84,8 @@ func fences() []fence {
 		{"go.etcd.io/bbolt", []string{"crony/embedded/runlog"}},
 		{"github.com/gofiber/fiber", []string{"crony/webui"}},
 		{"github.com/valyala/fasthttp", []string{"crony/webui"}},
-		{"google.golang.org/grpc", []string{"crony/embedded/fakeetcd", "crony/internal/wire", "crony/appliance/hub", "crony/agent"}},
+		{"google.golang.org/grpc", []string{"crony/embedded/fakeetcd", "crony/internal/wire", "crony/appliance/hub", "crony/appliance/peers",
+			"crony/agent"}},
 		{"go.uber.org/zap", []string{"crony/internal/zaplog", "crony/embedded"}},
 	}
 }

@@ -90,6 +90,9 @@ func TestNext(t *testing.T) {
 		{"@reboot", "UTC", "2026-01-01T00:00:00Z", ""},
 		// Every second Sunday of March at two is a gap from 2007 on: the search ends.
 		{"*/15 2 * 3 0#2", "America/New_York", "2026-01-01T00:00:00Z", ""},
+		// A fifth Sunday of March is one as well, and a 29th of February that is a Sunday comes after 28 years or, past 2100, 40.
+		{"*/30 2 * 2,3 0#5", "Europe/Berlin", "2032-03-01T00:00:00Z", "2060-02-29T02:00:00 2060-02-29T02:30:00 2088-02-29T02:00:00"},
+		{"*/30 2 * 2,3 0#5", "Europe/Berlin", "2088-03-01T00:00:00Z", "2128-02-29T02:00:00"},
 		{"30 23 * * *", "America/St_Johns", "2026-01-01T00:00:00Z", "2025-12-31T23:30:00 2026-01-01T23:30:00"},
 	} {
 		zone := location(t, test.zone)

@@ -67,24 +67,58 @@ func (s *spec) afterByClock(u int64) (int64, bool) {
 // afterByElapsed finds the next instant whose wall time is named: stretch by stretch, since each has its own offset.
 func (s *spec) afterByElapsed(u int64) (int64, bool) {
 	u++
+	now := stretchAt(s.zone, u)
+	from := u + now.offset // nothing from there up to w is named
+	w, ok := s.match(from)
+	var tried years
 	for range maxGaps {
-		now := stretchAt(s.zone, u)
-		from := u + now.offset
-		w, ok := s.match(from)
-		if !ok {
-			return 0, false
-		}
-		if next := w - now.offset; next < now.end {
-			return next, true
+		if next := w - now.offset; !ok || next < now.end {
+			return next, ok
 		}
 		u = now.end
 		if u > from+farthest {
-			// The clock can't show a wall time before from again, and those up to w are not named.
+			// The clock can't show a wall time before from again.
 			u = max(u, w-farthest)
+		}
+		now = stretchAt(s.zone, u)
+		if shown := u + now.offset; shown < from || shown > w {
+			from = shown
+			w, ok = s.match(from)
+			if tried.before(w, s); tried.all() {
+				return 0, false
+			}
 		}
 	}
 	return 0, false
 }
+
+// years are those in which a search found nothing, by their kind: on the weekday that a year begins with, and on whether it
+// is a leap year, depends its calendar, and so what a zone's rule does to it.
+type years struct {
+	next  int    // the first that may still join them
+	kinds uint16 // a bit for each of the 14
+}
+
+// nearRuled is so close to 2038, from when on every zone follows a rule but for those that go by the moon, that the 28 years
+// and more that it takes to see all kinds last until then: a zone's table may tell of changes before.
+const nearRuled = 2010
+
+// before takes in the years before that of the wall time w, as far as they are named.
+func (y *years) before(w int64, s *spec) {
+	year := time.Unix(w, 0).UTC().Year()
+	if y.next == 0 {
+		y.next = max(year+1, nearRuled) // the search may have begun in the middle of this one
+	}
+	for ; y.next < year; y.next++ {
+		if s.namesYear(y.next) {
+			february := monthOf(y.next, time.February)
+			y.kinds |= 1 << (2*february.first + february.length - 28)
+		}
+	}
+}
+
+// all reports whether there were years of all kinds: what none of them had, no later one has.
+func (y *years) all() bool { return y.kinds == 1<<14-1 }
 
 // match returns the first wall time from w on that the fields name.
 func (s *spec) match(w int64) (int64, bool) {

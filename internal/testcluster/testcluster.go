@@ -34,8 +34,6 @@ type Cluster struct {
 	Dir     string
 
 	t      testing.TB
-	ca     *pki.CA
-	leaf   *pki.Leaf
 	log    *slog.Logger
 	server *appliance.Server
 	agents map[string]*node
@@ -53,12 +51,10 @@ const patience = 30 * time.Second
 // Start starts a server and n agents, whose ids are a1, a2 and so on.
 func Start(t testing.TB, n int) *Cluster {
 	t.Helper()
-	ca, err := pki.NewCA("test", time.Now())
-	if err != nil {
+	c := &Cluster{t: t, Dir: t.TempDir(), log: slog.New(slog.NewTextHandler(testWriter(t), nil)), agents: map[string]*node{}}
+	if _, err := appliance.Found(t.Context(), appliance.FoundOptions{Dir: c.serverDir(), Name: "s1", Log: c.log}); err != nil {
 		t.Fatal(err)
 	}
-	c := &Cluster{t: t, ca: ca, Dir: t.TempDir(), log: slog.New(slog.NewTextHandler(testWriter(t), nil)), agents: map[string]*node{}}
-	c.leaf = c.issue(pki.Server, "s1")
 	c.startServer("127.0.0.1:0", "127.0.0.1:0")
 	t.Cleanup(c.stop)
 	for i := range n {
@@ -71,8 +67,10 @@ func Start(t testing.TB, n int) *Cluster {
 	return c
 }
 
+func (c *Cluster) serverDir() string { return filepath.Join(c.Dir, "server") }
+
 func (c *Cluster) issue(role pki.Role, id string) *pki.Leaf {
-	leaf, err := c.ca.Issue(pki.Identity{Role: role, ID: id}, nil, time.Now())
+	leaf, err := c.server.Issue(role, id)
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -94,8 +92,7 @@ func (c *Cluster) startServer(people, agents string) {
 	defer cancel()
 	var err error
 	c.server, err = appliance.Open(ctx, appliance.Options{
-		Dir: filepath.Join(c.Dir, "server"), Create: true, Root: c.ca.Root(), Leaf: c.leaf, People: web,
-		PeopleURL: c.URL, Agents: link, PublicMetrics: true, Log: c.log})
+		Dir: c.serverDir(), People: web, PeopleURL: c.URL, Agents: link, PublicMetrics: true, Log: c.log})
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -133,7 +130,7 @@ func (c *Cluster) StartAgent(id string) {
 	if n == nil {
 		n = &node{}
 		c.agents[id] = n
-		if err := agent.MoveIn(filepath.Join(c.Dir, id), c.ca.Root().PEM(), c.issue(pki.Agent, id), nil); err != nil {
+		if err := agent.MoveIn(filepath.Join(c.Dir, id), c.server.Trust().PEM(), c.issue(pki.Agent, id), nil); err != nil {
 			c.t.Fatal(err)
 		}
 	}
@@ -162,7 +159,9 @@ func (c *Cluster) StopAgent(id string) {
 }
 
 // Agent makes the client's side of a link for a test that speaks the protocol itself: the certificate of an agent's id.
-func (c *Cluster) Agent(id string) (*pki.Root, *pki.Leaf) { return c.ca.Root(), c.issue(pki.Agent, id) }
+func (c *Cluster) Agent(id string) (*pki.Trust, *pki.Leaf) {
+	return c.server.Trust(), c.issue(pki.Agent, id)
+}
 
 // Apply applies a manifest.
 func (c *Cluster) Apply(manifest string) {
