@@ -15,9 +15,9 @@ type shift struct {
 	agents   int
 }
 
-// plan evens out how many agents each server holds. Every server computes the same, and moves its own agents. Where the
-// difference is less than a fiftieth of a fair share it is left alone: moving costs both sides a connection. After the shifts are made
-// there is nothing left to plan.
+// plan evens out how many agents each server holds. Every server computes the same, and moves its own agents. If no server is
+// further than a fiftieth from its fair share there is no plan: moving costs both sides a connection. When the shifts are
+// made, there is nothing left to plan.
 func plan(held map[string]int) []shift {
 	type load struct {
 		server string

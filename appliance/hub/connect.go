@@ -34,7 +34,7 @@ func (h *Hub) Connect(link wire.Link_ConnectServer) error {
 		log.Info("agent left")
 		return nil
 	default:
-		h.refusals.add(address(ctx), "stream ended", err, "agent", who.ID)
+		h.refusals.add(address(ctx), "stream", err, "agent", who.ID)
 	}
 	return statusOf(err)
 }
@@ -83,7 +83,7 @@ func (h *Hub) admit(link wire.Link_ConnectServer, who pki.Identity, log *slog.Lo
 	}
 	if err := s.begin(hello.GetRuns()); err != nil {
 		s.close(err)
-		return nil, err
+		return nil, context.Cause(s.ctx) // it may have been ended before
 	}
 	log.Info("agent connected", "name", agent.Name, "version", agent.Version)
 	return s, nil

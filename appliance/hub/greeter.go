@@ -23,7 +23,7 @@ func (g greeter) ServerHandshake(conn net.Conn) (net.Conn, credentials.AuthInfo,
 		return &guest{Conn: secure, refusals: g.refusals}, info, nil
 	}
 	if !errors.Is(err, io.EOF) { // who hangs up without a word only looked whether the port is open
-		g.refusals.add(conn.RemoteAddr(), "connection refused", err)
+		g.refusals.add(conn.RemoteAddr(), "connection", err)
 	}
 	return nil, nil, err
 }
@@ -49,12 +49,12 @@ var errNotHTTP2 = errors.New("it does not speak HTTP/2")
 func (g *guest) Read(p []byte) (int, error) {
 	n, err := g.Conn.Read(p)
 	if errors.Is(err, os.ErrDeadlineExceeded) {
-		g.refusals.add(g.RemoteAddr(), "connection refused", errors.New("it did not begin to speak HTTP/2 in time"))
+		g.refusals.add(g.RemoteAddr(), "connection", errors.New("it did not begin to speak HTTP/2 in time"))
 	}
 	if rest := preface[g.said:]; rest != "" {
 		m := min(n, len(rest))
 		if string(p[:m]) != rest[:m] {
-			g.refusals.add(g.RemoteAddr(), "connection refused", errNotHTTP2)
+			g.refusals.add(g.RemoteAddr(), "connection", errNotHTTP2)
 			return 0, errNotHTTP2
 		}
 		g.said += m

@@ -46,7 +46,7 @@ func (h *Hub) guard(ctx context.Context, method string) error {
 		err = h.may(who, method)
 	}
 	if err != nil {
-		h.refusals.add(address(ctx), "call refused", err, "method", method, "caller", who.String())
+		h.refusals.add(address(ctx), "call", err, "method", method, "caller", who.String())
 	}
 	return err
 }

@@ -160,27 +160,25 @@ func TestRudeConnections(t *testing.T) {
 			why  string
 			in   time.Duration
 		}{
-			"silent":                     {tcp, "", "i/o timeout", 4 * limit},
-			"half a hello":               {tcp, "\x16\x03\x01\x02\x00\x01", "i/o timeout", 4 * limit},
-			"plain HTTP":                 {tcp, "GET / HTTP/1.1\r\nHost: crony\r\n\r\n", "first record does not look like a TLS handshake", 4 * limit},
-			"plain HTTP/2":               {tcp, preface + settings, "first record does not look like a TLS handshake", 4 * limit},
-			"random":                     {tcp, strings.Repeat("\x00\xff\x17", 5000), "first record does not look like a TLS handshake", 4 * limit},
-			"silent inside":              {secure, "", "did not begin to speak HTTP/2 in time", 4 * limit},
-			"half a preface":             {secure, preface[:10], "did not begin to speak HTTP/2 in time", 4 * limit},
-			"preface, then silent":       {secure, preface, "did not begin to speak HTTP/2 in time", 4 * limit},
-			"HTTP/1 inside":              {secure, "GET / HTTP/1.1\r\nHost: crony\r\n\r\n", "it does not speak HTTP/2", 4 * limit},
-			"nonsense inside":            {secure, strings.Repeat("\x00\xff\x17", 5000), "it does not speak HTTP/2", 4 * limit},
-			"a frame that is no setting": {secure, preface + "\x00\x00\x08\x06\x00\x00\x00\x00\x0012345678", "", 4 * limit},
-			"a frame of 16 MB":           {secure, preface + settings + "\xff\xff\xff\x00\x00\x00\x00\x00\x01", "", 4 * limit},
-			"no call":                    {secure, preface + settings, "", 10*time.Second + 4*limit}, // it doesn't acknowledge its leave
+			"silent":                     {tcp, "", "i/o timeout", 5 * time.Second},
+			"half a hello":               {tcp, "\x16\x03\x01\x02\x00\x01", "i/o timeout", 5 * time.Second},
+			"plain HTTP":                 {tcp, "GET / HTTP/1.1\r\nHost: crony\r\n\r\n", "first record does not look like a TLS handshake", 5 * time.Second},
+			"plain HTTP/2":               {tcp, preface + settings, "first record does not look like a TLS handshake", 5 * time.Second},
+			"random":                     {tcp, strings.Repeat("\x00\xff\x17", 5000), "first record does not look like a TLS handshake", 5 * time.Second},
+			"silent inside":              {secure, "", "did not begin to speak HTTP/2 in time", 5 * time.Second},
+			"half a preface":             {secure, preface[:10], "did not begin to speak HTTP/2 in time", 5 * time.Second},
+			"preface, then silent":       {secure, preface, "did not begin to speak HTTP/2 in time", 5 * time.Second},
+			"HTTP/1 inside":              {secure, "GET / HTTP/1.1\r\nHost: crony\r\n\r\n", "it does not speak HTTP/2", 5 * time.Second},
+			"nonsense inside":            {secure, strings.Repeat("\x00\xff\x17", 5000), "it does not speak HTTP/2", 5 * time.Second},
+			"a frame that is no setting": {secure, preface + "\x00\x00\x08\x06\x00\x00\x00\x00\x0012345678", "", 5 * time.Second},
+			"a frame of 16 MB":           {secure, preface + settings + "\xff\xff\xff\x00\x00\x00\x00\x00\x01", "", 5 * time.Second},
+			"no call":                    {secure, preface + settings, "", 20 * time.Second}, // it doesn't acknowledge its leave
 		} {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
 				conn := c.dial(t)
 				defer conn.Close()
-				if _, err := io.WriteString(conn, c.say); err != nil {
-					t.Fatal(err)
-				}
+				io.WriteString(conn, c.say) // it may be refused in the middle of it
 				began := time.Now()
 				conn.SetReadDeadline(began.Add(patience))
 				if _, err := io.Copy(io.Discard, conn); errors.Is(err, os.ErrDeadlineExceeded) {

@@ -149,7 +149,7 @@ func (h *Hub) server() *grpc.Server {
 		grpc.ConnectionTimeout(h.patience),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 7 * time.Second, Timeout: 4 * time.Second, MaxConnectionIdle: idle}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: time.Second, PermitWithoutStream: true}),
-		grpc.SharedWriteBuffer(true), grpc.WriteBufferSize(4<<10), grpc.ReadBufferSize(0),
+		grpc.WriteBufferSize(4<<10), grpc.ReadBufferSize(0),
 		grpc.WaitForHandlers(true),
 	)
 	wire.RegisterLinkServer(server, h)

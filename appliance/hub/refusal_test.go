@@ -14,11 +14,6 @@ import (
 
 func TestHello(t *testing.T) {
 	s := newServer(t)
-	t.Run("never", func(*testing.T) {
-		s.Hub.patience = 50 * time.Millisecond
-		s.dial("a1").refused(codes.DeadlineExceeded, "no hello within 50ms")
-		s.Hub.patience = helloWait
-	})
 	t.Run("something else", func(*testing.T) {
 		p := s.dial("a1")
 		p.send(report(1, life("a1", newRun())))

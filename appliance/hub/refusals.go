@@ -32,8 +32,8 @@ func newRefusals(log *slog.Logger, count func()) *refusals {
 	return &refusals{log: log, count: count, said: map[string]bool{}}
 }
 
-// add logs a refusal, with further attributes as [slog.Logger.Warn] takes them, unless enough is said.
-func (r *refusals) add(from net.Addr, message string, why error, attrs ...any) {
+// add logs what is refused, with further attributes as [slog.Logger.Warn] takes them, unless enough is said.
+func (r *refusals) add(from net.Addr, what string, why error, attrs ...any) {
 	r.count()
 	host, text := "unknown", "unknown"
 	if from != nil {
@@ -44,10 +44,10 @@ func (r *refusals) add(from net.Addr, message string, why error, attrs ...any) {
 		}
 	}
 	reason := status.Convert(why).Message()
-	if r.enough(fmt.Sprint(host, message, withoutDigits(reason), attrs)) {
+	if r.enough(fmt.Sprint(host, what, withoutDigits(reason), attrs)) {
 		return
 	}
-	r.log.Warn(message, append([]any{"from", text, "err", reason}, attrs...)...)
+	r.log.Warn("refused", append([]any{"what", what, "from", text, "err", reason}, attrs...)...)
 }
 
 // enough says that a line is not to be logged. What was not is told, as a number, when the next while begins.

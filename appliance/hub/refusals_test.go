@@ -20,7 +20,7 @@ func TestRefusals(t *testing.T) {
 		from := func(host, port int) net.Addr {
 			return &net.TCPAddr{IP: net.IPv4(192, 0, 2, byte(host)), Port: port}
 		}
-		lines := func() int { return strings.Count(text.String(), "msg=no ") }
+		lines := func() int { return strings.Count(text.String(), "what=no ") }
 		expired := func(i int) error { return fmt.Errorf("expired: it is 2026-11-21T08:24:%02dZ", i) }
 
 		for i := range 1000 {

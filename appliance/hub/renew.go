@@ -26,7 +26,7 @@ func (s *stream) renew(ctx context.Context, request []byte) error {
 	answer := &wire.Certificate{}
 	chain, err := s.sign(ctx, request)
 	if err != nil {
-		s.hub.refusals.add(address(s.link.Context()), "certificate refused", err, "agent", s.agent.ID)
+		s.hub.refusals.add(address(ctx), "certificate", err, "agent", s.agent.ID)
 		answer.Refused = err.Error()
 	} else {
 		s.log.Info("certificate renewed")
