@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"time"
@@ -23,6 +24,10 @@ type Config struct {
 	Labels map[string]string `json:"labels"`
 	Weight int               `json:"weight"` // its share of the jobs; 1 if 0
 	Drain  crony.Duration    `json:"drain"`  // how long runs may go on when the agent stops, before they are killed
+
+	// Servers are HOST:PORT of servers' ports for agents, to be tried beside those that the agent has been told of: for when all
+	// of them have other addresses now.
+	Servers []string `json:"servers"`
 }
 
 // DefaultDir is where an agent's data is if nothing else is said.
@@ -51,6 +56,11 @@ func (c *Config) faults() []crony.Fault {
 	if c.Dir == "" {
 		faults = append(faults, crony.Fault{Path: "dir", Message: "must be given"})
 	}
+	for i, address := range c.Servers {
+		if _, port, err := net.SplitHostPort(address); err != nil || port == "" {
+			faults = append(faults, crony.Fault{Path: fmt.Sprintf("servers[%d]", i), Message: fmt.Sprintf("%q is no address", address), Hint: "HOST:PORT"})
+		}
+	}
 	if c.Weight < 0 {
 		faults = append(faults, crony.Fault{Path: "weight", Message: "must be 1 or more"})
 	}
@@ -59,7 +69,7 @@ func (c *Config) faults() []crony.Fault {
 
 // Options returns what New takes.
 func (c *Config) Options(version string, log *slog.Logger) Options {
-	return Options{Dir: c.Dir, Name: c.Name, Labels: c.Labels, Weight: c.Weight, Version: version,
+	return Options{Dir: c.Dir, Name: c.Name, Labels: c.Labels, Weight: c.Weight, Version: version, Servers: c.Servers,
 		Drain: time.Duration(c.Drain), Log: log}
 }
 

@@ -28,16 +28,17 @@ func TestReadConfig(t *testing.T) {
 		t.Errorf("no file: %v", err)
 	}
 	for text, want := range map[string]string{
-		"":                     "the document is empty",
-		"dir":                  "line 1",
-		"- a":                  "line 1",
-		"dir: /a\nnmae: x":     "line 2: nmae",
-		"dir: /a\nweight: -1":  "line 2: weight",
-		"dir: /a\nweight: x":   "line 2: weight",
-		"dir: /a\ndrain: 1":    "line 2: drain",
-		"dir: /a\ndrain: -5s":  "line 2: drain",
-		"dir: ''":              "line 1: dir: must be given",
-		"dir: /a\nlabels: [a]": "line 2: labels",
+		"":                      "the document is empty",
+		"dir":                   "line 1",
+		"- a":                   "line 1",
+		"dir: /a\nnmae: x":      "line 2: nmae",
+		"dir: /a\nweight: -1":   "line 2: weight",
+		"dir: /a\nweight: x":    "line 2: weight",
+		"dir: /a\ndrain: 1":     "line 2: drain",
+		"dir: /a\ndrain: -5s":   "line 2: drain",
+		"dir: ''":               "line 1: dir: must be given",
+		"dir: /a\nlabels: [a]":  "line 2: labels",
+		"dir: /a\nservers: [h]": "line 2: servers[0]",
 	} {
 		path := writeTo(t, filepath.Join(dir, "bad"), text)
 		if _, err := ReadConfig(path); crony.CodeOf(err) != crony.Invalid || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), path) {

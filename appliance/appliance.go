@@ -11,6 +11,7 @@
 package appliance
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -40,7 +41,8 @@ import (
 
 // Options is what a Server is made of.
 type Options struct {
-	Dir string // of the server's data, which must be there
+	Dir  string // of the server's data, which must be there
+	Name string // of the server, for people; as it was made with if empty
 
 	People    net.Listener // for the web app and the API
 	PeopleURL string       // as people reach it: by http, plain; by https, with TLS
@@ -138,7 +140,7 @@ func (s *Server) openIdentity() error {
 	if err := s.id.reach(hostsOf(s.opts.PeopleURL, s.opts.AgentsAddress)); err != nil {
 		return err
 	}
-	s.ID, s.Cluster, s.Name = s.id.who.ID, s.id.who.Cluster, known.Name
+	s.ID, s.Cluster, s.Name = s.id.who.ID, s.id.who.Cluster, cmp.Or(s.opts.Name, known.Name)
 	s.log = s.log.With("server", s.Name)
 	s.peers = peers.NewClient(pki.ClientTLS(s.id.trust, s.id.own))
 	s.stack.Push("calls to other servers", 0, func(context.Context) error { return s.peers.Close() })

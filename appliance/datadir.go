@@ -27,7 +27,8 @@ const (
 
 // settings are what a server must know of itself before its store is open.
 type settings struct {
-	Name string `json:"name"`
+	Name  string `json:"name"`
+	Trial bool   `json:"trial,omitempty"` // crony dev made it, and nobody has made it a cluster's first server yet
 }
 
 // joining is what a server that has joined and was not admitted yet must know.
@@ -35,7 +36,7 @@ type joining struct {
 	Servers []string `json:"servers"` // HOST:PORT of the servers' ports for agents
 }
 
-// hold says why a directory can't be a server's that is to be started: there is nothing in it, or the server was removed.
+// checkServerDir says why a directory can't be a server's that is to be started: there is nothing in it, or the server was removed.
 func checkServerDir(dir string) error {
 	if text, err := os.ReadFile(filepath.Join(dir, removedFile)); err == nil {
 		return crony.Errorf(crony.Forbidden, "the server in %s was removed from its cluster: %s", dir, text).

@@ -37,10 +37,8 @@ func Dev(ctx context.Context, opts DevOptions) (err error) {
 	if err := loopback(opts.Listen); err != nil {
 		return err
 	}
-	if err := checkServerDir(opts.Dir); crony.CodeOf(err) == crony.NotFound {
-		if _, err := Found(ctx, FoundOptions{Dir: opts.Dir, Name: devName, Log: opts.Log}); err != nil {
-			return err
-		}
+	if err := devData(ctx, opts); err != nil {
+		return err
 	}
 	server, err := openDevServer(ctx, opts)
 	if err != nil {
@@ -70,6 +68,19 @@ func Dev(ctx context.Context, opts DevOptions) (err error) {
 		fmt.Fprintf(opts.Out, "\nstopping: runs that go on (%d) have %s to end; interrupt again to stop at once\n", n, devDrain)
 	}
 	return nil
+}
+
+// devData makes the directory of a trial, unless it is there.
+func devData(ctx context.Context, opts DevOptions) error {
+	if err := checkServerDir(opts.Dir); crony.CodeOf(err) == crony.NotFound {
+		_, err := Found(ctx, FoundOptions{Dir: opts.Dir, Name: devName, Log: opts.Log})
+		return err
+	}
+	if trial, err := isTrial(opts.Dir); err != nil || trial {
+		return err
+	}
+	return crony.Errorf(crony.Conflict, "%s is the data of a cluster's server", opts.Dir).
+		WithHint("`crony server` starts it; give crony dev a directory of its own with --data-dir")
 }
 
 // running counts the agent's runs that have started and not ended.

@@ -5,12 +5,14 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"path/filepath"
 	"strings"
 	"time"
 
 	"crony"
+	"crony/agent"
 	"crony/appliance/backup"
 	"crony/embedded/member"
 	"crony/embedded/state"
@@ -32,6 +34,8 @@ type Founded struct {
 	Link       string // signs in once, as an admin
 	ClientFile string // for the command line
 	Key        string // opens backups: it is nowhere else
+	Adopted    bool   // it was crony dev's, and is as it was
+	Agent      string // the directory of the agent that was crony dev's; "" if there is none
 }
 
 // The first credentials of a cluster.
@@ -40,13 +44,19 @@ const (
 	linkTTL   = time.Hour // for a one-time link to be used
 )
 
-// Found makes a new cluster of one server, which is not running yet. A run that is cut off has made nothing, and can be done
-// again. The errors are those of a person's: Conflict if the directory is not empty.
+// Found makes a new cluster of one server, which is not running yet; if the directory is crony dev's, of what is in it. A run that
+// is cut off has made nothing, and can be done again. The errors are those of a person's: Conflict if the directory is another
+// server's, or not empty.
 func Found(ctx context.Context, opts FoundOptions) (Founded, error) {
 	if opts.Now == nil {
 		opts.Now = time.Now
 	}
-	if err := errors.Join(clearFor(opts.Dir)); err != nil {
+	if trial, err := isTrial(opts.Dir); err != nil {
+		return Founded{}, err
+	} else if trial && opts.People != "" {
+		return adoptTrial(ctx, opts)
+	}
+	if err := clearFor(opts.Dir); err != nil {
 		return Founded{}, err
 	}
 	if err := scrap(opts.Dir); err != nil {
@@ -60,10 +70,35 @@ func Found(ctx context.Context, opts FoundOptions) (Founded, error) {
 	if err != nil {
 		return Founded{}, err
 	}
-	if err := writeJSON(filepath.Join(opts.Dir, serverFile), settings{Name: opts.Name}); err != nil {
+	made := settings{Name: opts.Name, Trial: opts.People == ""}
+	return founded, writeJSON(filepath.Join(opts.Dir, serverFile), made)
+}
+
+// isTrial reports whether a directory is crony dev's.
+func isTrial(dir string) (bool, error) {
+	var known settings
+	err := readJSON(filepath.Join(dir, serverFile), &known)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return known.Trial, err
+}
+
+// adoptTrial makes what crony dev has made the first server of a cluster: with all its jobs, runs and people.
+func adoptTrial(ctx context.Context, opts FoundOptions) (Founded, error) {
+	id, err := openIdentity(filepath.Join(opts.Dir, pkiDir), opts.Now)
+	if err != nil {
 		return Founded{}, err
 	}
-	return founded, nil
+	founded, err := furnish(ctx, opts, id)
+	if err != nil {
+		return Founded{}, err
+	}
+	founded.Adopted = true
+	if settled, err := agent.Settled(filepath.Join(opts.Dir, agentDir)); err == nil && settled {
+		founded.Agent = filepath.Join(opts.Dir, agentDir)
+	}
+	return founded, writeJSON(filepath.Join(opts.Dir, serverFile), settings{Name: opts.Name})
 }
 
 // furnish begins the cluster's store, and puts into it what it must not be without.
@@ -79,9 +114,11 @@ func furnish(ctx context.Context, opts FoundOptions, id *identity) (founded Foun
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
 
-	record, _ := id.authority()
-	if err := store.PutAuthority(ctx, record, 0); err != nil {
-		return founded, fmt.Errorf("keep the authority: %w", err)
+	if _, _, known := store.Authority(); !known {
+		record, _ := id.authority()
+		if err := store.PutAuthority(ctx, record, 0); err != nil {
+			return founded, fmt.Errorf("keep the authority: %w", err)
+		}
 	}
 	founded.Cluster = id.who.Cluster
 	if opts.People == "" {

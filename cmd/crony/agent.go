@@ -48,9 +48,9 @@ func (c *cli) agentRemoveCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "remove AGENT",
 		Short: "Take an agent out of the fleet for good",
-		Long: `Remove takes an agent out of the fleet, by its name or, if several have that, its id. Its certificate is worth nothing from
-then on, its connection ends, and its jobs are placed anew. Runs that go on there end unseen. To bring the host back, join it
-anew.
+		Long: `Remove takes an agent out of the fleet, by its name or, if several have that, its id. Its certificate is worth nothing
+from then on, its connection ends, and its jobs are placed anew. Runs that go on there end unseen. To bring the host back, join
+it anew.
 
 On a terminal it asks first. Without one it does nothing unless --yes is given.`,
 		Args: cobra.ExactArgs(1),

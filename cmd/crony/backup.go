@@ -34,11 +34,12 @@ func (c *cli) backupCreateCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "create FILE",
 		Short: "Write all that the cluster keeps into a file",
-		Long: `Create has a server make a backup: one archive of the definitions, the run log, and whom the cluster trusts. It is sealed, and is
-opened by the recovery key that was printed when the cluster was made; with --recipient, by others instead.
+		Long: `Create has a server make a backup: one archive of the definitions, the run log, and whom the cluster trusts. It is sealed,
+and is opened by the recovery key that was printed when the cluster was made; with --recipient, by others instead.
 
-The backup is written to FILE.partial, which gets its name when it is whole and on the disk. What is there already is only replaced
-with --force. To write it elsewhere, FILE is "-", which is the standard output; it is no backup unless the exit code is 0.`,
+The backup is written to FILE.partial, which gets its name when it is whole and on the disk. What is there already is only
+replaced with --force. To write it elsewhere, FILE is "-", which is the standard output; it is no backup unless the exit code is
+0.`,
 		Example: "  crony backup create crony-20270301.backup\n" +
 			"  set -o pipefail; crony backup create - | ssh store 'cat >part' && ssh store mv part crony.backup",
 		Args: cobra.ExactArgs(1),
@@ -111,7 +112,6 @@ func (c *cli) writeBackup(ctx context.Context, client *sdk.Client, b backupCreat
 	if err != nil {
 		return 0, err
 	}
-	defer f.Close() // the lock goes with it
 	size, err := c.receiveBackup(ctx, client, f, b.recipients)
 	if err == nil {
 		err = f.Sync()
@@ -123,9 +123,9 @@ func (c *cli) writeBackup(ctx context.Context, client *sdk.Client, b backupCreat
 		err = os.Rename(f.Name(), b.file)
 	}
 	if err != nil {
-		return 0, errors.Join(err, os.Remove(f.Name()))
+		return 0, errors.Join(err, os.Remove(f.Name()), f.Close())
 	}
-	return size, durable.SyncDir(filepath.Dir(b.file))
+	return size, errors.Join(f.Close(), durable.SyncDir(filepath.Dir(b.file)))
 }
 
 // openPartial opens a file to write, empty and locked. One that was left behind is nobody's; one that is locked is another
@@ -137,22 +137,20 @@ func openPartial(name string) (*os.File, error) {
 			return nil, &crony.Error{Code: crony.Invalid, Message: err.Error(), Err: err}
 		}
 		if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-			f.Close()
-			return nil, &crony.Error{Code: crony.Conflict, Message: name + " is being written by another process", Err: err,
+			busy := &crony.Error{Code: crony.Conflict, Message: name + " is being written by another process", Err: err,
 				Hint: "wait for it, or name another file"}
+			return nil, errors.Join(busy, f.Close())
 		}
 		still, err := isStill(f)
 		if err == nil && still {
 			err = f.Truncate(0)
 		}
-		switch {
-		case err != nil:
-			f.Close()
-			return nil, fmt.Errorf("open the partial backup: %w", err)
-		case still:
+		if err == nil && still {
 			return f, nil
 		}
-		f.Close()
+		if err := errors.Join(err, f.Close()); err != nil {
+			return nil, fmt.Errorf("open the partial backup: %w", err)
+		}
 	}
 }
 

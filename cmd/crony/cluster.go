@@ -22,8 +22,8 @@ func (c *cli) clusterStatusCmd() *cobra.Command {
 	return &cobra.Command{
 		Use:   "status",
 		Short: "Show the servers, and whether they have a quorum",
-		Long: `Status shows the cluster as the server that is called sees it: its servers, whether enough of them are up, and what somebody
-should do something about. Without a quorum it shows what was last known.
+		Long: `Status shows the cluster as the server that is called sees it: its servers, whether enough of them are up, and what
+somebody should do something about. Without a quorum it shows what was last known.
 
 BEHIND is the number of changes that a server's store has yet to take in. CERTIFICATE is when a server's certificate ends; it is
 renewed long before.
@@ -162,8 +162,8 @@ func (c *cli) clusterPromoteCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "promote SERVER",
 		Short: "Give a joining server its vote now",
-		Long: `Promote gives a server that has joined its vote, if its store has caught up. The leader does so by itself soon after; nobody
-has to wait for that by hand, but may.`,
+		Long: `Promote gives a server that has joined its vote, if its store has caught up. The leader does so by itself soon after;
+promote is for who can't wait, and tells what is in the way.`,
 		Args: cobra.ExactArgs(1),
 		RunE: work(func(ctx context.Context, args []string) error {
 			client, err := c.client()
@@ -217,8 +217,8 @@ func (c *cli) clusterTransferCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "transfer [SERVER]",
 		Short: "Make another server lead",
-		Long: `Transfer hands the leadership to a server, or to any other than the one that leads now, waits until it is taken, and prints who
-has it. What the leader does pauses for less than a second. Nothing else depends on which server leads.`,
+		Long: `Transfer hands the leadership to a server, or to any other than the one that leads now, waits until it is taken, and
+prints who has it. What the leader does pauses for less than a second. Nothing else depends on which server leads.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: work(func(ctx context.Context, args []string) error {
 			return c.clusterTransfer(ctx, strings.Join(args, ""))

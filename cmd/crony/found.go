@@ -24,6 +24,8 @@ func (c *cli) clusterInitCmd() *cobra.Command {
 		Long: `Init makes a new cluster in the empty data directory that the server's configuration names, and with it the cluster's own
 certificate authority. The server is not started: "crony server" does that.
 
+The data directory of "crony dev" can be given as well: it becomes the first server of a cluster, as it is.
+
 It prints a link that signs in once, and the recovery key: whoever has it can open the cluster's backups, and without it
 nobody can. It is kept nowhere.`,
 		Args: cobra.NoArgs,
@@ -55,13 +57,21 @@ func (c *cli) founded(config appliance.Config, made appliance.Founded, keyFile s
 		}
 		key = "in " + keyFile
 	}
-	_, err := fmt.Fprintf(c.stdout, `A new cluster is in %s.
-  start it       crony server
+	what := "A new cluster is in " + config.Dir + "."
+	if made.Adopted {
+		what = "What crony dev has made in " + config.Dir + " is a cluster now; its jobs, runs and people are there."
+	}
+	agent := ""
+	if made.Agent != "" {
+		agent = "\n  its agent      crony-agent run, with dir: " + made.Agent + " and servers: [" + config.Agents.Advertise + "] in its configuration"
+	}
+	_, err := fmt.Fprintf(c.stdout, `%s
+  start it       crony server%s
   sign in once   %s
   command line   export CRONY_CONFIG=%s
   recovery key   %s
 Keep the recovery key where no server is: it opens backups, and nothing else does.
-`, config.Dir, made.Link, made.ClientFile, key)
+`, what, agent, made.Link, made.ClientFile, key)
 	return err
 }
 

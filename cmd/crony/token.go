@@ -25,10 +25,12 @@ func (c *cli) tokenCreateCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "create --for server|agent",
 		Short: "Make a token by which a host joins",
-		Long: `Create makes a token and prints it, with the command that uses it on the host that is to join. The token is a secret until
-it is used up or has expired; it is told only now. It also names the cluster's authority, so that the host talks to nobody else.`,
-		Example: "  crony token create --for agent\n  crony token create --for agent --uses 50 --ttl 1d\n  crony token create --for server",
-		Args:    cobra.NoArgs,
+		Long: `Create makes a token and prints it, with the command that uses it on the host that is to join. The token is a secret
+until it is used up or has expired; it is told only now. It also names the cluster's authority, so that the host talks to nobody
+else.`,
+		Example: "  crony token create --for agent\n  crony token create --for agent --uses 50 --ttl 1d\n" +
+			"  crony token create --for server",
+		Args: cobra.NoArgs,
 		RunE: work(func(ctx context.Context, _ []string) error {
 			lasts, err := crony.ParseDuration(ttl)
 			if err != nil {
@@ -160,8 +162,8 @@ func (c *cli) tokenDeleteCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "delete ID...",
 		Short: "Make tokens worth nothing",
-		Long: `Delete makes tokens worth nothing. Hosts that have joined by them stay. It does not ask: another token is made as quickly. It
-stops at the first token that it cannot delete.`,
+		Long: `Delete makes tokens worth nothing. Hosts that have joined by them stay. It does not ask: another token is made as
+quickly. It stops at the first token that it cannot delete.`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: work(func(ctx context.Context, args []string) error {
 			client, err := c.client()
