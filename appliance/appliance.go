@@ -266,12 +266,15 @@ func (s *Server) serve() error {
 	if err != nil {
 		return err
 	}
-	s.stack.Go("registration", 0, s.register)
 	s.stack.Go("authorities", 0, s.followAuthority)
+	s.stack.Go("upkeep", 0, func(ctx context.Context) error {
+		return upkeep.Run(ctx, upkeep.Options{Self: s.ID, Store: s.member, Servers: s, Log: s.log, Now: s.opts.Now})
+	})
 	s.stack.Go("leadership", 0, func(ctx context.Context) error {
 		return s.Store.Lead(ctx, s.ID, s.member.Leading, s.lead)
 	})
 	s.stack.Go("hub", 0, func(ctx context.Context) error { return agents.Serve(ctx, s.opts.Agents) })
+	s.stack.Go("registration", 0, s.register) // the first to go: agents are not told any more of a server that stops
 	s.stack.Go("web server", 15*time.Second, func(ctx context.Context) error { return people.Serve(ctx, web) })
 	return nil
 }
@@ -281,9 +284,6 @@ func (s *Server) lead(ctx context.Context, term state.Term) error {
 	duties, ctx := errgroup.WithContext(ctx)
 	duties.Go(func() error { return placement.Run(ctx, s.Store, term, s.log, s.opts.Now) })
 	duties.Go(func() error { return ledger.Deliver(ctx, s.Store, s.Runs, s.log, s.opts.Now) })
-	duties.Go(func() error {
-		return upkeep.Run(ctx, upkeep.Options{Self: s.ID, Store: s.member, Servers: s, Log: s.log, Now: s.opts.Now})
-	})
 	return duties.Wait()
 }
 

@@ -320,7 +320,23 @@ func (s *Server) RemoveAgent(ctx context.Context, agent string) error {
 		grave.ID, grave.Name = agent, agent
 	}
 	s.log.Warn("agent is removed", "agent", grave.ID, "name", grave.Name, "by", grave.By)
-	return s.Store.Bury(ctx, grave)
+	if err := s.Store.Bury(ctx, grave); err != nil {
+		return err
+	}
+	return s.giveUp(ctx, grave)
+}
+
+// giveUp ends the runs of an agent that was removed: it will say no more of them.
+func (s *Server) giveUp(ctx context.Context, grave crony.Tombstone) error {
+	var verdicts []crony.Fact
+	for _, run := range s.Runs.Unfinished(grave.ID) {
+		verdicts = append(verdicts, crony.Fact{Run: run.ID, Seq: crony.VerdictSeq, At: s.opts.Now().UTC(),
+			Ended: &crony.EndedFact{State: crony.Lost, Reason: "its agent was removed from the cluster"}})
+	}
+	if err := s.Runs.Append(ctx, verdicts, nil); err != nil {
+		return fmt.Errorf("end the runs of the agent: %w", err)
+	}
+	return nil
 }
 
 // agentID says whether a text could be an agent's id.

@@ -1,8 +1,10 @@
 // Package upkeep keeps the servers' stores well, so that no operator has to: it gives joining servers their vote, removes
 // those that never catch up, gives back what the stores' files don't use, and gets a full store going again.
 //
-// The one thing to know: it is the leader's, and does one thing at a time. What makes a member stand still for a moment is done
-// to one member after the other, to the leader's own last, and only while all are well.
+// The one thing to know: it is the work of the member that leads in raft, and does one thing at a time. It asks for no term, as
+// a store that is full takes no write by which one could begin, and full stores are its business; what it does is harmless if two
+// do it. What makes a member stand still for a moment is done to one member after the other, to the leader's own last, and only
+// while all are well.
 //
 // It adds nobody, and removes nobody who has a vote: that is for people.
 package upkeep
@@ -18,8 +20,10 @@ import (
 	"crony/embedded/member"
 )
 
-// Store is the leading server's own member. Its methods are safe for concurrent use.
+// Store is the server's own member. Its methods are safe for concurrent use.
 type Store interface {
+	// Leading says whether it leads.
+	Leading() bool
 	// Members returns the members of the cluster.
 	Members(ctx context.Context) ([]member.Info, error)
 	// Promote gives a learner its vote; Conflict while it has not caught up.
@@ -44,7 +48,7 @@ type Servers interface {
 
 // Options is what upkeep needs; all are required.
 type Options struct {
-	Self    string // the id of the leading server
+	Self    string // the id of the server
 	Store   Store
 	Servers Servers
 	Log     *slog.Logger
@@ -62,7 +66,7 @@ const (
 	oneAct     = 30 * time.Second // for a single act
 )
 
-// keeper is one term of upkeep.
+// keeper is upkeep, with what it knows of earlier looks.
 type keeper struct {
 	opts    Options
 	log     *slog.Logger
@@ -71,7 +75,7 @@ type keeper struct {
 	corrupt bool                 // it was said that the members' data differs
 }
 
-// Run works until ctx is done, which is no error.
+// Run works whenever the server's member leads, until ctx is done, which is no error.
 func Run(ctx context.Context, opts Options) error {
 	if opts.Self == "" || opts.Store == nil || opts.Servers == nil || opts.Log == nil || opts.Now == nil {
 		return errors.New("upkeep: an option is missing")
@@ -83,9 +87,16 @@ func Run(ctx context.Context, opts Options) error {
 	for {
 		select {
 		case <-joins.C:
+			if !opts.Store.Leading() {
+				clear(k.joining)
+				continue
+			}
 			k.attempt(ctx, "look after joining servers", k.admit)
 			k.attempt(ctx, "look for full stores", k.cure)
 		case <-sizes.C:
+			if !opts.Store.Leading() {
+				continue
+			}
 			k.attempt(ctx, "look at the stores' sizes", k.shrink)
 		case <-ctx.Done():
 			return nil

@@ -26,6 +26,13 @@ type cluster struct {
 	freed    crony.Size // what compaction and defragmentation leave of a store
 	broken   error
 	done     []string
+	follows  bool // another leads
+}
+
+func (c *cluster) Leading() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return !c.follows
 }
 
 func (c *cluster) did(what string) error {
@@ -247,6 +254,21 @@ func TestCorrupt(t *testing.T) {
 		c := three()
 		c.alarms = []member.Alarm{{Kind: member.Corrupt}}
 		keep(t, c, time.Minute)
+		if done := c.deeds(); len(done) > 0 {
+			t.Errorf("did %v", done)
+		}
+	})
+}
+
+// TestFollower leaves it to the leader.
+func TestFollower(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := three()
+		c.follows = true
+		c.alarms = []member.Alarm{{Kind: member.NoSpace}}
+		c.members = append(c.members, member.Info{ID: 4, Address: "10.0.0.4:8472", Learner: true})
+		c.statuses[0].StoreSize = 900 * mib
+		keep(t, c, 10*time.Minute)
 		if done := c.deeds(); len(done) > 0 {
 			t.Errorf("did %v", done)
 		}

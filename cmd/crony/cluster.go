@@ -15,7 +15,8 @@ import (
 
 func (c *cli) clusterCmd() *cobra.Command {
 	return noun("cluster", "Look at the servers, and say which there are and which leads", "",
-		c.clusterInitCmd(), c.clusterJoinCmd(), c.clusterStatusCmd(), c.clusterPromoteCmd(), c.clusterTransferCmd(), c.clusterRemoveCmd(), c.clusterRotateCmd())
+		c.clusterInitCmd(), c.clusterJoinCmd(), c.clusterStatusCmd(), c.clusterPromoteCmd(), c.clusterTransferCmd(),
+		c.clusterRemoveCmd(), c.clusterRotateCmd(), c.clusterRecoverCmd())
 }
 
 func (c *cli) clusterStatusCmd() *cobra.Command {

@@ -30,7 +30,7 @@ import (
 // As nothing was promised yet, an unfinished one is begun again from nothing. One that joins has promised to keep what it has
 // in its log: with a log, it goes on.
 //
-// See [Recover] for DIR/recovering, DIR/recovered and DIR/before-recover-*.
+// See [Recover] for DIR.recovering and DIR.before-recover-*, which are beside it.
 type dataDir struct {
 	path  string
 	owner *os.File

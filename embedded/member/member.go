@@ -1,8 +1,8 @@
 // Package member is the etcd member inside a crony server: the replicated store that everything else is written to.
 //
-// The one thing to know: there is no client port. The process itself is the only client, by direct calls, so a member's
-// safety doesn't rest on etcd's users and roles, and a member that nobody can join ([Options].Peer is zero) listens on
-// nothing at all.
+// The one thing to know: there is no client port, unless one is asked for. The process itself is the only client, by direct
+// calls, so a member's safety doesn't rest on etcd's users and roles, and a member that nobody can join ([Options].Peer is
+// zero) listens on nothing at all.
 //
 // A data directory belongs to one server of one cluster, and says so in its file "owner", whose lock also says that it is in
 // use. A member is made only when that is asked for; a wiped directory is refused, never filled with a new, empty cluster.
@@ -10,7 +10,11 @@
 // When etcd finds that it can't go on (a write to its log failed, say), it must not go on: before Open has returned that is
 // an error, later it is a panic.
 //
-// The package doesn't add or remove members, and knows nothing of the keys.
+// Members join without a vote and get it when they have caught up; who joins, and who is removed, is decided elsewhere. A store
+// that is restored ([Restore]) or recovered ([Recover]) is another store, by its token: what is left of the one before is a
+// stranger to it.
+//
+// The package knows nothing of the keys.
 package member
 
 import (
@@ -38,16 +42,23 @@ type Options struct {
 	Peer   Peer         // how other members reach this one; zero: not at all
 	Log    *slog.Logger // takes etcd's warnings and errors, and its chatter if it takes debug messages
 
-	Members      []Address
-	Token        string
+	// Members are all of a store's that has made room for this one, which is among them, and Token is that store's. They are
+	// used if Dir holds no member yet, and leave it with one that has joined.
+	Members []Address
+	Token   string
+
+	// ClientListen opens the store to etcd's own tools: IP:PORT. Only certificates of servers are let in. Closed if empty.
 	ClientListen string
-	QuotaBytes   int64
-	force        bool
+
+	QuotaBytes int64 // how large the store may grow; 2 GiB if 0
+
+	force bool // make it the only member, whatever its log says
 }
 
+// Address is where a member is reached.
 type Address struct {
-	Server  string
-	Address string
+	Server  string // whose it is; may be "" for one that has not started yet
+	Address string // HOST:PORT
 }
 
 // Member is an open member. Its methods are safe for concurrent use.
@@ -57,15 +68,16 @@ type Member struct {
 	dir     *dataDir
 	log     *etcdLog
 	close   func() error
-	trusts  []string
+	trusts  []string // fingerprints
 	clients clientPort
 	closing atomic.Bool
 }
 
 // Open opens the member and returns when it can read and write; a cluster of one needs no other for that. Reading the log
-// that a long life has left takes its time, and ctx bounds only the wait after it. The error is a [crony.Error] where a
-// person can do something about it: Conflict if Dir is in use or another's, NotFound if it holds no member or has lost it,
-// Invalid for bad options.
+// that a long life has left takes its time, and ctx bounds only the wait after it. A member that joins is returned as soon as it
+// runs: it can be used when [Member.WaitVoter] has returned. The error is a [crony.Error] where a person can do something about
+// it: Conflict if Dir is in use or another's, NotFound if it holds no member or has lost it, Invalid for bad options, Forbidden
+// if the member was removed from the cluster.
 func Open(ctx context.Context, o Options) (*Member, error) {
 	if err := o.validate(); err != nil {
 		return nil, err
@@ -128,7 +140,7 @@ func (m *Member) shut() error {
 		err = nil // that is how a client without a connection says that it is closed
 	}
 	m.log.closing()
-	m.etcd.Server.Stop()
+	m.etcd.Server.Stop() // first: Close alone would wait for servers that begin only when etcd is ready
 	m.etcd.Close()
 	return errors.Join(err, m.dir.release())
 }
@@ -149,7 +161,7 @@ func start(ctx context.Context, o Options, dir *dataDir, joins bool) (*Member, e
 	if err != nil {
 		return nil, err
 	}
-	if joins {
+	if joins { // from here on its log is known to others: it must never be begun anew
 		err = errors.Join(dir.finish(), log.arm())
 	} else {
 		err = ready(ctx, etcd, log)

@@ -4,37 +4,50 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	"go.etcd.io/etcd/server/v3/etcdserver/api/membership"
 
 	"crony"
 	"crony/internal/pki"
 )
 
+// Info is a member of the cluster.
 type Info struct {
 	ID      uint64
-	Server  string
-	Address string
-	Learner bool
+	Server  string // whose it is; "" until it has started once
+	Address string // HOST:PORT at which the others reach it
+	Learner bool   // it has no vote
 }
 
+// Members returns the members, as this one knows them: it answers without a quorum too.
 func (m *Member) Members(context.Context) ([]Info, error) {
 	list := make([]Info, 0, 3)
 	for _, x := range m.etcd.Server.Cluster().Members() {
-		info := Info{ID: uint64(x.ID), Server: x.Name, Learner: x.IsLearner}
-		if len(x.PeerURLs) > 0 {
-			u, _ := url.Parse(x.PeerURLs[0])
-			info.Address = u.Host
-		}
-		list = append(list, info)
+		list = append(list, infoOf(x))
 	}
+	slices.SortFunc(list, func(a, b Info) int { return strings.Compare(a.Address, b.Address) })
 	return list, nil
 }
 
+func infoOf(m *membership.Member) Info {
+	info := Info{ID: uint64(m.ID), Server: m.Name, Learner: m.IsLearner}
+	if len(m.PeerURLs) > 0 {
+		info.Address = strings.TrimPrefix(m.PeerURLs[0], "https://")
+	}
+	return info
+}
+
+// addWait is how long a change of the members waits until the cluster is well enough for it: etcd wants every member to have
+// been connected for five seconds.
+const addWait = 15 * time.Second
+
+// Add makes room for one more member, at an address and without a vote. Conflict if another is still joining, or if too few of
+// the others are up.
 func (m *Member) Add(ctx context.Context, address string) error {
 	return m.settle(ctx, "add a member", func(ctx context.Context) error {
 		_, err := m.client.MemberAddAsLearner(ctx, []string{"https://" + address})
@@ -42,23 +55,30 @@ func (m *Member) Add(ctx context.Context, address string) error {
 	})
 }
 
+// Remove removes a member for good; one that is gone already is no error.
 func (m *Member) Remove(ctx context.Context, id uint64) error {
 	return m.settle(ctx, "remove a member", func(ctx context.Context) error {
 		_, err := m.client.MemberRemove(ctx, id)
+		if says(err, rpctypes.ErrMemberNotFound) {
+			err = nil
+		}
 		return err
 	})
 }
 
+// Promote gives a learner its vote. Conflict while it has not caught up.
 func (m *Member) Promote(ctx context.Context, id uint64) error {
 	_, err := m.client.MemberPromote(ctx, id)
 	return m.refused("give a member its vote", err)
 }
 
+// settle makes a change of the members, and tries it again for a while when the cluster is not well enough: right after
+// another change it never is.
 func (m *Member) settle(ctx context.Context, what string, change func(context.Context) error) error {
-	deadline := time.Now().Add(15 * time.Second)
+	deadline := time.Now().Add(addWait)
 	for {
 		err := change(ctx)
-		if err == nil || !strings.Contains(err.Error(), "unhealthy cluster") || time.Now().After(deadline) {
+		if !says(err, rpctypes.ErrUnhealthy) || time.Now().After(deadline) {
 			return m.refused(what, err)
 		}
 		select {
@@ -69,30 +89,61 @@ func (m *Member) settle(ctx context.Context, what string, change func(context.Co
 	}
 }
 
+// says compares an error with one of etcd's, which comes in several forms.
+func says(err, want error) bool {
+	return err != nil && (errors.Is(err, want) || strings.Contains(err.Error(), rpctypes.ErrorDesc(want)))
+}
+
+// refused says in crony's words why a change of the members was not made.
 func (m *Member) refused(what string, err error) error {
 	if err == nil {
 		return nil
 	}
-	refusal := &crony.Error{Code: crony.Unavailable, Message: "could not " + what + ": " + err.Error(), Err: err}
-	for _, c := range []error{rpctypes.ErrMemberLearnerNotReady, rpctypes.ErrTooManyLearners, rpctypes.ErrPeerURLExist, rpctypes.ErrMemberNotLearner} {
-		if errors.Is(err, c) || strings.Contains(err.Error(), c.Error()) {
-			refusal.Code = crony.Conflict
-		}
+	refusal := &crony.Error{Code: crony.Conflict, Err: err}
+	switch {
+	case says(err, rpctypes.ErrMemberLearnerNotReady):
+		refusal.Message, refusal.Hint = "the server has not caught up yet", "it gets its vote by itself when it has"
+	case says(err, rpctypes.ErrTooManyLearners):
+		refusal.Message, refusal.Hint = "another server is joining", "wait until it has its vote, or remove it"
+	case says(err, rpctypes.ErrPeerURLExist):
+		refusal.Message, refusal.Hint = "another member has this address", "advertise another one"
+	case says(err, rpctypes.ErrMemberNotLearner):
+		refusal.Message = "the server has its vote already"
+	case says(err, rpctypes.ErrUnhealthy):
+		refusal.Message = "could not " + what + ": not all servers are up and well"
+		refusal.Hint = "remove a server that is dead first, or join in its place with --replace"
+	default:
+		refusal.Code, refusal.Message = crony.Unavailable, "could not "+what+": "+err.Error()
+		refusal.Hint = "most of the servers must be up and see each other"
 	}
 	return refusal
 }
 
+// Leading says whether this member leads, for all that it knows; it knows better soon after it has been cut off.
 func (m *Member) Leading() bool { return m.etcd.Server.Lead() == m.ID() }
 
+// transferTime is how long handing over the leadership may take.
+const transferTime = 5 * time.Second
+
+// Transfer makes another member lead. Only the leading member can.
 func (m *Member) Transfer(ctx context.Context, to uint64) error {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, transferTime)
 	defer cancel()
-	return m.etcd.Server.MoveLeader(ctx, m.ID(), to)
+	if err := m.etcd.Server.MoveLeader(ctx, m.ID(), to); err != nil {
+		return &crony.Error{Code: crony.Conflict, Message: "the leadership could not be handed over: " + err.Error(), Err: err,
+			Hint: "the server must be up and have a vote"}
+	}
+	return nil
 }
 
-func (m *Member) Trusts() []string { return m.trusts }
-func (m *Member) Token() string    { return m.dir.token }
+// Trusts returns the fingerprints of the authorities that the member's port has trusted since it was opened.
+func (m *Member) Trusts() []string { return slices.Clone(m.trusts) }
 
+// Token names the store among all that ever were the cluster's: one that is restored or recovered is another, and does not
+// talk to what is left of the one before.
+func (m *Member) Token() string { return m.dir.token }
+
+// WaitVoter returns when the member has a vote and knows a leader, or why it never will.
 func (m *Member) WaitVoter(ctx context.Context) error {
 	look := time.NewTicker(20 * time.Millisecond)
 	defer look.Stop()
@@ -110,6 +161,7 @@ func (m *Member) WaitVoter(ctx context.Context) error {
 	}
 }
 
+// Err says why the member has stopped; nil if it has not, or was closed. Forbidden if the cluster has removed it.
 func (m *Member) Err() error {
 	select {
 	case <-m.Done():
@@ -130,17 +182,18 @@ func errRemoved() error {
 		WithHint("to make the host a server again, empty its data directory and run `crony cluster join`")
 }
 
+// trusts returns the fingerprints of the authorities in the file.
 func (p *Peer) trusts() ([]string, error) {
 	if p.CAFile == "" {
 		return nil, nil
 	}
 	text, err := os.ReadFile(p.CAFile)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("read the authorities: %w", err)
 	}
 	roots, err := pki.ParseRoots(text)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("read %s: %w", p.CAFile, err)
 	}
 	var list []string
 	for _, r := range roots {
