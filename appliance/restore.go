@@ -128,7 +128,7 @@ func (r *restoration) keyspace(ctx context.Context, who pki.Identity) (record st
 	if err != nil {
 		return record, err
 	}
-	defer func() { err = errors.Join(err, store.Close()) }()
+	defer func() { err = errors.Join(err, store.Close()) }() //nolint:contextcheck // ends also when ctx is done
 	if err := store.Restored(ctx); err != nil {
 		return record, err
 	}

@@ -34,8 +34,8 @@ func (c *cli) backupCreateCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "create FILE",
 		Short: "Write all that the cluster keeps into a file",
-		Long: `Create has a server make a backup: one archive of the definitions, the run log, and whom the cluster trusts. It is sealed,
-and is opened by the recovery key that was printed when the cluster was made; with --recipient, by others instead.
+		Long: `Create has a server make a backup: one archive of the definitions, the run log, and whom the cluster trusts. It is
+sealed, and opened by the recovery key that was printed when the cluster was made; with --recipient, by others instead.
 
 The backup is written to FILE.partial, which gets its name when it is whole and on the disk. What is there already is only
 replaced with --force. To write it elsewhere, FILE is "-", which is the standard output; it is no backup unless the exit code is

@@ -17,7 +17,7 @@ func (c *cli) clusterRecoverCmd() *cobra.Command {
 		Use:   "recover",
 		Short: "Make the server of this host the only one, when most of the others are lost for good",
 		Long: `Recover gets a cluster going again that has lost its quorum for good. It is run on a server that is left, and that was stopped;
-of several the one whose revision is the highest. Without --yes it only says what it would do, and what may be lost.
+of several, the one whose log is the longest. Without --yes it only says what it would do, and what may be lost.
 
 The server keeps its jobs, its runs and its agents. The other servers are no more: they can't come back with the data that they
 have, and join anew. The store as it was is kept beside the new one.
@@ -64,6 +64,7 @@ func (c *cli) previewRecovery(config appliance.Config) error {
 	s.line("Cluster", p.Cluster)
 	s.line("Server", p.Server)
 	s.line("Revision", fmt.Sprintf("%d, with %d keys", p.Revision, p.Keys))
+	s.line("Log", fmt.Sprintf("up to entry %d", p.Entry))
 	s.line("Given up", strings.Join(p.Others, ", "))
 	if err := s.flush(); err != nil {
 		return err
@@ -74,7 +75,7 @@ func (c *cli) previewRecovery(config appliance.Config) error {
 	}
 	_, err = fmt.Fprintf(c.stdout, `
 %s What the others had decided without it is lost as well:
-look at each server that is left, and recover the one whose revision is the highest.
+look at each server that is left, and recover the one whose log goes furthest.
 
 Nothing was changed. To do it: crony cluster recover --yes
 `, lost)

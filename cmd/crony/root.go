@@ -83,6 +83,7 @@ func (c *cli) rootCmd() *cobra.Command {
 		c.clusterCmd(),
 		c.tokenCmd(),
 		c.backupCmd(),
+		c.restoreCmd(),
 		c.scheduleCmd(),
 		c.versionCmd(ui()),
 	)

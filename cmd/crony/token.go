@@ -70,7 +70,7 @@ func (c *cli) tokenCreate(ctx context.Context, spec crony.JoinTokenSpec) error {
 	if err != nil {
 		return err
 	}
-	made := newToken{token, joinCommand(&token, c.joinAddress(ctx, client))}
+	made := newToken{token, joinCommand(&token, "https://"+c.joinAddress(ctx, client))}
 	if c.format != asTable {
 		return c.document(made)
 	}

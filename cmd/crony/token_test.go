@@ -21,7 +21,7 @@ Expires:  2027-03-01 13:00:00 UTC (in 1h)
 
 On the host that is to join:
 
-  echo cronyjoin_agent_t1 | sudo crony-agent join alpha:8470
+  echo cronyjoin_agent_t1 | sudo crony-agent join https://alpha:8470
 `
 	if diff := cmp.Diff(want, s.want("token", "create", "--for", "agent")); diff != "" {
 		t.Error(diff)
@@ -33,7 +33,7 @@ On the host that is to join:
 	}
 	if diff := cmp.Diff(newToken{crony.JoinToken{ID: "t2", For: crony.JoinServer, Uses: 3, CreatedAt: noon, CreatedBy: "ada",
 		ExpiresAt: noon.Add(36 * time.Hour), Secret: "cronyjoin_server_t2"},
-		"echo cronyjoin_server_t2 | sudo crony cluster join alpha:8470"}, made); diff != "" {
+		"echo cronyjoin_server_t2 | sudo crony cluster join https://alpha:8470"}, made); diff != "" {
 		t.Error(diff)
 	}
 	for hint, args := range map[string][]string{
@@ -75,7 +75,7 @@ func TestJoinAddress(t *testing.T) {
 		}
 	}
 	s := start(t, &fake{cluster: cluster{status: crony.ClusterStatus{Server: "s1"}}})
-	want := "| sudo crony-agent join " + strings.TrimPrefix(s.address, "http://") + "\n"
+	want := "| sudo crony-agent join https://" + strings.TrimPrefix(s.address, "http://") + "\n"
 	if got := s.want("token", "create", "--for", "agent"); !strings.HasSuffix(got, want) {
 		t.Errorf("without a better name: %s", got)
 	}
