@@ -32,6 +32,9 @@ chromium; command -v "$${CHROMIUM:-chromium}"; the browser tests
 fontconfig; command -v fc-list; Chinese text in the browser tests
 fonts-noto-cjk; test -n "$$(fc-list :lang=zh)"; Chinese text in the browser tests
 etcd-client; command -v etcdctl; the tests with a stock etcdctl
+iproute2; command -v ip; the tests on hosts in network namespaces
+nftables; command -v nft; the tests on hosts in network namespaces
+strace; command -v strace; the tests of disks that fail
 endef
 
 # The linter has its own module graph, so it stays out of go.mod.
@@ -63,7 +66,7 @@ run: build ## Build and start a server with an agent and three small jobs; Ctrl-
 	@exec bin/crony dev --demo $(ARGS)
 
 ##@ Check
-.PHONY: test test-go test-web lint vet check-gen check-fmt bench fuzz soak setup
+.PHONY: test test-go test-web lint vet check-gen check-fmt bench fuzz soak hosts setup
 STAGES := check-gen check-fmt vet lint test-web
 test: setup ## Everything that must be green: generated code, format, vet, lint, web app, Go and browser tests
 	@for stage in $(STAGES); do
@@ -128,6 +131,9 @@ fuzz: ## Each fuzz target for FUZZTIME, 30s if not set
 soak: ## A simulated year of 10,000 jobs, in which all sorts of things happen; long
 	@CRONY_SOAK_SEED=$${CRONY_SOAK_SEED:-0} CRONY_SOAK_JOBS=$${CRONY_SOAK_JOBS:-10000} CRONY_SOAK_DAYS=$${CRONY_SOAK_DAYS:-365} \
 		go test -run '^TestSoak$$' -count 1 -v -timeout 2h $(TESTFLAGS) ./agent
+
+hosts: ## A cluster of the real programs on hosts in network namespaces, to which all sorts of things happen; takes root
+	@CRONY_HOSTS=1 go test -count 1 -v -timeout 1h $(TESTFLAGS) ./internal/testhosts
 
 setup: export PACKAGES := $(PACKAGES)
 setup: ## Install the Debian packages that the tests want; when not root, say which

@@ -91,9 +91,9 @@ func (c *Client) DeleteJoinToken(ctx context.Context, id string) error {
 	return c.do(ctx, call{method: http.MethodDelete, path: path}, nil)
 }
 
-// Backup writes an archive of all that the cluster keeps to w, for age recipients; for the cluster's own if none is given. It
-// takes as long as it takes: end ctx to give up. After an error, what was written is a part of an archive and of no use. An
-// error of w is returned as it is.
+// Backup writes an archive of all that the cluster keeps to w, for age recipients; for the cluster's own if none is given.
+// It takes as long as it takes: end ctx to give up. After an error, what was written is a part of an archive and of no use.
+// An error of w is wrapped.
 func (c *Client) Backup(ctx context.Context, w io.Writer, recipients []string) error {
 	k := call{method: http.MethodGet, path: "/backup", accept: "application/octet-stream"}
 	if len(recipients) > 0 {
@@ -123,7 +123,7 @@ type source struct {
 // Read implements [io.Reader].
 func (s *source) Read(p []byte) (int, error) {
 	n, err := s.r.Read(p)
-	if err != nil && err != io.EOF { //nolint:errorlint // a reader's end is io.EOF itself
+	if err != nil && err != io.EOF {
 		s.err = err
 	}
 	return n, err

@@ -18,11 +18,7 @@ func (r rest) ListAgents(ctx context.Context, _ api.ListAgentsRequestObject) (ap
 
 // RemoveAgent takes an agent out of the fleet.
 func (r rest) RemoveAgent(ctx context.Context, req api.RemoveAgentRequestObject) (api.RemoveAgentResponseObject, error) {
-	cluster, err := r.cluster()
-	if err != nil {
-		return nil, err
-	}
-	if err := cluster.RemoveAgent(ctx, req.Agent); err != nil {
+	if err := r.opts.Cluster.RemoveAgent(ctx, req.Agent); err != nil {
 		return nil, err
 	}
 	return api.RemoveAgent204Response{}, nil

@@ -9,12 +9,9 @@ import (
 	"crony/webui/api"
 )
 
-// GetBackup answers with an archive of all that the cluster keeps, as it is made. That may take hours: a request's timeout does
-// not hold for it, only each write's own.
+// GetBackup answers with an archive of all that the cluster keeps, as it is made. That may take hours: a request's timeout
+// does not hold for it, only each write's own.
 func (r rest) GetBackup(_ context.Context, req api.GetBackupRequestObject) (api.GetBackupResponseObject, error) {
-	if r.opts.Backup == nil {
-		return nil, unsupported()
-	}
 	return archive{r, deref(req.Params.Recipient)}, nil
 }
 

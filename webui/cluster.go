@@ -2,7 +2,6 @@ package webui
 
 import (
 	"context"
-	"net/http"
 	"slices"
 	"strings"
 
@@ -12,25 +11,9 @@ import (
 	"crony/webui/api"
 )
 
-// cluster returns what administers the cluster.
-func (r rest) cluster() (crony.Cluster, error) {
-	if r.opts.Cluster == nil {
-		return nil, unsupported()
-	}
-	return r.opts.Cluster, nil
-}
-
-func unsupported() error {
-	return withStatus(http.StatusNotImplemented, crony.Errorf(crony.Unavailable, "not supported yet"))
-}
-
 // GetCluster describes the cluster.
 func (r rest) GetCluster(ctx context.Context, _ api.GetClusterRequestObject) (api.GetClusterResponseObject, error) {
-	cluster, err := r.cluster()
-	if err != nil {
-		return nil, err
-	}
-	status, err := cluster.ClusterStatus(ctx)
+	status, err := r.opts.Cluster.ClusterStatus(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -43,11 +26,7 @@ func (r rest) GetCluster(ctx context.Context, _ api.GetClusterRequestObject) (ap
 func (r rest) RemoveServer(
 	ctx context.Context, req api.RemoveServerRequestObject,
 ) (api.RemoveServerResponseObject, error) {
-	cluster, err := r.cluster()
-	if err != nil {
-		return nil, err
-	}
-	if err := cluster.RemoveServer(ctx, req.Server); err != nil {
+	if err := r.opts.Cluster.RemoveServer(ctx, req.Server); err != nil {
 		return nil, err
 	}
 	return api.RemoveServer204Response{}, nil
@@ -57,11 +36,7 @@ func (r rest) RemoveServer(
 func (r rest) PromoteServer(
 	ctx context.Context, req api.PromoteServerRequestObject,
 ) (api.PromoteServerResponseObject, error) {
-	cluster, err := r.cluster()
-	if err != nil {
-		return nil, err
-	}
-	if err := cluster.PromoteServer(ctx, req.Server); err != nil {
+	if err := r.opts.Cluster.PromoteServer(ctx, req.Server); err != nil {
 		return nil, err
 	}
 	return api.PromoteServer204Response{}, nil
@@ -71,11 +46,7 @@ func (r rest) PromoteServer(
 func (r rest) TransferLeadership(
 	ctx context.Context, req api.TransferLeadershipRequestObject,
 ) (api.TransferLeadershipResponseObject, error) {
-	cluster, err := r.cluster()
-	if err != nil {
-		return nil, err
-	}
-	if err := cluster.TransferLeadership(ctx, deref(req.Body.Server)); err != nil {
+	if err := r.opts.Cluster.TransferLeadership(ctx, deref(req.Body.Server)); err != nil {
 		return nil, err
 	}
 	return api.TransferLeadership204Response{}, nil
@@ -102,11 +73,7 @@ func (r rest) RotateAuthority(
 		return nil, invalid(crony.Fault{Path: "step", Message: "there is no such step",
 			Hint: "one of: " + strings.Join(allowed, ", ")})
 	}
-	cluster, err := r.cluster()
-	if err != nil {
-		return nil, err
-	}
-	if err := cluster.RotateAuthority(ctx, req.Body.Step, deref(req.Body.Force)); err != nil {
+	if err := r.opts.Cluster.RotateAuthority(ctx, req.Body.Step, deref(req.Body.Force)); err != nil {
 		return nil, err
 	}
 	return api.RotateAuthority204Response{}, nil

@@ -220,22 +220,6 @@ func TestClusterIsForAdmins(t *testing.T) {
 	}
 }
 
-// TestWithoutACluster: a server that was not given one says so.
-func TestWithoutACluster(t *testing.T) {
-	r := newRig(t)
-	calls := append(clusterRoutes(), call{method: "GET", path: apiBase + "/cluster"},
-		call{method: "POST", path: apiBase + "/join", body: `{"token":"t","request":"r","name":"n"}`})
-	for _, c := range calls {
-		c.as = "admin"
-		got := r.do(t, c)
-		if got.StatusCode != 501 {
-			t.Errorf("%s %s: %d %s", c.method, c.path, got.StatusCode, got.body)
-		} else if c.method != "HEAD" && got.problem(t).Detail != "not supported yet" {
-			t.Errorf("%s %s: %s", c.method, c.path, got.body)
-		}
-	}
-}
-
 func TestRefusedByTheCluster(t *testing.T) {
 	r := newRig(t, func(o *Options) { o.Cluster = &fakeCluster{} })
 	for name, test := range map[string]struct {

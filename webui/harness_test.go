@@ -81,6 +81,11 @@ func newRigWith(t *testing.T, dir fs.FS, change ...func(*Options)) *rig {
 		Facts: func(context.Context) (Facts, error) {
 			return Facts{ID: "s1", Version: "v1", Cluster: "c1", Leader: "s1", StartedAt: noon, Jobs: 3, Agents: 1}, nil
 		},
+		Cluster: &fakeCluster{}, Revision: func() int64 { return 1 },
+		Join: func(context.Context, crony.JoinRequest, string) (crony.JoinAnswer, error) {
+			return crony.JoinAnswer{}, errInner
+		},
+		Backup:     func(context.Context, io.Writer, []string) error { return errInner },
 		Ready:      func(context.Context) []Check { return r.checks },
 		Registerer: registry, Gatherer: registry,
 		Log: slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug})),

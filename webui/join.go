@@ -13,11 +13,7 @@ import (
 func (r rest) ListJoinTokens(
 	ctx context.Context, _ api.ListJoinTokensRequestObject,
 ) (api.ListJoinTokensResponseObject, error) {
-	cluster, err := r.cluster()
-	if err != nil {
-		return nil, err
-	}
-	tokens, err := cluster.ListJoinTokens(ctx)
+	tokens, err := r.opts.Cluster.ListJoinTokens(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -33,11 +29,7 @@ func (r rest) ListJoinTokens(
 func (r rest) CreateJoinToken(
 	ctx context.Context, req api.CreateJoinTokenRequestObject,
 ) (api.CreateJoinTokenResponseObject, error) {
-	cluster, err := r.cluster()
-	if err != nil {
-		return nil, err
-	}
-	token, err := cluster.CreateJoinToken(ctx, *req.Body)
+	token, err := r.opts.Cluster.CreateJoinToken(ctx, *req.Body)
 	if err != nil {
 		return nil, err
 	}
@@ -61,11 +53,7 @@ func (b bodies) CreateJoinToken(c *fiber.Ctx) error {
 func (r rest) DeleteJoinToken(
 	ctx context.Context, req api.DeleteJoinTokenRequestObject,
 ) (api.DeleteJoinTokenResponseObject, error) {
-	cluster, err := r.cluster()
-	if err != nil {
-		return nil, err
-	}
-	if err := cluster.DeleteJoinToken(ctx, req.Id); err != nil {
+	if err := r.opts.Cluster.DeleteJoinToken(ctx, req.Id); err != nil {
 		return nil, err
 	}
 	return api.DeleteJoinToken204Response{}, nil
@@ -75,9 +63,6 @@ type remoteKey struct{}
 
 // Join makes a host part of the cluster.
 func (r rest) Join(ctx context.Context, req api.JoinRequestObject) (api.JoinResponseObject, error) {
-	if r.opts.Join == nil {
-		return nil, unsupported()
-	}
 	remote, _ := ctx.Value(remoteKey{}).(string)
 	answer, err := r.opts.Join(ctx, *req.Body, remote)
 	if err != nil {

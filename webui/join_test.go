@@ -59,7 +59,7 @@ func TestJoinRefusals(t *testing.T) {
 		status int
 	}{
 		"too large":        {big, nil, "POST", 413},
-		"an unknown key":   {`{"token":"t","adress":"a"}`, nil, "POST", 422},
+		"an unknown key":   {`{"token":"t","nam":"a"}`, nil, "POST", 422},
 		"a form":           {"token=t", http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}, "POST", 415},
 		"another site's":   {joinBody, http.Header{"Origin": {"https://evil.test"}}, "POST", 403},
 		"only looking":     {"", nil, "GET", 401},

@@ -46,13 +46,13 @@ func (s *Server) body(ctx context.Context, f func(context.Context, io.Writer) er
 
 func (m *making) run(ctx context.Context, f func(context.Context, io.Writer) error) {
 	defer close(m.done)
-	stop := context.AfterFunc(ctx, func() { m.in.CloseWithError(context.Cause(ctx)) }) //nolint:errcheck // it has none
+	stop := context.AfterFunc(ctx, func() { m.in.CloseWithError(context.Cause(ctx)) })
 	defer stop()
 	m.err = withoutPanic(func() error { return f(ctx, m.writer(ctx)) })
 	if cause := context.Cause(ctx); m.err != nil && cause != nil {
 		m.err = cause
 	}
-	m.in.CloseWithError(m.err) //nolint:errcheck // it has none
+	m.in.CloseWithError(m.err)
 }
 
 // writer returns what the maker writes to.

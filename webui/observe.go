@@ -91,8 +91,8 @@ func (s *Server) bound(c *fiber.Ctx) error {
 	return c.Next()
 }
 
-// tellRevision says how new an answer is: of a reading, the revision from before it; of a change, one that holds the change. A
-// caller who goes on with another server can tell by it whether that one is behind.
+// tellRevision says how new an answer is: of a reading, the revision from before it; of a change, one that holds the change.
+// A caller who goes on with another server can tell by it whether that one is behind.
 func (s *Server) tellRevision(c *fiber.Ctx) error {
 	reading := c.Method() == fiber.MethodGet || c.Method() == fiber.MethodHead
 	if reading {
@@ -106,9 +106,6 @@ func (s *Server) tellRevision(c *fiber.Ctx) error {
 }
 
 func (s *Server) setRevision(c *fiber.Ctx) {
-	if s.opts.Revision == nil {
-		return
-	}
 	if revision := s.opts.Revision(); revision > 0 {
 		c.Set("Crony-Revision", strconv.FormatInt(revision, 10))
 	}

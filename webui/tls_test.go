@@ -2,6 +2,7 @@ package webui
 
 import (
 	"crypto/tls"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -92,8 +93,8 @@ func TestHSTS(t *testing.T) {
 	}
 }
 
-// TestSilentHandshakes: who connects and says nothing, or half a word, holds up nobody, neither when serving nor when stopping, and
-// not for ever.
+// TestSilentHandshakes: who connects and says nothing, or half a word, holds up nobody, neither when serving nor when
+// stopping, and not for ever.
 func TestSilentHandshakes(t *testing.T) {
 	r := newRig(t)
 	addr, stop := r.listen(t, secured)
@@ -125,7 +126,7 @@ func TestSilentHandshakes(t *testing.T) {
 	addr, _ = r.listen(t, secured)
 	conn := quiet()
 	conn.SetReadDeadline(time.Now().Add(patience))
-	if n, err := conn.Read(make([]byte, 1)); err != io.EOF {
+	if n, err := conn.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
 		t.Errorf("after the time for a request: %d bytes, %v", n, err)
 	}
 }

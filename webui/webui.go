@@ -37,17 +37,15 @@ type Options struct {
 	Calendars crony.Calendars
 	Access    Access
 	Events    Events
-	Cluster   crony.Cluster // nil: its routes are answered with 501
+	Cluster   crony.Cluster
 
 	// Join makes a host part of the cluster; remote is the address that it comes from. Unauthorized is a token that is not
-	// good, and is counted against the address. nil: its route is answered with 501.
+	// good, and is counted against the address.
 	Join func(ctx context.Context, req crony.JoinRequest, remote string) (crony.JoinAnswer, error)
 	// Backup writes an archive of all that the cluster keeps, for the recipients; for its own if there are none. What can be
-	// refused is refused before the first byte. It returns soon after ctx is done, or a write has failed. nil: its route is
-	// answered with 501.
+	// refused is refused before the first byte. It returns soon after ctx is done, or a write has failed.
 	Backup func(ctx context.Context, w io.Writer, recipients []string) error
 	// Revision returns the revision of the keyspace up to which this server's copy of it has come; 0 if that is not known yet.
-	// nil: answers don't tell it.
 	Revision func() int64
 
 	// LastRun returns the newest run of a job, and whether there is one. It is asked once for each job of a page, so it must
@@ -119,6 +117,7 @@ func (o *Options) complete() error {
 		{"Jobs", o.Jobs != nil}, {"Runs", o.Runs != nil}, {"Agents", o.Agents != nil}, {"Access", o.Access != nil},
 		{"Ledger", o.Ledger != nil}, {"Calendars", o.Calendars != nil},
 		{"Events", o.Events != nil}, {"LastRun", o.LastRun != nil}, {"Facts", o.Facts != nil}, {"Ready", o.Ready != nil},
+		{"Cluster", o.Cluster != nil}, {"Join", o.Join != nil}, {"Backup", o.Backup != nil}, {"Revision", o.Revision != nil},
 		{"Registerer", o.Registerer != nil}, {"Gatherer", o.Gatherer != nil},
 	} {
 		if !part.given {

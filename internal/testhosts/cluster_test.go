@@ -10,12 +10,36 @@ import (
 	"crony"
 )
 
+// long skips a test that is not part of every run: `make hosts` runs them all.
+func long(t *testing.T) {
+	t.Helper()
+	if os.Getenv("CRONY_HOSTS") == "" {
+		t.Skip("takes minutes; make hosts runs it")
+	}
+}
+
+// TestThreeServers forms a cluster as its documentation says, runs jobs on it, and kills the server that leads.
+func TestThreeServers(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes half a minute")
+	}
+	f := newFleet(t, 3, 1)
+	jobs := f.secondly(2)
+	leader := f.leader()
+	leader.proc.Kill()
+	leader.gone = true
+	f.runOn(jobs)
+	f.leader(leader)
+	leader.gone = false
+	f.start(leader)
+	f.ready(leader)
+	f.Wait(time.Minute, "three servers", func() bool { return f.up() == 3 })
+}
+
 // TestGuarantees does to a cluster of three what the table of guarantees speaks of, one thing after the other, while jobs come due
 // each second: none may be left out, and none may run twice.
 func TestGuarantees(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes minutes")
-	}
+	long(t)
 	f := newFleet(t, 3, 2)
 	f.must(f.first(), "job", "apply", "-f", f.file("marker.yaml", "jobs: [{name: marker, schedule: '@yearly', shell: {command: 'true'}}]"))
 	jobs := f.secondly(6)
@@ -186,9 +210,7 @@ func (f *fleet) file(name, text string) string {
 // TestServersComeAndGo replaces a dead server, moves one to another address, and lets nobody in who was removed, has lost its
 // data, or has a token that is used up.
 func TestServersComeAndGo(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes a minute")
-	}
+	long(t)
 	f := newFleet(t, 4, 1)
 	jobs := f.secondly(2)
 	status, _ := f.status(f.first())
@@ -274,9 +296,7 @@ func TestServersComeAndGo(t *testing.T) {
 
 // TestDisasters loses the quorum for good, and then everything, and gets out of both.
 func TestDisasters(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes a minute")
-	}
+	long(t)
 	f := newFleet(t, 3, 1)
 	jobs := f.secondly(2)
 	survivor := f.servers[0]
@@ -336,3 +356,90 @@ func TestDisasters(t *testing.T) {
 
 // recoveryKey is the file of the key that opens backups.
 func (f *fleet) recoveryKey() string { return filepath.Join(f.Dir, "recovery.key") }
+
+// TestTrust replaces the cluster's authority while jobs come due each second, lets etcd's own tool in, and removes an agent.
+func TestTrust(t *testing.T) {
+	long(t)
+	f := newFleet(t, 3, 2)
+	jobs := f.secondly(2)
+	before := f.authorities()
+	if len(before) != 1 || before[0].Servers != 3 || before[0].Agents != 2 {
+		t.Fatalf("at first: %+v", before)
+	}
+	if out, err := f.ask(f.first(), "cluster", "rotate-ca", "--finish"); err == nil {
+		t.Errorf("what was not begun is finished: %s", out)
+	}
+	f.must(f.first(), "cluster", "rotate-ca")
+	f.Wait(time.Minute, "everybody to have a certificate of the new authority", func() bool {
+		list := f.authorities()
+		return len(list) == 2 && list[0].Current && list[0].Servers == 3 && list[0].Agents == 2
+	})
+	f.unbroken(jobs)
+	_, err := f.ask(f.first(), "cluster", "rotate-ca", "--finish")
+	if err == nil || !strings.Contains(err.Error(), "to be restarted") {
+		t.Errorf("finished while stores trust the old one alone: %v", err)
+	}
+	for _, s := range f.servers {
+		if err := s.proc.Stop(20 * time.Second); err != nil {
+			t.Errorf("%s: %v", s.Name, err)
+		}
+		f.start(s)
+		f.ready(s)
+		f.Wait(time.Minute, "the cluster to be whole", func() bool { return f.up() == 3 && f.connected() == 2 })
+	}
+	f.Wait(time.Minute, "the old authority to be let go", func() bool {
+		_, err := f.ask(f.first(), "cluster", "rotate-ca", "--finish")
+		return err == nil
+	})
+	f.Wait(time.Minute, "one authority, and everybody by it", func() bool {
+		list := f.authorities()
+		return len(list) == 1 && list[0].Fingerprint != before[0].Fingerprint && list[0].Servers == 3 && list[0].Agents == 2
+	})
+	f.unbroken(jobs)
+
+	// An agent is removed: it is let go of, and its jobs run on the other.
+	gone := f.agents[0]
+	f.must(f.first(), "agent", "remove", gone.Name, "--yes")
+	f.Wait(20*time.Second, "the agent to be refused", func() bool { return gone.proc.Logged("removed from the cluster") })
+	f.Wait(20*time.Second, "one agent", func() bool { return f.connected() == 1 })
+	f.runOn(jobs)
+}
+
+func (f *fleet) authorities() []crony.AuthorityStatus {
+	status, _ := f.status(f.first())
+	return status.Authorities
+}
+
+// TestEtcdctl reads the keyspace with etcd's own tool, where the configuration opens it, and with a server's certificate alone.
+func TestEtcdctl(t *testing.T) {
+	long(t)
+	f := newFleet(t, 1, 1)
+	s, a := f.servers[0], f.agents[0]
+	etcdctl := func(dir, leaf string) (string, string, error) {
+		pki := filepath.Join(dir, "pki")
+		return s.Run([]string{"ETCDCTL_API=3"}, "etcdctl", "--endpoints", "https://"+s.IP+":2379", "--dial-timeout", "3s", "--command-timeout", "5s",
+			"--cacert", filepath.Join(pki, "ca.crt"), "--cert", filepath.Join(pki, leaf), "--key", filepath.Join(pki, leaf), "get", "/crony/", "--prefix", "--keys-only")
+	}
+	if _, _, err := etcdctl(s.data, "server.pem"); err == nil {
+		t.Error("a port for etcd's tools is open that nobody asked for")
+	}
+	if err := s.proc.Stop(20 * time.Second); err != nil {
+		t.Error(err)
+	}
+	config, err := os.ReadFile(s.conf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(s.conf, append(config, "etcd: {client_listen: '"+s.IP+":2379'}\n"...), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f.start(s)
+	f.ready(s)
+	out, complaint, err := etcdctl(s.data, "server.pem")
+	if err != nil || !strings.Contains(out, "/crony/authority") || !strings.Contains(out, "/crony/leader") {
+		t.Errorf("%v: %s%s", err, out, complaint)
+	}
+	if out, _, err := etcdctl(filepath.Join(a.Dir, "agent"), "agent.pem"); err == nil {
+		t.Errorf("an agent reads the keyspace: %s", out)
+	}
+}
