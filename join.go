@@ -42,7 +42,8 @@ func (s *JoinTokenSpec) Complete() error {
 	}
 	switch {
 	case s.For != JoinServer && s.For != JoinAgent:
-		return Errorf(Invalid, "a join token is for a server or for an agent, not for %q", s.For).WithHint("--for server or --for agent")
+		return Errorf(Invalid, "a join token is for a server or for an agent, not for %q", s.For).
+			WithHint("--for server or --for agent")
 	case s.TTL < Duration(time.Minute) || s.TTL > Duration(MaxJoinTTL):
 		return Errorf(Invalid, "a join token can't be good for %s", s.TTL).WithHint("1m to 30d")
 	case s.Uses < 1 || s.Uses > MaxJoinUses:
@@ -100,8 +101,8 @@ type JoinRequest struct {
 	Replace string `json:"replace,omitempty"`
 }
 
-// JoinAnswer makes a host part of the cluster. The same request made again, with the same key, has the same answer: the token
-// is used once.
+// JoinAnswer makes a host part of the cluster. The same request made again, with the same key, has the same answer: the
+// token is used once.
 type JoinAnswer struct {
 	Cluster     string   `json:"cluster"`
 	ID          string   `json:"id"`                 // the host's, for ever

@@ -58,7 +58,8 @@ func (c *Config) faults() []crony.Fault {
 	}
 	for i, address := range c.Servers {
 		if _, port, err := net.SplitHostPort(address); err != nil || port == "" {
-			faults = append(faults, crony.Fault{Path: fmt.Sprintf("servers[%d]", i), Message: fmt.Sprintf("%q is no address", address), Hint: "HOST:PORT"})
+			faults = append(faults, crony.Fault{Path: fmt.Sprintf("servers[%d]", i),
+				Message: fmt.Sprintf("%q is no address", address), Hint: "HOST:PORT"})
 		}
 	}
 	if c.Weight < 0 {

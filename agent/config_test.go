@@ -31,7 +31,7 @@ func TestReadConfig(t *testing.T) {
 		"":                      "the document is empty",
 		"dir":                   "line 1",
 		"- a":                   "line 1",
-		"dir: /a\nnmae: x":      "line 2: nmae",
+		"dir: /a\nnome: x":      "line 2: nome",
 		"dir: /a\nweight: -1":   "line 2: weight",
 		"dir: /a\nweight: x":    "line 2: weight",
 		"dir: /a\ndrain: 1":     "line 2: drain",

@@ -88,21 +88,18 @@ func (l *link) run(ctx context.Context, inbox chan<- *wire.FromServer, reports s
 		again := false // at once, in a new order
 		for _, address := range l.order(last) {
 			began := l.now()
-			err := l.visit(ctx, address, inbox, reports)
-			if ctx.Err() != nil {
-				return nil
-			}
-			if push(ctx, inbox, &wire.FromServer{}) != nil {
-				return nil
+			why := l.visit(ctx, address, inbox, reports)
+			if ctx.Err() != nil || push(ctx, inbox, &wire.FromServer{}) != nil {
+				return nil //nolint:nilerr // told to stop
 			}
 			last = address
-			if asked := errors.Is(err, errMoved) || errors.Is(err, errRenewed); asked {
-				l.log.Info("link is opened anew", "server", address, "reason", err)
+			if errors.Is(why, errMoved) || errors.Is(why, errRenewed) {
+				l.log.Info("link is opened anew", "server", address, "reason", why)
 				again = true
 				break
 			}
-			l.log.Warn("link down", "server", address, "err", err)
-			if again = l.now().Sub(began) > lastWait && !errors.Is(err, errSilent); again {
+			l.log.Warn("link down", "server", address, "err", why)
+			if again = l.now().Sub(began) > lastWait && !errors.Is(why, errSilent); again {
 				break
 			}
 		}
@@ -111,7 +108,7 @@ func (l *link) run(ctx context.Context, inbox chan<- *wire.FromServer, reports s
 			continue
 		}
 		if sleep(ctx, wait/2+rand.N(wait/2)) != nil {
-			return nil
+			return nil //nolint:nilerr // told to stop
 		}
 		wait = min(2*wait, lastWait)
 	}

@@ -25,6 +25,9 @@ type reporter struct {
 	log     *slog.Logger
 	wake    chan struct{}
 
+	starting func() bool // says whether processes that are due wait to be started
+	rush     time.Time   // since when they have; zero if none do
+
 	mu       sync.Mutex
 	queue    []item
 	inflight map[uint64][]item
@@ -68,11 +71,13 @@ const (
 	chunkSize  = 64 << 10               // bytes of output in one piece
 	outputPoll = 200 * time.Millisecond // how often growing outputs are looked at
 	busy       = 4096                   // items: behind a longer queue, outputs that still grow wait in their files
+	giveWay    = 2 * time.Second        // the longest that reports wait for processes to be started
 )
 
 func newReporter(journal *journal, link poster, now func() time.Time, log *slog.Logger) *reporter {
 	return &reporter{journal: journal, link: link, now: now, log: log, wake: make(chan struct{}, 1),
-		inflight: map[uint64][]item{}, open: map[*output]bool{}, owed: map[crony.RunID]*outstanding{}}
+		starting: func() bool { return false }, inflight: map[uint64][]item{}, open: map[*output]bool{},
+		owed: map[crony.RunID]*outstanding{}}
 }
 
 // run sends reports until ctx is done.
@@ -83,13 +88,28 @@ func (r *reporter) run(ctx context.Context) error {
 		select {
 		case <-r.wake:
 		case <-poll.C:
-			r.look()
+			if !r.givesWay() {
+				r.look()
+			}
 		case <-ctx.Done():
 			return nil
 		}
-		for r.sendOne() {
+		for !r.givesWay() && r.sendOne() {
 		}
 	}
+}
+
+// givesWay says whether to leave the host's processors to the starters. When many runs are due at once, to report each while
+// others wait would take a tenth of their time.
+func (r *reporter) givesWay() bool {
+	if !r.starting() {
+		r.rush = time.Time{}
+		return false
+	}
+	if r.rush.IsZero() {
+		r.rush = time.Now()
+	}
+	return time.Since(r.rush) < giveWay
 }
 
 func (r *reporter) ring() {

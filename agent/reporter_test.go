@@ -3,10 +3,14 @@ package agent
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"os"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"crony"
@@ -249,4 +253,50 @@ func TestOutboxIsBounded(t *testing.T) {
 	if len(l.outbox) > 0 || !l.post(&wire.FromAgent{}) {
 		t.Error("it was not emptied")
 	}
+}
+
+// TestReportsGiveWay has processes wait to be started: reports go once none does, and after a while in any case.
+func TestReportsGiveWay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDesk()
+		r := newReporter(nil, d, time.Now, slog.New(slog.DiscardHandler))
+		var waiting atomic.Bool
+		r.starting = waiting.Load
+		var service sync.WaitGroup
+		ctx, cancel := context.WithCancel(t.Context())
+		defer service.Wait()
+		defer cancel()
+		service.Go(func() { r.run(ctx) })
+		r.begin(ctx)
+		posted := func() int {
+			synctest.Wait()
+			d.mu.Lock()
+			defer d.mu.Unlock()
+			return len(d.posted)
+		}
+		tell := func(n int) { r.fact(crony.Fact{Run: runAt(n), Seq: 1, Claimed: &crony.ClaimedFact{Job: "job"}}) }
+
+		if tell(0); posted() != 1 {
+			t.Error("with nothing to start a report does not go at once")
+		}
+		waiting.Store(true)
+		if tell(1); posted() != 1 {
+			t.Error("a report goes while processes wait")
+		}
+		waiting.Store(false)
+		if time.Sleep(outputPoll); posted() != 2 {
+			t.Error("a report does not go once none waits")
+		}
+		waiting.Store(true)
+		tell(2)
+		if time.Sleep(giveWay - outputPoll); posted() != 2 {
+			t.Error("a report does not wait as long as it should")
+		}
+		if time.Sleep(2 * outputPoll); posted() != 3 {
+			t.Error("a report waits as long as processes do")
+		}
+		if tell(3); posted() != 4 {
+			t.Error("reports that have waited for long enough wait again")
+		}
+	})
 }

@@ -56,6 +56,7 @@ func newRunner(agent, dir string, journal *journal, reports *reporter, now func(
 	r := &runner{agent: agent, dir: dir, boot: boot, journal: journal, reports: reports, now: now, log: log,
 		claimed: map[crony.RunID]*files{}, running: map[crony.RunID]*process{}}
 	r.idle = sync.NewCond(&r.mu)
+	reports.starting = r.starting
 	return r, nil
 }
 
@@ -148,6 +149,13 @@ func (r *runner) start(a *attempt) {
 	defer r.mu.Unlock()
 	r.waiting = append(r.waiting, a)
 	r.idle.Signal()
+}
+
+// starting says whether attempts wait for a starter.
+func (r *runner) starting() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.waiting) > 0 && !r.stopped
 }
 
 // startAll is one starter's life.

@@ -357,3 +357,19 @@ func TestNoThreadEach(t *testing.T) {
 		}
 	}
 }
+
+// What waits to be started is known to the reporter, until the agent stops.
+func TestStartingIsKnown(t *testing.T) {
+	r := newRig(t, t.TempDir())
+	if r.reports.starting() {
+		t.Error("something waits that nobody wants")
+	}
+	r.runner.start(newAttempt(runAt(0), testJob(sh("true")), time.Now()))
+	if !r.reports.starting() {
+		t.Error("an attempt without a starter does not wait")
+	}
+	r.runner.drain(0)
+	if r.reports.starting() {
+		t.Error("an attempt waits although nothing starts any more")
+	}
+}

@@ -80,10 +80,11 @@ func resolveAdvertise(text, listen string) (string, error) {
 // ownAddress returns the address of the host that others most likely reach: its private one, or else any that is not
 // loopback. The host need not have a default route.
 func ownAddress() (string, error) {
+	const others = `{{ GetAllInterfaces | include "flags" "up" | exclude "flags" "loopback" | sort "default,size"`
 	for _, guess := range []string{
 		`{{ GetPrivateIP }}`,
-		`{{ GetAllInterfaces | include "flags" "up" | exclude "flags" "loopback" | include "type" "ipv4" | sort "default,size" | limit 1 | join "address" " " }}`,
-		`{{ GetAllInterfaces | include "flags" "up" | exclude "flags" "loopback" | exclude "rfc" "4291" | sort "default,size" | limit 1 | join "address" " " }}`,
+		others + ` | include "type" "ipv4" | limit 1 | join "address" " " }}`,
+		others + ` | exclude "rfc" "4291" | limit 1 | join "address" " " }}`,
 	} {
 		if address, err := template.Parse(guess); err == nil && net.ParseIP(strings.TrimSpace(address)) != nil {
 			return strings.TrimSpace(address), nil

@@ -171,7 +171,7 @@ func (s *Server) openMember(ctx context.Context) error {
 		return s.removed(fmt.Errorf("open the etcd member: %w", err))
 	}
 	s.stack.Push("member", 0, func(context.Context) error { return s.member.Close() })
-	s.stack.Go("watch over the member", 0, s.watchMember)
+	s.stack.Go("watch over the member", 0, s.watchMember) //nolint:contextcheck // services live by the stack's contexts
 	if err := s.member.WaitVoter(ctx); err != nil {
 		return s.removed(fmt.Errorf("wait for the server's vote: %w", err))
 	}
@@ -191,7 +191,7 @@ func (s *Server) openStore(ctx context.Context) error {
 		s.Store, err = state.Open(ctx, state.Options{Client: s.member.Client(), Log: s.log, Now: s.opts.Now})
 		switch {
 		case err == nil:
-			s.stack.Push("state", 0, func(context.Context) error { return s.Store.Close() })
+			s.stack.Push("state", 0, func(context.Context) error { return s.Store.Close() }) //nolint:contextcheck // as above
 			return nil
 		case crony.CodeOf(err) != crony.Unavailable || ctx.Err() != nil:
 			return fmt.Errorf("open the state store: %w", err)

@@ -18,7 +18,8 @@ func (s *Server) backup(ctx context.Context, w io.Writer, recipients []string) e
 	if len(recipients) == 0 {
 		recipients = s.Store.Recipients()
 	}
-	about := backup.About{Cluster: s.Cluster, Server: s.ID, ServerName: s.Name, Version: version.Read().Version, CreatedAt: s.opts.Now()}
+	about := backup.About{Cluster: s.Cluster, Server: s.ID, ServerName: s.Name, Version: version.Read().Version,
+		CreatedAt: s.opts.Now()}
 	return backup.Write(ctx, w, recipients, about, func(put backup.Put) (int64, error) {
 		revision, err := s.putKeyspace(ctx, put)
 		if err != nil {
@@ -42,8 +43,8 @@ func (s *Server) backup(ctx context.Context, w io.Writer, recipients []string) e
 	})
 }
 
-// putKeyspace puts a snapshot of the keyspace into an archive. It goes by a file that has no name any more, as its size must be
-// known first.
+// putKeyspace puts a snapshot of the keyspace into an archive. It goes by a file that has no name any more, as its size
+// must be known first.
 func (s *Server) putKeyspace(ctx context.Context, put backup.Put) (revision int64, err error) {
 	f, err := os.CreateTemp(s.opts.Dir, ".snapshot-*")
 	if err != nil {

@@ -40,7 +40,7 @@ func (s *Server) followAuthority(ctx context.Context) error {
 	for {
 		changes, err := feed.Next(ctx)
 		if err != nil {
-			return nil //nolint:nilerr // told to stop
+			return nil
 		}
 		record, rev, ok := s.Store.Authority()
 		if !ok || rev == seen || !changes.Cluster && !changes.Reset {

@@ -23,7 +23,7 @@ func (s *Server) status() crony.ServerStatus {
 	status := crony.ServerStatus{
 		ID: s.ID, Name: s.Name, State: crony.ServerUp, Leader: s.member.Leading(), Version: self.Version,
 		Peer: self.Peer, Agents: self.Agents, People: self.People, StartedAt: self.StartedAt,
-		Behind:    max(0, int64(store.Index)-int64(store.Applied)), //nolint:gosec // indexes are far from 2^63
+		Behind:    max(0, int64(store.Index)-int64(store.Applied)),
 		StoreSize: crony.Size(store.Size), StoreInUse: crony.Size(store.InUse),
 		Authority: self.Authority, CertificateEnd: self.CertificateEnd, Trusts: self.Trusts,
 	}
@@ -53,7 +53,7 @@ func (s *Server) Statuses(ctx context.Context) []crony.ServerStatus {
 		asked.Go(func() { list[i] = s.ask(ctx, m, registered[m.Server]) })
 	}
 	asked.Wait()
-	agents, _ := s.Store.ListAgents(ctx) //nolint:errcheck // of memory: it does not fail
+	agents, _ := s.Store.ListAgents(ctx)
 	for i := range list {
 		for _, a := range agents {
 			if a.Server == list[i].ID {
@@ -110,7 +110,7 @@ func (s *Server) ClusterStatus(ctx context.Context) (crony.ClusterStatus, error)
 
 func (s *Server) authorities(ctx context.Context, servers []crony.ServerStatus) []crony.AuthorityStatus {
 	_, current := s.id.trusted()
-	agents, _ := s.Store.ListAgents(ctx) //nolint:errcheck // of memory: it does not fail
+	agents, _ := s.Store.ListAgents(ctx)
 	var list []crony.AuthorityStatus
 	for _, root := range s.id.trust.Roots() {
 		a := crony.AuthorityStatus{Fingerprint: root.Fingerprint(), Current: root.Fingerprint() == current, EndsAt: root.EndsAt()}
@@ -158,7 +158,8 @@ func warnings(c crony.ClusterStatus, voters int, now time.Time) []string {
 	}
 	for _, a := range c.Authorities {
 		if left := a.EndsAt.Sub(now); left < 365*24*time.Hour {
-			warn("the authority %.16s ends at %s: replace it with `crony cluster rotate-ca`", a.Fingerprint, a.EndsAt.Format(time.DateOnly))
+			warn("the authority %.16s ends at %s: replace it with `crony cluster rotate-ca`", a.Fingerprint,
+				a.EndsAt.Format(time.DateOnly))
 		}
 	}
 	if len(c.Authorities) > 1 {
@@ -182,20 +183,23 @@ func (s *Server) find(ctx context.Context, server string) (crony.ServerStatus, e
 	case 1:
 		return found[0], nil
 	case 0:
-		return crony.ServerStatus{}, crony.Errorf(crony.NotFound, "there is no server %s", server).WithHint("`crony cluster status` lists them")
+		return crony.ServerStatus{}, crony.Errorf(crony.NotFound, "there is no server %s", server).
+			WithHint("`crony cluster status` lists them")
 	}
-	return crony.ServerStatus{}, crony.Errorf(crony.Conflict, "%d servers are called %s", len(found), server).WithHint("name it by its id")
+	return crony.ServerStatus{}, crony.Errorf(crony.Conflict, "%d servers are called %s", len(found), server).
+		WithHint("name it by its id")
 }
 
-// RemoveServer implements crony.Cluster. The tombstone comes first: whatever happens then, the server is not let in again, and
-// to remove it once more finishes the work.
+// RemoveServer implements crony.Cluster. The tombstone comes first: whatever happens then, the server is not let in again,
+// and to remove it once more finishes the work.
 func (s *Server) RemoveServer(ctx context.Context, server string) error {
 	target, err := s.find(ctx, server)
 	if err != nil {
 		return err
 	}
 	if target.ID == s.ID {
-		return crony.Errorf(crony.Conflict, "this server can't remove itself").WithHint("ask another one: crony --config ... with its address")
+		return crony.Errorf(crony.Conflict, "this server can't remove itself").
+			WithHint("ask another one: set CRONY_ADDRESS to its address")
 	}
 	members, err := s.member.Members(ctx)
 	if err != nil {

@@ -36,7 +36,8 @@ type joining struct {
 	Servers []string `json:"servers"` // HOST:PORT of the servers' ports for agents
 }
 
-// checkServerDir says why a directory can't be a server's that is to be started: there is nothing in it, or the server was removed.
+// checkServerDir says why a directory can't be a server's that is to be started: there is nothing in it, or the server was
+// removed.
 func checkServerDir(dir string) error {
 	if text, err := os.ReadFile(filepath.Join(dir, removedFile)); err == nil {
 		return crony.Errorf(crony.Forbidden, "the server in %s was removed from its cluster: %s", dir, text).
@@ -70,7 +71,8 @@ func clearFor(dir string) error {
 		switch e.Name() {
 		case pkiDir, etcdDir, joinFile, clientFile, "lost+found": // ours, of a start that was cut off
 		default:
-			return crony.Errorf(crony.Conflict, "%s is not empty: there is %s", dir, e.Name()).WithHint("give another directory, or empty it")
+			return crony.Errorf(crony.Conflict, "%s is not empty: there is %s", dir, e.Name()).
+				WithHint("give another directory, or empty it")
 		}
 	}
 	return nil

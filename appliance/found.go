@@ -44,9 +44,8 @@ const (
 	linkTTL   = time.Hour // for a one-time link to be used
 )
 
-// Found makes a new cluster of one server, which is not running yet; if the directory is crony dev's, of what is in it. A run that
-// is cut off has made nothing, and can be done again. The errors are those of a person's: Conflict if the directory is another
-// server's, or not empty.
+// Found makes a new cluster of one server, which is not running yet; if the directory is crony dev's, of what is in it. A run
+// that is cut off has made nothing, and can be done again. Conflict if the directory is another server's, or not empty.
 func Found(ctx context.Context, opts FoundOptions) (Founded, error) {
 	if opts.Now == nil {
 		opts.Now = time.Now
@@ -103,7 +102,8 @@ func adoptTrial(ctx context.Context, opts FoundOptions) (Founded, error) {
 
 // furnish begins the cluster's store, and puts into it what it must not be without.
 func furnish(ctx context.Context, opts FoundOptions, id *identity) (founded Founded, err error) {
-	alone, err := member.Open(ctx, member.Options{Dir: filepath.Join(opts.Dir, etcdDir), Server: id.who, Create: true, Log: opts.Log})
+	alone, err := member.Open(ctx, member.Options{
+		Dir: filepath.Join(opts.Dir, etcdDir), Server: id.who, Create: true, Log: opts.Log})
 	if err != nil {
 		return founded, fmt.Errorf("begin the store: %w", err)
 	}
@@ -112,7 +112,7 @@ func furnish(ctx context.Context, opts FoundOptions, id *identity) (founded Foun
 	if err != nil {
 		return founded, fmt.Errorf("begin the store: %w", err)
 	}
-	defer func() { err = errors.Join(err, store.Close()) }()
+	defer func() { err = errors.Join(err, store.Close()) }() //nolint:contextcheck // it ends what has a time of its own
 
 	if _, _, known := store.Authority(); !known {
 		record, _ := id.authority()

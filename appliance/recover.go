@@ -44,16 +44,17 @@ func PreviewRecovery(dir string) (Recovery, error) {
 	return r, nil
 }
 
-// Recover makes the server of a directory, which is not running, the only one of its cluster: for when most of the servers are
-// lost for good. The others can't come back with what they have; they join anew. Agents, jobs and runs stay. A recovery that
-// is cut off can be done again.
+// Recover makes the server of a directory, which is not running, the only one of its cluster: for when most of the servers
+// are lost for good. The others can't come back with what they have; they join anew. Agents, jobs and runs stay. A
+// recovery that is cut off can be done again.
 func Recover(ctx context.Context, dir string, log *slog.Logger) (Recovery, error) {
 	id, known, err := survivor(dir)
 	if err != nil {
 		return Recovery{}, err
 	}
 	r := Recovery{Cluster: id.who.Cluster, Server: known.Name}
-	r.Kept, err = member.Recover(ctx, member.RecoverOptions{Dir: filepath.Join(dir, etcdDir), Server: id.who, Log: log, Now: time.Now})
+	r.Kept, err = member.Recover(ctx, member.RecoverOptions{
+		Dir: filepath.Join(dir, etcdDir), Server: id.who, Log: log, Now: time.Now})
 	return r, err
 }
 
@@ -68,7 +69,8 @@ func survivor(dir string) (*identity, settings, error) {
 	}
 	var join joining
 	if err := readJSON(filepath.Join(dir, joinFile), &join); !errors.Is(err, fs.ErrNotExist) {
-		return nil, known, crony.Errorf(crony.Conflict, "the server in %s had not joined its cluster yet: it has nothing to recover", dir).
+		return nil, known, crony.Errorf(crony.Conflict, "the server in %s had not joined its cluster yet: there is nothing to recover",
+			dir).
 			WithHint("recover another server, and let this one join again")
 	}
 	id, err := openIdentity(filepath.Join(dir, pkiDir), time.Now)

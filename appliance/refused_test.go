@@ -4,11 +4,13 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -125,7 +127,7 @@ func TestWhoIsWelcome(t *testing.T) {
 			"the agents' link": func() error { return link(t, s, config) },
 			"servers' calls": func() error {
 				calls := peers.NewClient(config)
-				defer calls.Close() //nolint:errcheck // nothing is left to save
+				defer calls.Close()
 				_, err := calls.Status(t.Context(), s.opts.AgentsAddress)
 				return err
 			},
@@ -154,7 +156,7 @@ func link(t *testing.T, s *Server, config *tls.Config) error {
 		return err
 	}
 	hello := &wire.Hello{Agent: wire.Encode(crony.Agent{Name: "x"})}
-	if err := stream.Send(&wire.FromAgent{Kind: &wire.FromAgent_Hello{Hello: hello}}); err != nil && err != io.EOF {
+	if err := stream.Send(&wire.FromAgent{Kind: &wire.FromAgent_Hello{Hello: hello}}); err != nil && !errors.Is(err, io.EOF) {
 		return err
 	}
 	msg, err := stream.Recv()
@@ -288,7 +290,7 @@ func TestStrangersAtThePorts(t *testing.T) {
 					t.Error(err)
 				}
 				_, err = io.Copy(io.Discard, conn)
-				if nerr, ok := err.(net.Error); ok && nerr.Timeout() {
+				if errors.Is(err, os.ErrDeadlineExceeded) {
 					t.Errorf("%s at the port for %s is still there", what, port)
 				}
 			})
@@ -299,7 +301,7 @@ func TestStrangersAtThePorts(t *testing.T) {
 		if _, err := calls.Status(t.Context(), s.opts.AgentsAddress); err != nil {
 			t.Errorf("a server, meanwhile: %v", err)
 		}
-		calls.Close() //nolint:errcheck,gosec // nothing is left to save
+		calls.Close()
 		time.Sleep(50 * time.Millisecond)
 	}
 	all.Wait()

@@ -14,7 +14,7 @@ import (
 
 // self is the server's record in the keyspace.
 func (s *Server) self() state.Server {
-	cert, _ := s.id.own() //nolint:errcheck // it is there from the start
+	cert, _ := s.id.own()
 	return state.Server{ID: s.ID, Name: s.Name, Version: version.Read().Version, Agents: s.opts.AgentsAddress,
 		People: s.opts.PeopleURL, Peer: s.opts.PeerAddress, StartedAt: s.started, Authority: s.id.issuer(),
 		CertificateEnd: cert.Leaf.NotAfter.UTC(), Trusts: s.member.Trusts()}

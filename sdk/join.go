@@ -20,10 +20,10 @@ import (
 // peoplePort is where servers listen for people, and so for hosts that join, unless they are told otherwise.
 const peoplePort = "8470"
 
-// Join asks a server at an address (https://HOST:PORT, or HOST, with the usual port if none is given) to make the host part of its
-// cluster. The token, [crony.JoinSecret.String], says by which authority the server is known: nothing is sent to any other. The
-// request's own token is overwritten by it. What is returned has been verified to be what was asked for: a certificate of that
-// cluster for the request's key, in the token's role. The same request made again has the same answer.
+// Join asks a server at an address (https://HOST:PORT, or HOST, with the usual port if none is given) to make the host part
+// of its cluster. The token, [crony.JoinSecret.String], says by which authority the server is known: nothing is sent to any
+// other. The request's own token is overwritten by it. What is returned has been verified to be what was asked for: a
+// certificate of that cluster for the request's key, in the token's role. The same request made again has the same answer.
 //
 // Errors are of the type [*crony.Error] and never tell the token.
 func Join(ctx context.Context, address, token string, req crony.JoinRequest) (crony.JoinAnswer, error) {
@@ -36,7 +36,7 @@ func Join(ctx context.Context, address, token string, req crony.JoinRequest) (cr
 		return crony.JoinAnswer{}, err
 	}
 	client := newHTTPClient(nil)
-	transport := client.Transport.(*http.Transport) //nolint:errcheck,forcetypeassert // newHTTPClient's own
+	transport := client.Transport.(*http.Transport) //nolint:forcetypeassert // newHTTPClient's own
 	transport.TLSClientConfig, transport.ForceAttemptHTTP2 = pki.FirstContact(secret.Fingerprint, func(*pki.Root) {}), false
 	defer transport.CloseIdleConnections()
 	c, err := New(Options{Address: base, HTTPClient: client})
@@ -72,7 +72,8 @@ func joinAddress(address string) (string, error) {
 	}
 	host = strings.TrimPrefix(host, "https://")
 	if strings.ContainsAny(host, "/?#@") || host == "" {
-		return "", crony.Errorf(crony.Invalid, "%q is not the address of a server", address).WithHint("write it like https://HOST:%s", peoplePort)
+		return "", crony.Errorf(crony.Invalid, "%q is not the address of a server", address).
+			WithHint("write it like https://HOST:%s", peoplePort)
 	}
 	if _, _, err := net.SplitHostPort(host); err != nil {
 		host = net.JoinHostPort(strings.Trim(host, "[]"), peoplePort)
@@ -83,8 +84,9 @@ func joinAddress(address string) (string, error) {
 // checkAnswer says why an answer is not what was asked for; nil if it is.
 func checkAnswer(a crony.JoinAnswer, secret crony.JoinSecret, req crony.JoinRequest) error {
 	wrong := func(what string, err error) error {
-		return &crony.Error{Code: crony.Unavailable, Message: fmt.Sprintf("the server's answer can't be used: %s: %v", what, err), Err: err,
-			Hint: "the server and this program may be of different versions"}
+		return &crony.Error{Code: crony.Unavailable, Err: err,
+			Message: fmt.Sprintf("the server's answer can't be used: %s: %v", what, err),
+			Hint:    "the server and this program may be of different versions"}
 	}
 	roots, err := pki.ParseRoots([]byte(a.Authorities))
 	if err != nil {

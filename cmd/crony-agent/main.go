@@ -1,8 +1,8 @@
 // Command crony-agent runs the jobs of a host: it connects to a crony server, holds the schedules of the jobs that are
 // assigned to it, and runs them.
 //
-// The one thing to know: a host becomes an agent once, by "crony-agent join" with a token that a server has made; what it is given
-// then, its certificate above all, is in its data directory.
+// The one thing to know: a host becomes an agent once, by "crony-agent join" with a token that a server has made; what it
+// is given then, its certificate above all, is in its data directory.
 package main
 
 import (
@@ -85,8 +85,9 @@ func joinCmd(stdin *os.File, stdout io.Writer) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "join URL",
 		Short: "Make this host an agent of a cluster",
-		Long: `Join makes this host an agent of the cluster that is at URL, the address of any of its servers (https://HOST:8470). The join
-token comes from "crony token create --for agent" there; it also says by which certificate this host knows the cluster.
+		Long: `Join makes this host an agent of the cluster that is at URL, the address of any of its servers
+(https://HOST:8470). The join token comes from "crony token create --for agent" there; it also says by which
+certificate this host knows the cluster.
 
 What the flags say goes into the configuration file, which must not be there then. Without flags a file that is there is used.`,
 		Args: cobra.ExactArgs(1),
@@ -100,7 +101,8 @@ What the flags say goes into the configuration file, which must not be there the
 			if err != nil {
 				return err
 			}
-			cluster, err := agent.Join(cmd.Context(), agent.JoinOptions{Dir: config.Dir, Name: config.Name, Address: args[0], Token: secret})
+			cluster, err := agent.Join(cmd.Context(), agent.JoinOptions{
+				Dir: config.Dir, Name: config.Name, Address: args[0], Token: secret})
 			if err == nil && isNew {
 				err = config.Write(file)
 			}
@@ -122,8 +124,8 @@ What the flags say goes into the configuration file, which must not be there the
 	return cmd
 }
 
-// configure reads the configuration file, if it is there; then no flag may say otherwise. It reports whether the file is to be
-// written from the flags.
+// configure reads the configuration file, if it is there; then no flag may say otherwise. It reports whether the file is to
+// be written from the flags.
 func configure(cmd *cobra.Command, file string, config *agent.Config) (isNew bool, err error) {
 	if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
 		if config.Weight < 0 {
@@ -158,7 +160,8 @@ func secretOf(stdin *os.File, text, file string) (string, error) {
 	case err != nil:
 		return "", &crony.Error{Code: crony.Invalid, Message: "read the join token: " + err.Error(), Err: err}
 	case secret == "":
-		return "", crony.Errorf(crony.Invalid, "no join token is given").WithHint("by the standard input, --token-file FILE or --token TOKEN")
+		return "", crony.Errorf(crony.Invalid, "no join token is given").
+			WithHint("by the standard input, --token-file FILE or --token TOKEN")
 	}
 	return secret, nil
 }

@@ -63,7 +63,8 @@ func (c *cli) founded(config appliance.Config, made appliance.Founded, keyFile s
 	}
 	agent := ""
 	if made.Agent != "" {
-		agent = "\n  its agent      crony-agent run, with dir: " + made.Agent + " and servers: [" + config.Agents.Advertise + "] in its configuration"
+		agent = fmt.Sprintf("\n  its agent      crony-agent run, with dir: %s and servers: [%s] in its configuration",
+			made.Agent, config.Agents.Advertise)
 	}
 	_, err := fmt.Fprintf(c.stdout, `%s
   start it       crony server%s
@@ -80,8 +81,9 @@ func (c *cli) clusterJoinCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "join URL",
 		Short: "Make this host one more server of a cluster",
-		Long: `Join makes this host a server of the cluster that is at URL, the address of any of its servers (https://HOST:8470). The join
-token comes from "crony token create --for server" there; it also says by which certificate this host knows the cluster.
+		Long: `Join makes this host a server of the cluster that is at URL, the address of any of its servers
+(https://HOST:8470). The join token comes from "crony token create --for server" there; it also says by which
+certificate this host knows the cluster.
 
 The server is not started: "crony server" does that. It is admitted then, copies the store, and gets its vote by itself.
 
@@ -106,7 +108,8 @@ The place of a server that is dead is taken with --replace: that one is removed,
 		}),
 	}
 	serverConfig(cmd, &file)
-	cmd.Flags().StringVar(&token, "token", "", "the join `TOKEN`, which others on this host can see; without it, it is read from stdin")
+	cmd.Flags().StringVar(&token, "token", "",
+		"the join `TOKEN`, which others on this host can see; without it, it is read from stdin")
 	cmd.Flags().StringVar(&tokenFile, "token-file", "", "the `FILE` that holds the join token")
 	cmd.Flags().StringVar(&replace, "replace", "", "the name or id of a dead `SERVER` whose place this host takes")
 	return cmd
@@ -129,7 +132,8 @@ func (c *cli) secret(text, file string) (string, error) {
 		text = strings.TrimSpace(line)
 	}
 	if text == "" {
-		return "", crony.Errorf(crony.Invalid, "no join token is given").WithHint("by the standard input, --token-file FILE or --token TOKEN")
+		return "", crony.Errorf(crony.Invalid, "no join token is given").
+			WithHint("by the standard input, --token-file FILE or --token TOKEN")
 	}
 	return text, nil
 }

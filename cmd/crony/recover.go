@@ -16,8 +16,9 @@ func (c *cli) clusterRecoverCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "recover",
 		Short: "Make the server of this host the only one, when most of the others are lost for good",
-		Long: `Recover gets a cluster going again that has lost its quorum for good. It is run on a server that is left, and that was stopped;
-of several, the one whose log is the longest. Without --yes it only says what it would do, and what may be lost.
+		Long: `Recover gets a cluster going again that has lost its quorum for good. It is run on a server that is left,
+and that was stopped; of several, the one whose log is the longest. Without --yes it only says what it would do, and
+what may be lost.
 
 The server keeps its jobs, its runs and its agents. The other servers are no more: they can't come back with the data that they
 have, and join anew. The store as it was is kept beside the new one.

@@ -17,9 +17,9 @@ func (c *cli) restoreCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "restore FILE --key-file FILE",
 		Short: "Bring a cluster back from a backup, with this host as its first server",
-		Long: `Restore makes, of a backup, the data of a server in the empty data directory that the server's configuration names. It is the
-same cluster, with the same authority: agents come back by themselves, if they reach the server under an address that they know.
-Other servers join anew. The server is not started: "crony server" does that.
+		Long: `Restore makes, of a backup, the data of a server in the empty data directory that the server's configuration
+names. It is the same cluster, with the same authority: agents come back by themselves, if they reach the server under
+an address that they know. Other servers join anew. The server is not started: "crony server" does that.
 
 Everything is as it was when the backup was made. What was removed since then is back; what ran since then is not in the
 run log. Sessions, links and join tokens are not restored.
@@ -52,8 +52,8 @@ func (c *cli) restore(ctx context.Context, config appliance.Config, archive, key
 	}
 	defer f.Close()
 	defer c.progress("")
-	made, err := appliance.Restore(ctx, appliance.RestoreOptions{Key: key, Dir: config.Dir, Name: config.Name, People: config.PeopleURL(),
-		Log: c.quiet(), Archive: &counted{Reader: f, say: func(n int64) {
+	made, err := appliance.Restore(ctx, appliance.RestoreOptions{Key: key, Dir: config.Dir, Name: config.Name,
+		People: config.PeopleURL(), Log: c.quiet(), Archive: &counted{Reader: f, say: func(n int64) {
 			c.progress(fmt.Sprintf("reading %s: %s", archive, bytesText(n)))
 		}}})
 	if err != nil {

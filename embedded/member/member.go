@@ -10,9 +10,9 @@
 // When etcd finds that it can't go on (a write to its log failed, say), it must not go on: before Open has returned that is
 // an error, later it is a panic.
 //
-// Members join without a vote and get it when they have caught up; who joins, and who is removed, is decided elsewhere. A store
-// that is restored ([Restore]) or recovered ([Recover]) is another store, by its token: what is left of the one before is a
-// stranger to it.
+// Members join without a vote and get it when they have caught up; who joins, and who is removed, is decided elsewhere. A
+// store that is restored ([Restore]) or recovered ([Recover]) is another store, by its token: what is left of the one
+// before is a stranger to it.
 //
 // The package knows nothing of the keys.
 package member
@@ -74,19 +74,20 @@ type Member struct {
 }
 
 // Open opens the member and returns when it can read and write; a cluster of one needs no other for that. Reading the log
-// that a long life has left takes its time, and ctx bounds only the wait after it. A member that joins is returned as soon as it
-// runs: it can be used when [Member.WaitVoter] has returned. The error is a [crony.Error] where a person can do something about
-// it: Conflict if Dir is in use or another's, NotFound if it holds no member or has lost it, Invalid for bad options, Forbidden
-// if the member was removed from the cluster.
+// that a long life has left takes its time, and ctx bounds only the wait after it. A member that joins is returned as soon
+// as it runs: it can be used when [Member.WaitVoter] has returned. The error is a [crony.Error] where a person can do
+// something about it: Conflict if Dir is in use or another's, NotFound if it holds no member or has lost it, Invalid for bad
+// options, Forbidden if the member was removed from the cluster.
 func Open(ctx context.Context, o Options) (*Member, error) {
 	if err := o.validate(); err != nil {
 		return nil, err
 	}
-	dir, err := claim(o.Dir, claimant{server: o.Server, create: o.Create || len(o.Members) > 0, join: len(o.Members) > 0, token: o.Token})
+	joining := len(o.Members) > 0
+	dir, err := claim(o.Dir, claimant{server: o.Server, create: o.Create || joining, join: joining, token: o.Token})
 	if err != nil {
 		return nil, err
 	}
-	joins := dir.fresh && len(o.Members) > 0
+	joins := dir.fresh && joining
 	m, err := start(ctx, o, dir, joins)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open member in %s: %w", o.Dir, err), dir.release())

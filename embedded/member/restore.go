@@ -35,7 +35,7 @@ func Restore(_ context.Context, o RestoreOptions) error {
 	}
 	token := o.Server.Cluster + "-" + strings.ToLower(rand.Text()[:8])
 	peer := "https://" + nowhere
-	log := newLog(o.Log)
+	log := newLog(o.Log) //nolint:contextcheck // what etcd logs belongs to no request
 	err := snapshot.NewV3(log.zap).Restore(snapshot.RestoreConfig{
 		SnapshotPath: o.Snapshot, Name: o.Server.ID, OutputDataDir: o.Dir, PeerURLs: []string{peer},
 		InitialCluster: o.Server.ID + "=" + peer, InitialClusterToken: token, RevisionBump: revisionBump, MarkCompacted: true})

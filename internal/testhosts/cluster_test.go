@@ -80,7 +80,7 @@ func TestGuarantees(t *testing.T) {
 		f.start(leader)
 		f.ready(leader)
 	})
-	event("the server of an agent is killed", func(t *testing.T) {
+	event("the server of an agent is killed", func(*testing.T) {
 		s := f.holding(f.agents[0])
 		s.proc.Kill()
 		f.unbroken(jobs)
@@ -109,7 +109,7 @@ func TestGuarantees(t *testing.T) {
 		leader.gone = false
 		leader.Heal()
 	})
-	event("a follower is alone", func(t *testing.T) {
+	event("a follower is alone", func(*testing.T) {
 		s := others(f.leader())
 		s.LinkDown()
 		s.gone = true
@@ -117,19 +117,19 @@ func TestGuarantees(t *testing.T) {
 		s.gone = false
 		s.LinkUp()
 	})
-	event("two servers do not see each other", func(t *testing.T) {
+	event("two servers do not see each other", func(*testing.T) {
 		leader := f.leader()
 		f.servers[(index(f.servers, leader)+1)%3].CutOff(f.servers[(index(f.servers, leader)+2)%3].Host)
 		f.unbroken(jobs)
 		f.servers[(index(f.servers, leader)+1)%3].Heal()
 	})
-	event("the leader loses a third of its packets", func(t *testing.T) {
+	event("the leader loses a third of its packets", func(*testing.T) {
 		leader := f.leader()
 		leader.Lose(30)
 		f.unbroken(jobs)
 		leader.Heal()
 	})
-	event("a slow disk", func(t *testing.T) {
+	event("a slow disk", func(*testing.T) {
 		end := f.leader().proc.Fault("fsync,fdatasync:delay_enter=300000")
 		f.unbroken(jobs)
 		end()
@@ -169,7 +169,7 @@ func TestGuarantees(t *testing.T) {
 			t.Errorf("%s leads, not %s", now.Name, to.Name)
 		}
 	})
-	event("the agent is killed", func(t *testing.T) {
+	event("the agent is killed", func(*testing.T) {
 		f.agents[0].proc.Kill()
 		f.startAgent(f.agents[0])
 	})

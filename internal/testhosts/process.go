@@ -121,7 +121,8 @@ func (p *Process) tail() string {
 func (p *Process) Fault(inject string) func() {
 	p.host.lab.t.Helper()
 	calls, _, _ := strings.Cut(inject, ":")
-	cmd := exec.Command("strace", "-f", "-qq", "-o", os.DevNull, "-p", strconv.Itoa(p.Pid()), "-e", "trace="+calls, "-e", "inject="+inject)
+	cmd := exec.Command("strace", "-f", "-qq", "-o", os.DevNull, "-p", strconv.Itoa(p.Pid()),
+		"-e", "trace="+calls, "-e", "inject="+inject)
 	if err := cmd.Start(); err != nil {
 		p.host.lab.t.Fatal(err)
 	}
