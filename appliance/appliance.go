@@ -52,10 +52,11 @@ type Options struct {
 	Agents        net.Listener // for agents, and for the other servers
 	AgentsAddress string       // HOST:PORT as they reach it; the listener's own if empty
 
-	PeerListen    string // IP:PORT for the other servers' stores; "": there are none, and can't be
-	PeerAddress   string // HOST:PORT as they reach it; PeerListen if empty
-	ClientListen  string // IP:PORT for etcd's own tools; "": closed
-	PublicMetrics bool   // /metrics answers everyone
+	PeerListen    string     // IP:PORT for the other servers' stores; "": there are none, and can't be
+	PeerAddress   string     // HOST:PORT as they reach it; PeerListen if empty
+	ClientListen  string     // IP:PORT for etcd's own tools; "": closed
+	Quota         crony.Size // of the store; 2 GiB if 0
+	PublicMetrics bool       // /metrics answers everyone
 	Log           *slog.Logger
 	Now           func() time.Time // the wall clock; time.Now if nil
 }
@@ -151,7 +152,7 @@ func (s *Server) openIdentity() error {
 // and waits for its vote.
 func (s *Server) openMember(ctx context.Context) error {
 	opts := member.Options{Dir: filepath.Join(s.opts.Dir, etcdDir), Server: s.id.who, ClientListen: s.opts.ClientListen,
-		Peer: s.id.peer(s.opts.PeerListen, s.opts.PeerAddress), Log: s.log}
+		QuotaBytes: int64(s.opts.Quota), Peer: s.id.peer(s.opts.PeerListen, s.opts.PeerAddress), Log: s.log}
 	var join joining
 	note := filepath.Join(s.opts.Dir, joinFile)
 	err := readJSON(note, &join)

@@ -42,6 +42,9 @@ type EtcdConfig struct {
 	// ClientListen opens the store to etcd's own tools: IP:PORT. Only a server's certificate is let in, and whoever has one
 	// can read and change everything. Closed if empty.
 	ClientListen string `json:"client_listen"`
+	// Quota is how large the store may grow: 2 GiB if not given, at most 8 GiB. Beyond it nothing can be changed until there is
+	// room again, which the leader makes if it can.
+	Quota crony.Size `json:"quota"`
 }
 
 // MetricsConfig is about /metrics.
@@ -56,6 +59,9 @@ const (
 	agentsPort   = "8471"
 	peersPort    = "8472"
 	allAddresses = "0.0.0.0"
+
+	minQuota = crony.Size(4 << 20)
+	maxQuota = crony.Size(8 << 30)
 )
 
 // ReadConfig reads a configuration file, and resolves its templates on this host. Its faults are an Invalid error, each with
@@ -128,6 +134,9 @@ func (c *Config) complete() []crony.Fault {
 		if c.Etcd.ClientListen, err = resolveListen(c.Etcd.ClientListen, "2379"); err != nil {
 			fault("etcd.client_listen", "IP:PORT", err)
 		}
+	}
+	if c.Etcd.Quota != 0 && (c.Etcd.Quota < minQuota || c.Etcd.Quota > maxQuota) {
+		fault("etcd.quota", "4MiB to 8GiB", fmt.Errorf("%s is no quota for a store", c.Etcd.Quota))
 	}
 	if c.People.CertFile == "" && c.People.KeyFile != "" {
 		fault("people.key_file", "give cert_file too", fmt.Errorf("there is a key and no certificate"))

@@ -140,6 +140,13 @@ func offer(ctx context.Context, out chan<- webui.Event, e webui.Event) bool {
 	}
 }
 
+func truth(is bool) float64 {
+	if is {
+		return 1
+	}
+	return 0
+}
+
 // registerMetrics adds the server's own figures.
 func (s *Server) registerMetrics(r prometheus.Registerer) error {
 	gauge := func(name, help string, value func() float64) prometheus.Collector {
@@ -152,12 +159,16 @@ func (s *Server) registerMetrics(r prometheus.Registerer) error {
 		gauge("crony_jobs_unplaced", "Jobs that no agent has.", func() float64 { return float64(s.Store.Counts().Unplaced) }),
 		gauge("crony_agents", "Agents that are connected to any server.", func() float64 { return float64(s.Store.Counts().Agents) }),
 		gauge("crony_runs_running", "Runs that go on.", func() float64 { return float64(s.Runs.Running()) }),
-		gauge("crony_leading", "1 if this server leads.", func() float64 {
-			if s.Store.Leader() == s.ID {
-				return 1
-			}
-			return 0
-		}),
+		gauge("crony_quorum", "1 if this server's store knows a leader.", func() float64 { return truth(s.member.Ready() == nil) }),
+		gauge("crony_store_size_bytes", "Size of the store's file.", func() float64 { return float64(s.member.Status().Size) }),
+		gauge("crony_store_in_use_bytes", "What of the store's file holds data.",
+			func() float64 { return float64(s.member.Status().InUse) }),
+		gauge("crony_certificate_expiry_timestamp_seconds", "When this server's certificate ends; it is renewed long before.",
+			func() float64 { return float64(s.self().CertificateEnd.Unix()) }),
+		gauge("crony_authority_expiry_timestamp_seconds", "When the authority that signs certificates ends.",
+			func() float64 { return float64(s.id.trust.Roots()[0].EndsAt().Unix()) }),
+		gauge("crony_leading", "1 if this server leads.",
+			func() float64 { return truth(s.Store.Leader() == s.ID && s.member.Leading()) }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "crony_build_info", Help: "What this binary was built from; always 1.",
 			ConstLabels: prometheus.Labels{"version": info.Version, "revision": info.Revision, "goversion": info.Go}},
 			func() float64 { return 1 }),

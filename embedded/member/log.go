@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
@@ -32,10 +33,14 @@ func newLog(log *slog.Logger) *etcdLog {
 	if log.Enabled(context.Background(), slog.LevelDebug) {
 		l.level.SetLevel(zapcore.InfoLevel)
 	}
-	core := zapcore.NewTee(zaplog.New(log, l.level, noise()...), &confessor{&l.why})
+	shown := zapcore.NewSamplerWithOptions(zaplog.New(log, l.level, noise()...), time.Minute, sayings, 0)
+	core := zapcore.NewTee(shown, &confessor{&l.why})
 	l.zap = zap.New(core, zap.WithFatalHook(l), zap.WithPanicHook(l))
 	return l
 }
+
+// sayings is how often the same thing is logged in a minute, of whichever peer: a server that is down is news once.
+const sayings = 4
 
 // stopping is what etcd logs when it stops by itself, with the reason as the error.
 const stopping = "server error"

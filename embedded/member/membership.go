@@ -125,7 +125,7 @@ func (m *Member) Leading() bool { return m.etcd.Server.Lead() == m.ID() }
 // transferTime is how long handing over the leadership may take.
 const transferTime = 5 * time.Second
 
-// Transfer makes another member lead. Only the leading member can.
+// Transfer makes another member lead. It is asked of the leading one.
 func (m *Member) Transfer(ctx context.Context, to uint64) error {
 	ctx, cancel := context.WithTimeout(ctx, transferTime)
 	defer cancel()

@@ -2,6 +2,7 @@ package testhosts_test
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -149,6 +150,26 @@ func TestGuarantees(t *testing.T) {
 		f.start(s)
 		f.ready(s)
 	})
+	event("a full disk", func(t *testing.T) {
+		s := f.servers[2]
+		fill := filepath.Join(s.data, "fill")
+		if out, err := exec.Command("dd", "if=/dev/zero", "of="+fill, "bs=1M").CombinedOutput(); err == nil {
+			t.Fatalf("the disk is not full: %s", out)
+		}
+		s.gone = true
+		f.unbroken(jobs)
+		f.unbroken(jobs)
+		if err := os.Remove(fill); err != nil {
+			t.Fatal(err)
+		}
+		s.gone = false
+		select {
+		case <-s.proc.Ended(): // its store could not write, and must not go on
+			f.start(s)
+		default:
+		}
+		f.ready(s)
+	})
 	event("servers stop and start, one after the other", func(t *testing.T) {
 		for _, s := range f.servers {
 			began := time.Now()
@@ -239,9 +260,7 @@ func TestServersComeAndGo(t *testing.T) {
 	dead := f.servers[2]
 	dead.proc.Kill()
 	dead.gone = true
-	if err := os.RemoveAll(dead.data); err != nil {
-		t.Fatal(err)
-	}
+	f.wipe(dead)
 	if _, complaint, err := dead.Run(nil, filepath.Join(f.bin, "crony"), "server", "-c", dead.conf); err == nil ||
 		!strings.Contains(complaint, "holds no server") {
 		t.Errorf("an empty directory: %v %s", err, complaint)
@@ -333,9 +352,7 @@ func TestDisasters(t *testing.T) {
 	// Everything is lost; the backup is left.
 	survivor.proc.Kill()
 	for _, s := range f.servers {
-		if err := os.RemoveAll(s.data); err != nil {
-			t.Fatal(err)
-		}
+		f.wipe(s)
 	}
 	t.Log(f.run(survivor.Host, "crony", "restore", archive, "--key-file", key, "-c", survivor.conf))
 	f.start(survivor)
@@ -410,6 +427,65 @@ func (f *fleet) authorities() []crony.AuthorityStatus {
 	return status.Authorities
 }
 
+// TestFullStore fills a store with etcd's own tool until it takes no more: the server makes room by itself.
+func TestFullStore(t *testing.T) {
+	long(t)
+	f := newFleet(t, 1, 0)
+	s := f.servers[0]
+	if err := s.proc.Stop(20 * time.Second); err != nil {
+		t.Error(err)
+	}
+	f.configure(s, "etcd: {client_listen: '"+s.IP+":2379', quota: 8MiB}")
+	f.start(s)
+	f.ready(s)
+	f.must(s, "job", "apply", "-f", f.file("marker.yaml", "jobs: [{name: marker, schedule: '@yearly', shell: {command: 'true'}}]"))
+	pki := filepath.Join(s.data, "pki")
+	leaf := filepath.Join(pki, "server.pem")
+	value := strings.Repeat("x", 100<<10)
+	full := false
+	for i := 0; i < 200 && !full; i++ {
+		_, complaint, _ := s.Run(nil, "etcdctl", "--endpoints", "https://"+s.IP+":2379", "--cacert", filepath.Join(pki, "ca.crt"),
+			"--cert", leaf, "--key", leaf, "put", "/elsewhere", value)
+		full = strings.Contains(complaint, "space exceeded")
+	}
+	if !full {
+		t.Fatal("the store is not full")
+	}
+	f.Wait(time.Minute, "the store to take writes again", func() bool {
+		_, err := f.ask(s, "job", "pause", "marker")
+		return err == nil
+	})
+	if !s.proc.Logged("making room") || !s.proc.Logged("takes writes again") {
+		t.Error("the log does not tell")
+	}
+}
+
+// wipe loses all that a server has on its disk, but the disk.
+func (f *fleet) wipe(s *server) {
+	f.t.Helper()
+	entries, err := os.ReadDir(s.data)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	for _, e := range entries {
+		if err := os.RemoveAll(filepath.Join(s.data, e.Name())); err != nil {
+			f.t.Fatal(err)
+		}
+	}
+}
+
+// configure adds to a server's configuration.
+func (f *fleet) configure(s *server, text string) {
+	f.t.Helper()
+	config, err := os.ReadFile(s.conf)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	if err := os.WriteFile(s.conf, append(config, text+"\n"...), 0o600); err != nil {
+		f.t.Fatal(err)
+	}
+}
+
 // TestEtcdctl reads the keyspace with etcd's own tool, where the configuration opens it, and with a server's certificate alone.
 func TestEtcdctl(t *testing.T) {
 	long(t)
@@ -426,13 +502,7 @@ func TestEtcdctl(t *testing.T) {
 	if err := s.proc.Stop(20 * time.Second); err != nil {
 		t.Error(err)
 	}
-	config, err := os.ReadFile(s.conf)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(s.conf, append(config, "etcd: {client_listen: '"+s.IP+":2379'}\n"...), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	f.configure(s, "etcd: {client_listen: '"+s.IP+":2379'}")
 	f.start(s)
 	f.ready(s)
 	out, complaint, err := etcdctl(s.data, "server.pem")

@@ -64,7 +64,11 @@ func newFleet(t *testing.T, servers, agents int) *fleet {
 	}
 	for i, h := range f.Hosts() {
 		if i < servers {
-			f.servers = append(f.servers, f.server(h, filepath.Join(h.Dir, "server")))
+			dir := filepath.Join(h.Dir, "server")
+			if i == 2 {
+				dir = h.Disk("server", "400m") // one that can be filled
+			}
+			f.servers = append(f.servers, f.server(h, dir))
 		} else {
 			f.agents = append(f.agents, &agent{Host: h, conf: filepath.Join(h.Dir, "agent.yaml")})
 		}
