@@ -128,13 +128,22 @@ func (a *Agent) Run(ctx context.Context) error {
 	return services.Wait()
 }
 
+// lockWait is how long a directory may still be locked by what the last agent has left: a process that it was just forking has
+// the lock until it has become another program.
+const lockWait = time.Second
+
 // lockDir makes the directory this process's own: two agents would write over each other's journal.
 func lockDir(dir string) (*os.File, error) {
 	lock, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("lock the agent's directory: %w", err)
 	}
-	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+	for began := time.Now(); ; time.Sleep(lockWait / 20) {
+		if err = unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err == nil || time.Since(began) > lockWait {
+			break
+		}
+	}
+	if err != nil {
 		return nil, errors.Join(&crony.Error{Code: crony.Conflict, Message: "another agent uses the directory " + dir,
 			Hint: "stop it, or give each its own dir", Err: err}, lock.Close())
 	}
