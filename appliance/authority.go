@@ -94,7 +94,7 @@ func (s *Server) dependents(ctx context.Context) error {
 			names = append(names, "server "+server.Name+" (not up)")
 		case server.Authority != current:
 			names = append(names, "server "+server.Name+" (has not renewed yet)")
-		case !slices.Contains(server.Trusts, current):
+		case server.Peer != "" && !slices.Contains(server.Trusts, current): // without a peer port, its store trusts nobody
 			names = append(names, "server "+server.Name+" (to be restarted)")
 			restart = true
 		}

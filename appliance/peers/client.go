@@ -129,5 +129,9 @@ func said(address string, err error) error {
 	case codes.NotFound:
 		code = crony.NotFound
 	}
-	return &crony.Error{Code: code, Message: fmt.Sprintf("the server at %s: %s", address, status.Convert(err).Message()), Err: err}
+	message := status.Convert(err).Message()
+	if code == crony.Unavailable || code == crony.Forbidden { // else it speaks of the cluster, whoever was asked
+		message = fmt.Sprintf("the server at %s: %s", address, message)
+	}
+	return &crony.Error{Code: code, Message: message, Err: err}
 }

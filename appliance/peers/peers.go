@@ -26,7 +26,6 @@ import (
 type Member interface {
 	Members(ctx context.Context) ([]member.Info, error)
 	Add(ctx context.Context, address string) error
-	Remove(ctx context.Context, id uint64) error
 	Transfer(ctx context.Context, to uint64) error
 	Defragment() error
 	Leading() bool

@@ -2,7 +2,6 @@ package peers
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"slices"
 	"testing"
@@ -30,8 +29,6 @@ func (s *store) Members(context.Context) ([]member.Info, error) {
 func (s *store) Defragment() error { return s.broken }
 func (s *store) Leading() bool     { return s.leads }
 func (s *store) Token() string     { return "token" }
-
-func (s *store) Remove(context.Context, uint64) error { return errors.New("nobody is to be removed") }
 
 func (s *store) Add(_ context.Context, address string) error {
 	s.added = append(s.added, address)
