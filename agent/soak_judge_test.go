@@ -37,7 +37,7 @@ func (s *soak) judge(t *testing.T) []string {
 			s.counts["passed over"] += int(r.stretches[i].Count)
 		}
 	}
-	if s.counts["sabotaged"] == 0 {
+	if s.counts["sabotaged"] == 0 && s.seed == suiteSeed { // another short story may have no job that is simple enough
 		faults = append(faults, "no check was put to the test")
 	}
 	faults = append(faults, s.startFaults()...)
