@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 )
 
 // Source returns the certificate to present. It is asked at each handshake, so that a renewed one is used from then on, and
@@ -30,13 +31,19 @@ func ServerTLS(a Anchors, own Source, roles ...Role) *tls.Config {
 		},
 	}
 	base.ClientCAs = poolOf(a)
-	config := base.Clone()
-	config.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
-		now := base.Clone()
-		now.ClientCAs = poolOf(a)
-		return now, nil
+	var mu sync.Mutex
+	var roots []*Root
+	var current *tls.Config // of roots; shared by all connections that are made under them
+	base.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		if now := a.Roots(); current == nil || !slices.Equal(now, roots) {
+			roots, current = now, base.Clone()
+			current.GetConfigForClient, current.ClientCAs = nil, poolOf(a)
+		}
+		return current, nil
 	}
-	return config
+	return base
 }
 
 // ClientTLS returns the configuration to dial a server of the anchors' cluster at any address. A nil own presents no
