@@ -1,6 +1,7 @@
 package sdk
 
 import (
+	"cmp"
 	"context"
 	"crypto/x509"
 	"encoding/json"
@@ -10,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -25,7 +27,7 @@ const peoplePort = "8470"
 // other. The request's own token is overwritten by it. What is returned has been verified to be what was asked for: a
 // certificate of that cluster for the request's key, in the token's role. The same request made again has the same answer.
 //
-// Errors are of the type [*crony.Error] and never tell the token.
+// Errors are of the type [*crony.Error], but for the caller's own context ending, and never tell the token.
 func Join(ctx context.Context, address, token string, req crony.JoinRequest) (crony.JoinAnswer, error) {
 	secret, err := crony.ParseJoinSecret(token)
 	if err != nil {
@@ -50,18 +52,35 @@ func Join(ctx context.Context, address, token string, req crony.JoinRequest) (cr
 	}
 	var answer crony.JoinAnswer
 	err = c.do(ctx, call{method: http.MethodPost, path: "/join", body: body, bodyType: "application/json"}, &answer)
-	if errors.Is(err, pki.ErrNotIntroduced) {
-		return crony.JoinAnswer{}, &crony.Error{Code: crony.Forbidden, Err: err,
-			Message: fmt.Sprintf("the server at %s is not of the cluster that the join token is from; nothing was sent to it", base),
-			Hint:    "look at the address; if the cluster's authority was replaced since, make a new token"}
-	}
-	if err == nil {
-		err = checkAnswer(answer, secret, req)
-	}
 	if err != nil {
+		return crony.JoinAnswer{}, unmet(base, err)
+	}
+	if err := checkAnswer(answer, secret, req); err != nil {
 		return crony.JoinAnswer{}, err
 	}
 	return answer, nil
+}
+
+// unmet words the errors of a first contact, where the client's own hints are for people who have the CA's certificate.
+func unmet(base string, err error) error {
+	_, unknown := errors.AsType[x509.UnknownAuthorityError](err)
+	_, misnamed := errors.AsType[x509.HostnameError](err)
+	invalid, isInvalid := errors.AsType[x509.CertificateInvalidError](err)
+	switch {
+	case errors.Is(err, pki.ErrNotIntroduced), unknown, misnamed:
+		return &crony.Error{Code: crony.Forbidden, Err: err,
+			Message: fmt.Sprintf("the server at %s is not of the cluster that the join token is from; nothing was sent to it", base),
+			Hint:    "look at the address; if the cluster's authority was replaced since, make a new token"}
+	case isInvalid && invalid.Reason == x509.Expired:
+		return &crony.Error{Code: crony.Unavailable, Err: err,
+			Message: fmt.Sprintf("the certificate of the server at %s does not hold now: %v", base, invalid),
+			Hint:    "are the clocks of both hosts right?"}
+	case strings.Contains(err.Error(), "HTTP response to HTTPS client"):
+		return &crony.Error{Code: crony.Unavailable, Err: err,
+			Message: fmt.Sprintf("the server at %s speaks plain HTTP; nothing was sent to it", base),
+			Hint:    "hosts join by HTTPS alone: give the address of a server that has it, which `crony dev` has not"}
+	}
+	return err
 }
 
 // joinAddress completes an address.
@@ -71,14 +90,19 @@ func joinAddress(address string) (string, error) {
 		return "", crony.Errorf(crony.Invalid, "a host can't join by plain HTTP").WithHint("give the server's https address")
 	}
 	host = strings.TrimPrefix(host, "https://")
-	if strings.ContainsAny(host, "/?#@") || host == "" {
+	name, port, err := net.SplitHostPort(host)
+	if err != nil {
+		name, port = strings.Trim(host, "[]"), ""
+	}
+	if _, err := crony.ParseJoinSecret(name); err == nil { // it would be told to a name server
+		return "", crony.Errorf(crony.Invalid, "there is a join token where the server's address should be").
+			WithHint("write the address like https://HOST:%s", peoplePort)
+	}
+	if name == "" || strings.ContainsAny(host, "/?#@") {
 		return "", crony.Errorf(crony.Invalid, "%q is not the address of a server", address).
 			WithHint("write it like https://HOST:%s", peoplePort)
 	}
-	if _, _, err := net.SplitHostPort(host); err != nil {
-		host = net.JoinHostPort(strings.Trim(host, "[]"), peoplePort)
-	}
-	return (&url.URL{Scheme: "https", Host: host}).String(), nil
+	return (&url.URL{Scheme: "https", Host: net.JoinHostPort(name, cmp.Or(port, peoplePort))}).String(), nil
 }
 
 // checkAnswer says why an answer is not what was asked for; nil if it is.
@@ -91,6 +115,9 @@ func checkAnswer(a crony.JoinAnswer, secret crony.JoinSecret, req crony.JoinRequ
 	roots, err := pki.ParseRoots([]byte(a.Authorities))
 	if err != nil {
 		return wrong("the authorities", err)
+	}
+	if !slices.ContainsFunc(roots, func(r *pki.Root) bool { return r.Fingerprint() == secret.Fingerprint }) {
+		return wrong("the authorities", errors.New("that of the join token is not among them"))
 	}
 	block, rest := pem.Decode([]byte(a.Certificate))
 	if block == nil {
@@ -109,8 +136,11 @@ func checkAnswer(a crony.JoinAnswer, secret crony.JoinSecret, req crony.JoinRequ
 		KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}); err != nil {
 		return wrong("the certificate", err)
 	}
-	want := pki.Identity{Cluster: roots[0].Cluster(), Role: pki.Role(secret.For), ID: a.ID}
-	if who, err := pki.IdentityOf(cert); err != nil || who != want || a.Cluster != want.Cluster {
+	want := pki.Identity{Cluster: a.Cluster, Role: pki.Role(secret.For), ID: a.ID}
+	switch who, err := pki.IdentityOf(cert); {
+	case err != nil:
+		return wrong("the certificate", err)
+	case who != want || who.Cluster != roots[0].Cluster():
 		return wrong("the certificate", fmt.Errorf("it is that of %s, and should be that of %s", who, want))
 	}
 	if key, err := pki.RequestKey([]byte(req.Request)); err != nil || key != keyOf(cert) {

@@ -16,25 +16,30 @@ import (
 	"crony/internal/durable"
 )
 
-// SealKey opens what the servers of a cluster share in secret: AES-256-GCM. It prints as nothing that could be used.
-type SealKey struct{ key [32]byte }
+// SealKey opens what the servers of a cluster share in secret: AES-256-GCM. It prints as nothing that could be used. The zero
+// value is no key, and nothing can be done with it.
+type SealKey struct {
+	key func() []byte // a function, as fmt asks no methods of another struct's unexported field: it prints an address
+}
+
+const sealKeySize = 32 // bytes
+
+func sealKey(key []byte) SealKey { return SealKey{func() []byte { return key }} }
 
 // NewSealKey makes a key.
 func NewSealKey() SealKey {
-	var k SealKey
-	rand.Read(k.key[:])
-	return k
+	key := make([]byte, sealKeySize)
+	rand.Read(key)
+	return sealKey(key)
 }
 
 // ParseSealKey reads what [SealKey.Hex] returned. The error never repeats it.
 func ParseSealKey(text string) (SealKey, error) {
-	var k SealKey
 	data, err := hex.DecodeString(strings.TrimSpace(text))
-	if err != nil || len(data) != len(k.key) {
-		return k, fmt.Errorf("the seal key is not %d hexadecimal digits", 2*len(k.key))
+	if err != nil || len(data) != sealKeySize {
+		return SealKey{}, fmt.Errorf("the seal key is not %d hexadecimal digits", 2*sealKeySize)
 	}
-	copy(k.key[:], data)
-	return k, nil
+	return sealKey(data), nil
 }
 
 // ReadSealKey reads what [SealKey.Save] wrote.
@@ -59,7 +64,7 @@ func (k SealKey) Save(path string) error {
 }
 
 // Hex returns the key itself.
-func (k SealKey) Hex() string { return hex.EncodeToString(k.key[:]) }
+func (k SealKey) Hex() string { return hex.EncodeToString(k.key()) }
 
 const sealHidden = "(seal key)"
 
@@ -87,7 +92,7 @@ func (k SealKey) Open(sealed []byte, purpose string) ([]byte, error) {
 }
 
 func (k SealKey) aead() cipher.AEAD {
-	block, err := aes.NewCipher(k.key[:])
+	block, err := aes.NewCipher(k.key())
 	if err != nil {
 		panic(err) // the key has the right length
 	}

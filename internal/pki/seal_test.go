@@ -20,12 +20,14 @@ func TestSealKeyIsNeverShown(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	hidden := struct{ k SealKey }{k} // of whose field fmt asks no methods
+	slog.New(slog.NewTextHandler(&logged, nil)).Info("x", "in", hidden, "at", &hidden)
 	shown := logged.String() + string(asJSON)
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
-		shown += fmt.Sprintf(verb+verb+verb, k, &k, struct{ K SealKey }{k})
+		shown += fmt.Sprintf(verb+verb+verb+verb+verb, k, &k, struct{ K SealKey }{k}, hidden, &hidden)
 	}
-	raw := k.key
-	for _, secret := range []string{k.Hex(), fmt.Sprint(raw[:4])[1:10], string(raw[:])} {
+	raw := k.key()
+	for _, secret := range []string{k.Hex(), strings.Trim(fmt.Sprint(raw[:4]), "[]"), fmt.Sprintf("%#v", raw[:4])[7:20], string(raw)} {
 		if strings.Contains(shown, secret) {
 			t.Errorf("the key is in %q", shown)
 		}
@@ -42,7 +44,7 @@ func TestSealKeyOnDisk(t *testing.T) {
 		t.Errorf("mode %v, %v", info.Mode(), err)
 	}
 	again, err := ReadSealKey(path)
-	if err != nil || again != k {
+	if err != nil || again.Hex() != k.Hex() {
 		t.Errorf("not the same key: %v", err)
 	}
 	for _, text := range []string{"", "ab", k.Hex() + "00", "z" + k.Hex()[1:]} {

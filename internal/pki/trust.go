@@ -25,7 +25,7 @@ type Trust struct {
 }
 
 // NewTrust returns a set of one authority or more.
-func NewTrust(roots ...*Root) *Trust { return &Trust{roots: roots} }
+func NewTrust(roots ...*Root) *Trust { return &Trust{roots: slices.Clone(roots)} }
 
 // Roots implements [Anchors].
 func (t *Trust) Roots() []*Root {
@@ -38,7 +38,7 @@ func (t *Trust) Roots() []*Root {
 func (t *Trust) Set(roots ...*Root) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.roots = roots
+	t.roots = slices.Clone(roots)
 }
 
 // Cluster returns the id of the authorities' cluster.
