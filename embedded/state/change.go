@@ -129,7 +129,7 @@ func (s *Store) commitAt(ctx context.Context, conditions []clientv3.Cmp, ops []c
 // that has just died is lost, and etcd itself would wait for it for six seconds. A large one takes its time, and is not to be
 // made again because of that.
 const (
-	firstTry = time.Second
+	firstTry = 700 * time.Millisecond // about an election: the next one finds a leader
 	tryPerOp = time.Millisecond
 	lastTry  = 8 * time.Second
 )
@@ -137,7 +137,7 @@ const (
 // transact runs a transaction, again if there is no answer in time. It may then have run twice: it must be one for which that
 // changes nothing, or one that compares what it changes.
 func (s *Store) transact(ctx context.Context, conditions []clientv3.Cmp, ops []clientv3.Op) (*clientv3.TxnResponse, error) {
-	for try := firstTry + time.Duration(len(ops))*tryPerOp; ; try *= 2 {
+	for try := firstTry + time.Duration(len(ops))*tryPerOp; ; try += try * 2 / 5 {
 		waiting, cancel := context.WithTimeout(ctx, try)
 		resp, err := s.client.Txn(waiting).If(conditions...).Then(ops...).Commit()
 		late := waiting.Err() != nil && ctx.Err() == nil
