@@ -243,8 +243,7 @@ func (l *link) sendAll(ctx context.Context, end context.CancelCauseFunc, stream 
 	for {
 		select {
 		case msg := <-l.outbox:
-			l.sent(msg)
-			if err := stream.Send(msg); err != nil {
+			if l.sent(msg); stream.Send(msg) != nil {
 				return
 			}
 		case now := <-look.C:
@@ -374,7 +373,7 @@ func (l *link) certificate(msg *wire.Certificate, end context.CancelCauseFunc) e
 	if err := l.id.renewed(msg.GetChain()); err != nil {
 		return err
 	}
-	l.log.Info("the certificate is renewed")
+	l.log.Info("certificate renewed")
 	time.AfterFunc(rand.N(renewSpread), func() { end(errRenewed) })
 	return nil
 }
