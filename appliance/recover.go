@@ -18,8 +18,9 @@ type Recovery struct {
 	Server   string   `json:"server"`         // the name of the one that survives
 	Revision int64    `json:"revision"`       // of the newest change that it has in its database
 	Keys     int      `json:"keys"`           // that it has there
-	Entry    uint64   `json:"entry"`          // the newest in its log: of several servers, the one to recover has the highest
-	Doubtful uint64   `json:"doubtful"`       // entries in its log that may have been decided, and will be lost
+	Term     uint64   `json:"term"`           // of the newest entry in its log
+	Entry    uint64   `json:"entry"`          // the newest in its log: it goes further with a higher term, then with a higher entry
+	Doubtful uint64   `json:"doubtful"`       // entries at its end that may not have been decided yet; they are kept
 	Others   []string `json:"others"`         // addresses of the servers that will be no more
 	Kept     string   `json:"kept,omitempty"` // the directory that holds the store as it was, when it is done
 }
@@ -34,8 +35,8 @@ func PreviewRecovery(dir string) (Recovery, error) {
 	if err != nil {
 		return Recovery{}, err
 	}
-	r := Recovery{Cluster: id.who.Cluster, Server: known.Name, Revision: seen.Revision, Keys: seen.Keys, Entry: seen.Last,
-		Doubtful: seen.Last - seen.Committed}
+	r := Recovery{Cluster: id.who.Cluster, Server: known.Name, Revision: seen.Revision, Keys: seen.Keys, Term: seen.Term,
+		Entry: seen.Last, Doubtful: seen.Last - seen.Committed}
 	for _, m := range seen.Members {
 		if m.Server != id.who.ID {
 			r.Others = append(r.Others, m.Address)

@@ -17,7 +17,7 @@ func (c *cli) clusterRecoverCmd() *cobra.Command {
 		Use:   "recover",
 		Short: "Make the server of this host the only one, when most of the others are lost for good",
 		Long: `Recover gets a cluster going again that has lost its quorum for good. It is run on a server that is left,
-and that was stopped; of several, the one whose log is the longest. Without --yes it only says what it would do, and
+and that was stopped; of several, the one whose log goes furthest. Without --yes it only says what it would do, and
 what may be lost.
 
 The server keeps its jobs, its runs and its agents. The other servers are no more: they can't come back with the data that they
@@ -65,20 +65,21 @@ func (c *cli) previewRecovery(config appliance.Config) error {
 	s.line("Cluster", p.Cluster)
 	s.line("Server", p.Server)
 	s.line("Revision", fmt.Sprintf("%d, with %d keys", p.Revision, p.Keys))
-	s.line("Log", fmt.Sprintf("up to entry %d", p.Entry))
+	s.line("Log", fmt.Sprintf("up to entry %d of term %d", p.Entry, p.Term))
 	s.line("Given up", strings.Join(p.Others, ", "))
 	if err := s.flush(); err != nil {
 		return err
 	}
-	lost := "Nothing that this server has heard of is in doubt."
+	doubt := ""
 	if p.Doubtful > 0 {
-		lost = fmt.Sprintf("Of what it has heard, %d changes may have been decided, and will be lost.", p.Doubtful)
+		doubt = fmt.Sprintf("\nIts last %d entries may not have been decided yet. They are kept: nobody was told that they were not.\n",
+			p.Doubtful)
 	}
-	_, err = fmt.Fprintf(c.stdout, `
-%s What the others had decided without it is lost as well:
-look at each server that is left, and recover the one whose log goes furthest.
+	_, err = fmt.Fprintf(c.stdout, `%s
+What the others had decided without this server is lost. Look at each server that is left, and
+recover the one whose log goes furthest: the highest term, and of the same term the highest entry.
 
 Nothing was changed. To do it: crony cluster recover --yes
-`, lost)
+`, doubt)
 	return err
 }

@@ -151,11 +151,11 @@ func (p *Peer) address() string {
 }
 
 // config is etcd's for a member whose directory is claimed. What it says of the cluster matters only to a fresh member.
-func config(o Options, token string, joins bool, log *zap.Logger) (*embed.Config, error) {
+func config(o Options, dir *dataDir, joins bool, log *zap.Logger) (*embed.Config, error) {
 	c := embed.NewConfig()
 	c.Dir = o.Dir
 	c.Name = o.Server.ID
-	c.InitialClusterToken = token
+	c.InitialClusterToken = dir.token
 	c.ClusterState = embed.ClusterStateFlagNew
 	c.InitialCluster = o.Server.ID + "=https://" + nowhere
 	c.AdvertisePeerUrls = []url.URL{{Scheme: "https", Host: nowhere}}
@@ -163,10 +163,13 @@ func config(o Options, token string, joins bool, log *zap.Logger) (*embed.Config
 	c.EnableGRPCGateway = false
 	c.AuthToken = "" // nobody logs in
 	c.ForceNewCluster = o.force
-	if joins {
+	switch {
+	case joins:
 		c.ClusterState = embed.ClusterStateFlagExisting
 		c.InitialCluster = o.initialCluster()
-		c.AdvertisePeerUrls = []url.URL{{Scheme: "https", Host: o.Peer.address()}}
+		c.AdvertisePeerUrls[0].Host = o.Peer.address()
+	case !dir.fresh: // it tells this to whom it calls, and calls others first if it has moved
+		c.AdvertisePeerUrls[0].Host = cmp.Or(o.Peer.address(), nowhere)
 	}
 
 	c.TickMs, c.ElectionMs, c.PreVote = heartbeatMillis, electionMillis, true
@@ -182,7 +185,7 @@ func config(o Options, token string, joins bool, log *zap.Logger) (*embed.Config
 	gates := featuregate.New(c.Name, log)
 	c.ServerFeatureGate = gates
 	return c, errors.Join(gates.Add(features.DefaultEtcdServerFeatureGates), gates.SetFromMap(map[string]bool{
-		string(features.InitialCorruptCheck): true,
+		string(features.InitialCorruptCheck): false, // Open does it, after the start
 		string(features.CompactHashCheck):    true,
 	}))
 }

@@ -258,6 +258,10 @@ func inUse(path string, err error) error {
 }
 
 func noMember(path string) error {
+	if exists(filepath.Join(workplace(path), "made", "owner")) {
+		return crony.Errorf(crony.NotFound, "the recovery of %s was cut off before its last step", path).
+			WithHint("run `crony cluster recover --yes` once more")
+	}
 	return crony.Errorf(crony.NotFound, "%s holds no data of a server", path).
 		WithHint("if the disk was lost, join the cluster anew or restore a backup; a new cluster is made only when asked for")
 }

@@ -85,8 +85,8 @@ func (c *confessor) Write(_ zapcore.Entry, fields []zapcore.Field) error {
 func (c *confessor) Sync() error { return nil }
 
 // noise is what etcd warns of and what means nothing here: that clients of two kinds share a port, where there are none; that
-// its files can't tell their version, which they can only after the first snapshot, to an etcd that is downgraded; and what it
-// returns as an error as well.
+// its files can't tell their version, which they can only after the first snapshot, to an etcd that is downgraded; that it
+// could not compare its data with one that is down or a moment behind; and what it returns as an error as well.
 func noise() []string {
 	return []string{
 		stopping,
@@ -97,6 +97,8 @@ func noise() []string {
 		"rejecting member add request; local member has not been connected to majority peers, reconfigure breaks active quorum",
 		"rejecting member remove request; not enough healthy members",
 		"rejecting member remove request; local member has not been connected to all peers, reconfigure breaks active quorum",
+		"failed hash kv request",
+		"cannot fetch hash from slow remote peer",
 		"Running http and grpc server on single port. This is not recommended for production.",
 		"Failed to detect schema version",
 		"Failed to detect storage schema version. Please wait till wal snapshot before upgrading cluster.",

@@ -2,6 +2,7 @@ package member
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"log/slog"
 	"os"
@@ -18,6 +19,10 @@ func TestMain(m *testing.M) {
 	if dir := os.Getenv(childDir); dir != "" {
 		fmt.Println(write(dir))
 		os.Exit(1)
+	}
+	flag.Parse()
+	if err := flag.Set("test.parallel", "6"); err != nil { // clusters mostly wait, for etcd's clocks and for the disk
+		panic(err)
 	}
 	os.Exit(m.Run())
 }

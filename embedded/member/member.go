@@ -92,22 +92,44 @@ func Open(ctx context.Context, o Options) (*Member, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open member in %s: %w", o.Dir, err), dir.release())
 	}
-	if err := m.serveClients(o); err != nil {
-		return nil, errors.Join(err, m.Close())
-	}
-	if joins {
-		return m, nil
-	}
-	if err := errors.Join(dir.finish(), m.advertise(ctx, o.Peer)); err != nil {
+	if err := m.finish(ctx, o, joins); err != nil {
 		return nil, errors.Join(fmt.Errorf("open member in %s: %w", o.Dir, err), m.Close())
 	}
 	return m, nil
 }
 
+// finish does what is left when etcd is ready.
+func (m *Member) finish(ctx context.Context, o Options, joins bool) error {
+	if joins { // what it is, others have just said, and what it has, it gets from them
+		return m.serveClients(o)
+	}
+	if err := errors.Join(m.dir.finish(), m.advertise(ctx, o.Peer)); err != nil {
+		return err
+	}
+	if err := m.compare(); err != nil {
+		return err
+	}
+	return m.serveClients(o)
+}
+
+// compare compares the member's data with that of all others that are up. etcd could do so before it starts, but members that
+// start at the same time would wait for each other, six seconds for each. It writes nothing but what its log says meanwhile.
+func (m *Member) compare() error {
+	if len(m.etcd.Server.Cluster().Members()) == 1 {
+		return nil
+	}
+	err := m.etcd.Server.CorruptionChecker().InitialCheck()
+	if err == nil {
+		return nil
+	}
+	return &crony.Error{Code: crony.Internal, Message: "the data of this server's store can't be trusted: " + err.Error(), Err: err,
+		Hint: "remove this server from the cluster, and join anew with an empty data directory"}
+}
+
 // Client returns the in-process client. It is not to be closed, and ends with the member.
 func (m *Member) Client() *clientv3.Client { return m.client }
 
-// ID returns the member's id in the etcd cluster. It never changes.
+// ID returns the member's id in the etcd cluster. Only a store that is restored or recovered has other ids.
 func (m *Member) ID() uint64 { return uint64(m.etcd.Server.MemberID()) }
 
 // Ready returns nil if the member knows a leader, so that it can be expected to read and write; otherwise Unavailable.
@@ -127,7 +149,8 @@ func (m *Member) Ready() error {
 // Done is closed when the member has stopped, by Close or by itself.
 func (m *Member) Done() <-chan struct{} { return m.etcd.Server.StopNotify() }
 
-// Close stops the member, ends what still waits on its client, and gives the directory free. It may be called again.
+// Close stops the member, ends what still waits on its client, and gives the directory free. If it leads, another one takes
+// over before. It may be called again.
 func (m *Member) Close() error { return m.close() }
 
 func (m *Member) shut() error {
@@ -136,14 +159,31 @@ func (m *Member) shut() error {
 	if m.clients.stop != nil {
 		stopped = m.clients.stop()
 	}
-	err := errors.Join(stopped, m.client.Close())
+	err := m.client.Close()
 	if errors.Is(err, context.Canceled) {
 		err = nil // that is how a client without a connection says that it is closed
 	}
 	m.log.closing()
-	m.etcd.Server.Stop() // first: Close alone would wait for servers that begin only when etcd is ready
+	m.resign()
+	m.etcd.Server.HardStop() // first: Close alone would wait for servers that begin only when etcd is ready
 	m.etcd.Close()
-	return errors.Join(err, m.dir.release())
+	return errors.Join(stopped, err, m.dir.release())
+}
+
+// resign has another member lead before this one stops. etcd would do so by itself, but wait for six seconds for one that is
+// about to stop too.
+func (m *Member) resign() {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = m.etcd.Server.TryTransferLeadershipOnShutdown() // if nobody takes it, the others elect
+	}()
+	select {
+	case <-done:
+	case <-time.After(electionMillis * time.Millisecond): // by when raft has given up
+		m.etcd.Server.HardStop() // which ends the attempt
+		<-done
+	}
 }
 
 // start runs etcd until it is ready. An etcd that has met its end on the way has goroutines that wait forever and can't be
@@ -154,11 +194,16 @@ func start(ctx context.Context, o Options, dir *dataDir, joins bool) (*Member, e
 	if err != nil {
 		return nil, err
 	}
-	config, err := config(o, dir.token, joins, log.zap)
+	config, err := config(o, dir, joins, log.zap)
 	if err != nil {
 		return nil, err
 	}
-	etcd, err := launch(config, log)
+	if joins {
+		if err := admitted(ctx, o, log.zap); err != nil {
+			return nil, err
+		}
+	}
+	etcd, err := launch(log, func() (*embed.Etcd, error) { return embed.StartEtcd(config) })
 	if err != nil {
 		return nil, err
 	}
@@ -175,51 +220,74 @@ func start(ctx context.Context, o Options, dir *dataDir, joins bool) (*Member, e
 	return m, nil
 }
 
-// launch starts etcd. Files that are damaged in certain ways make it panic; that is an error as well.
-func launch(config *embed.Config, log *etcdLog) (*embed.Etcd, error) {
+// launch does with etcd's code what may meet its end: a fatal entry in its log, or a panic, which it answers some damaged
+// files with. Either is an error.
+func launch[T any](log *etcdLog, do func() (T, error)) (T, error) {
 	type result struct {
-		etcd *embed.Etcd
-		err  error
+		value T
+		err   error
 	}
-	started := make(chan result, 1)
+	done := make(chan result, 1)
 	go func() {
 		defer func() {
 			if r := recover(); r != nil {
-				started <- result{err: fmt.Errorf("etcd can't make sense of its files: %v", r)}
+				done <- result{err: fmt.Errorf("etcd can't make sense of its files: %v", r)}
 			}
 		}()
-		etcd, err := embed.StartEtcd(config)
-		started <- result{etcd, err}
+		value, err := do()
+		done <- result{value, err}
 	}()
 	select {
-	case r := <-started:
-		return r.etcd, r.err
+	case r := <-done:
+		return r.value, r.err
 	case err := <-log.met:
-		return nil, err
+		var none T
+		return none, err
 	}
 }
 
 // ready waits until etcd serves, or stops it.
 func ready(ctx context.Context, etcd *embed.Etcd, log *etcdLog) error {
-	var err error
+	if isRemoved(etcd, log) { // nobody else needs to be up to know that
+		return halt(etcd, log, errRemoved())
+	}
 	select {
 	case <-etcd.Server.ReadyNotify():
 		return log.arm()
-	case err = <-log.met:
+	case err := <-log.met:
 		return err
 	case <-etcd.Server.StopNotify():
-		err = errors.New("it stopped by itself")
-	case err = <-etcd.Err():
+		return halt(etcd, log, stoppedWhy(etcd, log))
+	case err := <-etcd.Err():
+		return halt(etcd, log, err)
 	case <-ctx.Done():
-		err = fmt.Errorf("wait for a leader: %w", context.Cause(ctx))
+		return halt(etcd, log, fmt.Errorf("wait for a leader: %w", context.Cause(ctx)))
 	}
-	if log.removed() || etcd.Server.IsIDRemoved(uint64(etcd.Server.MemberID())) {
-		err = errRemoved()
-	}
+}
+
+// halt ends an etcd that never got ready, and returns why.
+func halt(etcd *embed.Etcd, log *etcdLog, why error) error {
 	log.closing()
-	etcd.Server.Stop() // first: Close alone would wait for servers that begin only when etcd is ready
+	etcd.Server.HardStop() // first: Close alone would wait for servers that begin only when etcd is ready
 	etcd.Close()
-	return err
+	return why
+}
+
+// isRemoved tells if etcd knows by itself, or has stopped because it was told, that the cluster has removed the member.
+func isRemoved(etcd *embed.Etcd, log *etcdLog) bool {
+	return log.removed() || etcd.Server.IsIDRemoved(uint64(etcd.Server.MemberID()))
+}
+
+// stoppedWhy says why etcd has stopped by itself.
+func stoppedWhy(etcd *embed.Etcd, log *etcdLog) error {
+	if isRemoved(etcd, log) {
+		return errRemoved()
+	}
+	failure := crony.Errorf(crony.Unavailable, "the store's member has stopped by itself")
+	if why := log.why.Load(); why != nil {
+		failure.Message, failure.Err = failure.Message+": "+(*why).Error(), *why
+	}
+	return failure
 }
 
 // advertise tells the cluster where this member is reached, if that has changed.

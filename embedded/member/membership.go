@@ -9,8 +9,10 @@ import (
 	"strings"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"go.etcd.io/etcd/server/v3/etcdserver/api/membership"
+	etcderrors "go.etcd.io/etcd/server/v3/etcdserver/errors"
 
 	"crony"
 	"crony/internal/pki"
@@ -72,17 +74,21 @@ func (m *Member) Promote(ctx context.Context, id uint64) error {
 	return m.refused("give a member its vote", err)
 }
 
+// retryEvery is how often something is tried that is refused for the moment.
+const retryEvery = 100 * time.Millisecond
+
 // settle makes a change of the members, and tries it again for a while when the cluster is not well enough: right after
 // another change it never is.
 func (m *Member) settle(ctx context.Context, what string, change func(context.Context) error) error {
-	deadline := time.Now().Add(addWait)
+	ctx, cancel := context.WithTimeout(ctx, addWait)
+	defer cancel()
 	for {
 		err := change(ctx)
-		if !says(err, rpctypes.ErrUnhealthy) || time.Now().After(deadline) {
+		if !says(err, rpctypes.ErrUnhealthy) {
 			return m.refused(what, err)
 		}
 		select {
-		case <-time.After(200 * time.Millisecond):
+		case <-time.After(retryEvery):
 		case <-ctx.Done():
 			return m.refused(what, err)
 		}
@@ -119,21 +125,46 @@ func (m *Member) refused(what string, err error) error {
 	return refusal
 }
 
-// Leading says whether this member leads, for all that it knows; it knows better soon after it has been cut off.
-func (m *Member) Leading() bool { return m.etcd.Server.Lead() == m.ID() }
+// Leading says whether this member leads, for all that it knows; it knows better within a second after it has been cut off.
+func (m *Member) Leading() bool { return m.etcd.Server.Lead() == m.ID() && !m.stopped() }
 
-// transferTime is how long handing over the leadership may take.
-const transferTime = 5 * time.Second
+func (m *Member) stopped() bool {
+	select {
+	case <-m.Done():
+		return true
+	default:
+		return false
+	}
+}
+
+const (
+	transferTime = 5 * time.Second // for handing over the leadership
+	attemptTime  = 2 * electionMillis * time.Millisecond
+)
 
 // Transfer makes another member lead. It is asked of the leading one.
 func (m *Member) Transfer(ctx context.Context, to uint64) error {
+	if !m.Leading() {
+		return crony.Errorf(crony.Conflict, "this server does not lead").WithHint("ask the one that leads")
+	}
 	ctx, cancel := context.WithTimeout(ctx, transferTime)
 	defer cancel()
-	if err := m.etcd.Server.MoveLeader(ctx, m.ID(), to); err != nil {
-		return &crony.Error{Code: crony.Conflict, Message: "the leadership could not be handed over: " + err.Error(), Err: err,
-			Hint: "the server must be up and have a vote"}
+	err := m.transfer(ctx, to)
+	for errors.Is(err, etcderrors.ErrTimeoutLeaderTransfer) && ctx.Err() == nil && m.Leading() {
+		err = m.transfer(ctx, to)
 	}
-	return nil
+	if err == nil || m.etcd.Server.Lead() == to {
+		return nil
+	}
+	return &crony.Error{Code: crony.Conflict, Message: "the leadership could not be handed over: " + err.Error(), Err: err,
+		Hint: "the server must be up and have a vote"}
+}
+
+// transfer tries it once. Raft gives up after an election's time, without saying so.
+func (m *Member) transfer(ctx context.Context, to uint64) error {
+	ctx, cancel := context.WithTimeout(ctx, attemptTime)
+	defer cancel()
+	return m.etcd.Server.MoveLeader(ctx, m.ID(), to)
 }
 
 // Trusts returns the fingerprints of the authorities that the member's port has trusted since it was opened.
@@ -143,14 +174,12 @@ func (m *Member) Trusts() []string { return slices.Clone(m.trusts) }
 // talk to what is left of the one before.
 func (m *Member) Token() string { return m.dir.token }
 
-// WaitVoter returns when the member has a vote and knows a leader, or why it never will.
+// WaitVoter returns when the member has a vote and has caught up, so that its client sees what is true now. It ends with
+// [Member.Err] if the member stops meanwhile, as when it is removed.
 func (m *Member) WaitVoter(ctx context.Context) error {
 	look := time.NewTicker(20 * time.Millisecond)
 	defer look.Stop()
-	for {
-		if !m.etcd.Server.IsLearner() && m.etcd.Server.Lead() != 0 {
-			return nil
-		}
+	for !m.votes(ctx) {
 		select {
 		case <-look.C:
 		case <-m.Done():
@@ -159,22 +188,29 @@ func (m *Member) WaitVoter(ctx context.Context) error {
 			return fmt.Errorf("wait for the member's vote: %w", context.Cause(ctx))
 		}
 	}
+	return nil
+}
+
+// votes asks the leader. What the member knows by itself is not enough: at first that is just what it was told when it
+// joined, and it is not told that it has no vote.
+func (m *Member) votes(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, attemptTime)
+	defer cancel()
+	r, err := m.client.MemberList(ctx)
+	if err != nil {
+		return false
+	}
+	return slices.ContainsFunc(r.Members, func(x *etcdserverpb.Member) bool {
+		return x.GetID() == m.ID() && !x.GetIsLearner()
+	})
 }
 
 // Err says why the member has stopped; nil if it has not, or was closed. Forbidden if the cluster has removed it.
 func (m *Member) Err() error {
-	select {
-	case <-m.Done():
-	default:
+	if !m.stopped() || m.closing.Load() && !isRemoved(m.etcd, m.log) {
 		return nil
 	}
-	switch {
-	case m.log.removed() || m.etcd.Server.IsIDRemoved(m.ID()):
-		return errRemoved()
-	case m.closing.Load():
-		return nil
-	}
-	return crony.Errorf(crony.Unavailable, "the store's member has stopped by itself")
+	return stoppedWhy(m.etcd, m.log)
 }
 
 func errRemoved() error {

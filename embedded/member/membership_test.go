@@ -1,10 +1,9 @@
 package member
 
 import (
+	"bytes"
 	"context"
 	"errors"
-	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"testing"
@@ -14,295 +13,358 @@ import (
 	"crony/internal/pki"
 )
 
-// fellows are the servers of one cluster in a test, on free ports of loopback.
-type fellows struct {
-	t   *testing.T
-	ca  *pki.CA
-	dir string
-}
-
-func newFellows(t *testing.T) *fellows {
-	t.Helper()
-	ca, err := pki.NewCA("c1", time.Now())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &fellows{t, ca, t.TempDir()}
-}
-
-// options are those of a server's member: it has its certificate, and an address of its own.
-func (f *fellows) options(id string) Options {
-	f.t.Helper()
-	who := pki.Identity{Cluster: "c1", Role: pki.Server, ID: id}
-	dir := filepath.Join(f.dir, id)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		f.t.Fatal(err)
-	}
-	leaf, err := f.ca.Issue(who, nil, time.Now())
-	if err != nil {
-		f.t.Fatal(err)
-	}
-	files := filepath.Join(dir, "leaf.pem")
-	roots := filepath.Join(dir, "ca.crt")
-	if err := errors.Join(leaf.Save(files), os.WriteFile(roots, f.ca.Root().PEM(), 0o600)); err != nil {
-		f.t.Fatal(err)
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		f.t.Fatal(err)
-	}
-	address := l.Addr().String()
-	if err := l.Close(); err != nil {
-		f.t.Fatal(err)
-	}
-	o := options(filepath.Join(dir, "etcd"))
-	o.Server, o.Create = who, false
-	o.Peer = Peer{Listen: address, Advertise: address, CertFile: files, KeyFile: files, CAFile: roots}
-	return o
-}
-
-func (f *fellows) wait(what string, met func() bool) {
-	f.t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !met(); time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			f.t.Fatalf("waited in vain for %s", what)
-		}
-	}
-}
-
-// found opens the first member.
-func (f *fellows) found(id string) (*Member, Options) {
-	f.t.Helper()
-	o := f.options(id)
-	o.Create = true
-	m := open(f.t, o)
-	o.Create = false
-	return m, o
-}
-
-// join has a server's member join the one of another, and get its vote.
-func (f *fellows) join(leader *Member, id string) (*Member, Options) {
-	f.t.Helper()
-	ctx, cancel := context.WithTimeout(f.t.Context(), time.Minute)
-	defer cancel()
-	o := f.options(id)
-	if err := leader.Add(ctx, o.Peer.Advertise); err != nil {
-		f.t.Fatal(err)
-	}
-	members, err := leader.Members(ctx)
-	if err != nil {
-		f.t.Fatal(err)
-	}
-	joins := o
-	for _, m := range members {
-		if m.Address == o.Peer.Advertise {
-			m.Server = id
-		}
-		joins.Members = append(joins.Members, Address{m.Server, m.Address})
-	}
-	joins.Token = leader.Token()
-	m := open(f.t, joins)
-	f.wait(id+" to get its vote", func() bool {
-		err := leader.Promote(ctx, m.ID())
-		if err != nil && crony.CodeOf(err) != crony.Conflict {
-			f.t.Fatal(err)
-		}
-		return err == nil
-	})
-	if err := m.WaitVoter(ctx); err != nil {
-		f.t.Fatal(err)
-	}
-	return m, o
-}
-
-// servers are the members with a vote, as one of them sees it.
-func servers(t *testing.T, m *Member) string {
-	t.Helper()
-	members, err := m.Members(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	names := map[string]bool{}
-	for _, x := range members {
-		names[x.Server] = !x.Learner
-	}
-	return fmt.Sprint(names)
-}
-
-// TestThreeMembers takes a cluster from one to three and back to two, hands over the leadership, and lets the removed one
-// find out that it was: while it runs, and when it starts again.
-func TestThreeMembers(t *testing.T) {
+// TestMembership takes a cluster from one to three, hands over the leadership, and removes one that runs, one that is away,
+// and one that still learns.
+func TestMembership(t *testing.T) {
 	t.Parallel()
 	f := newFellows(t)
-	one, _ := f.found("s1")
-	put(t, one, "k", "v")
-	two, twoOptions := f.join(one, "s2")
-	three, threeOptions := f.join(one, "s3")
-	if got := servers(t, three); got != "map[s1:true s2:true s3:true]" || get(t, three, "k") != "v" {
-		t.Errorf("the third sees %s and %q", got, get(t, three, "k"))
+	ms, os := f.three()
+	one, two, three := ms[0], ms[1], ms[2]
+	put(t, two, "k", "v")
+	for _, m := range ms {
+		if got := voters(t, m); got != "map[s1:true s2:true s3:true]" || get(t, m, "k") != "v" {
+			t.Errorf("%s sees %s and %q", m.dir.path, got, get(t, m, "k"))
+		}
 	}
-	if err := one.Add(t.Context(), twoOptions.Peer.Advertise); crony.CodeOf(err) != crony.Conflict {
-		t.Errorf("a second member at one address: %v", err)
-	}
+	fails(t, "a second member at one address", one.Add(t.Context(), os[1].Peer.Listen), crony.Conflict, "has this address")
+
+	fails(t, "a transfer by one that does not lead", two.Transfer(t.Context(), two.ID()), crony.Conflict, "does not lead")
+	fails(t, "a transfer to nobody", one.Transfer(t.Context(), 1), crony.Conflict, "could not be handed over")
+	began := time.Now()
 	if err := one.Transfer(t.Context(), two.ID()); err != nil {
 		t.Error(err)
 	}
+	t.Logf("handing over: %s", time.Since(began).Round(time.Millisecond))
 	f.wait("the second to lead", func() bool { return two.Leading() && !one.Leading() })
 
-	if err := one.Remove(t.Context(), three.ID()); err != nil {
+	if err := two.Remove(t.Context(), three.ID()); err != nil {
 		t.Fatal(err)
 	}
-	select {
-	case <-three.Done():
-	case <-time.After(30 * time.Second):
-		t.Fatal("a removed member goes on")
-	}
-	if err := three.Err(); crony.CodeOf(err) != crony.Forbidden {
-		t.Errorf("the removed member says %v", err)
-	}
+	isRemovedSoon(t, three)
 	shut(t, three)
-	refused(t, threeOptions, crony.Forbidden, "was removed from the cluster")
+	refused(t, os[2], crony.Forbidden, "was removed from the cluster")
 	if err := one.Remove(t.Context(), three.ID()); err != nil {
 		t.Errorf("removed once more: %v", err)
 	}
 
-	// One that is away when it is removed is told by the others.
-	again, againOptions := f.join(two, "s4")
-	id := again.ID()
-	began := time.Now()
-	shut(t, again)
-	if took := time.Since(began); took > 5*time.Second {
-		t.Errorf("closing took %s", took)
-	}
-	if err := two.Remove(t.Context(), id); err != nil {
+	away, awayOptions := f.join(one, "s4")
+	shut(t, away)
+	if err := one.Remove(t.Context(), away.ID()); err != nil {
 		t.Fatal(err)
 	}
-	refused(t, againOptions, crony.Forbidden, "was removed from the cluster")
+	refused(t, awayOptions, crony.Forbidden, "was removed from the cluster") // the others tell it
+
+	learner := f.learn(one, f.options("s5"))
+	told := make(chan error, 1)
+	go func() { told <- learner.WaitVoter(t.Context()) }()
+	if err := one.Remove(t.Context(), learner.ID()); err != nil {
+		t.Fatal(err)
+	}
+	fails(t, "waiting for a vote that never comes", <-told, crony.Forbidden, "was removed from the cluster")
 	put(t, one, "k", "w")
 }
 
-// TestRecover loses two of three for good, and goes on with the third; and once more after a recovery that was cut off.
-func TestRecover(t *testing.T) {
+func isRemovedSoon(t *testing.T, m *Member) {
+	t.Helper()
+	began := time.Now()
+	select {
+	case <-m.Done():
+	case <-time.After(30 * time.Second):
+		t.Fatal("a removed member goes on")
+	}
+	t.Logf("removed, and stopped after %s", time.Since(began).Round(time.Millisecond))
+	fails(t, "the removed member", m.Err(), crony.Forbidden, "was removed from the cluster")
+	if m.Leading() || m.Ready() == nil {
+		t.Error("a removed member goes on in its own eyes")
+	}
+}
+
+// TestRemovedKnowsByItself: a member that has learned of its removal needs nobody to tell it once more.
+func TestRemovedKnowsByItself(t *testing.T) {
 	t.Parallel()
 	f := newFellows(t)
-	one, o := f.found("s1")
-	two, _ := f.join(one, "s2")
-	three, _ := f.join(one, "s3")
-	for i := range 100 {
-		put(t, two, fmt.Sprintf("k%d", i), "v")
-	}
-	if get(t, one, "k99") != "v" {
-		t.Fatal("the first has not heard of all")
-	}
-	before := one.etcd.Server.KV().Rev()
-	shut(t, three)
-	shut(t, two)
-	shut(t, one)
-
-	seen, err := Inspect(o.Dir, o.Server)
-	if err != nil || len(seen.Members) != 3 || seen.Last < 100 {
-		t.Errorf("seen before: %+v, %v", seen, err)
-	}
-	anew := RecoverOptions{Dir: o.Dir, Server: o.Server, Log: o.Log, Now: time.Now}
-	if err := os.MkdirAll(o.Dir+".recovering/made", 0o700); err != nil { // one that was cut off in the middle
+	ms, os := f.three()
+	if err := ms[0].Remove(t.Context(), ms[2].ID()); err != nil {
 		t.Fatal(err)
 	}
-	kept, err := Recover(t.Context(), anew)
+	isRemovedSoon(t, ms[2])
+	closeAll(t, ms...)
+	began := time.Now()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	_, err := Open(ctx, os[2])
+	fails(t, "alone", err, crony.Forbidden, "was removed from the cluster")
+	t.Logf("refused after %s", time.Since(began).Round(time.Millisecond))
+}
+
+// TestLearner: a member without a vote says so, whatever it can do already, stays one when it starts again, and is alone in
+// this.
+func TestLearner(t *testing.T) {
+	t.Parallel()
+	f := newFellows(t)
+	one, _ := f.found("s1")
+	put(t, one, "k", "v")
+	o := f.options("s2")
+	if err := errors.Join(one.Add(t.Context(), o.Peer.Listen), nil); err != nil {
+		t.Fatal(err)
+	}
+	fails(t, "another learner", one.Add(t.Context(), f.address()), crony.Conflict, "another server is joining")
+	fails(t, "a vote before it has started", one.Promote(t.Context(), members(t, one)[1].ID), crony.Conflict, "not caught up")
+
+	two := open(t, f.admit(one, o))
+	f.wait("the learner to know what it is", func() bool { return two.Status().Learner && two.Ready() == nil })
+	soon, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	if err := two.WaitVoter(soon); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("a learner waits for its vote: %v", err)
+	}
+	fails(t, "leading without a vote", one.Transfer(t.Context(), two.ID()), crony.Conflict, "could not be handed over")
+
+	shut(t, two)
+	two = open(t, o)
+	if err := two.WaitVoter(soon); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("a learner that was started again waits for its vote: %v", err)
+	}
+	f.promote(one, two)
+	if two.Status().Learner || get(t, two, "k") != "v" {
+		t.Errorf("with its vote: %+v, %q", two.Status(), get(t, two, "k"))
+	}
+	if two.Token() != one.Token() {
+		t.Errorf("tokens are %s and %s", one.Token(), two.Token())
+	}
+}
+
+// TestJoiningCutOff leaves behind what a power cut may leave of a first start, and starts again.
+func TestJoiningCutOff(t *testing.T) {
+	t.Parallel()
+	f := newFellows(t)
+	one, _ := f.found("s1")
+	put(t, one, "k", "v")
+	o := f.options("s2")
+	if err := one.Add(t.Context(), o.Peer.Listen); err != nil {
+		t.Fatal(err)
+	}
+	joins := f.admit(one, o)
+	dir, err := claim(o.Dir, claimant{server: o.Server, create: true, join: true})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := os.Stat(filepath.Join(kept, "member")); err != nil {
-		t.Errorf("the store as it was: %v", err)
+	if err := dir.release(); err != nil { // before there was a log
+		t.Fatal(err)
 	}
-	one = open(t, o)
-	for i := range 100 {
-		if key := fmt.Sprintf("k%d", i); get(t, one, key) != "v" {
-			t.Errorf("%s is lost", key)
+	refused(t, o, crony.NotFound, "holds no data of a server")
+	two := open(t, joins)
+	f.wait("the learner to have something", func() bool { return two.Status().Applied > 3 })
+	shut(t, two)
+	if err := os.WriteFile(dir.unfinished(), []byte(joining), 0o600); err != nil { // after it had promised to keep it
+		t.Fatal(err)
+	}
+	two = open(t, joins)
+	f.promote(one, two)
+	if got := get(t, two, "k"); got != "v" {
+		t.Errorf("k is %q", got)
+	}
+}
+
+// TestWiped: a member that has lost its data is nobody, and can't come back as who it was.
+func TestWiped(t *testing.T) {
+	t.Parallel()
+	f := newFellows(t)
+	one, _ := f.found("s1")
+	two, o := f.join(one, "s2")
+	three, _ := f.join(one, "s3")
+	shut(t, two)
+	if err := os.RemoveAll(o.Dir); err != nil {
+		t.Fatal(err)
+	}
+	refused(t, o, crony.NotFound, "holds no data of a server")
+	refused(t, f.admit(one, o), crony.Conflict, "its data is gone")
+	asAnother := f.admit(one, o)
+	asAnother.Server.ID = "s4"
+	refused(t, asAnother, crony.Invalid, "don't include this one")
+
+	// Its place is taken by another, once it is removed; before, one more is not let in.
+	soon, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	defer cancel()
+	fails(t, "one more while one is dead", one.Add(soon, f.address()), crony.Conflict, "not all servers are up")
+	if err := one.Remove(t.Context(), two.ID()); err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	four := f.learn(one, f.replacement(o, "s4"))
+	f.promote(one, four)
+	t.Logf("the dead one was replaced within %s", time.Since(began).Round(time.Millisecond))
+	put(t, three, "k", "v")
+	if got := voters(t, four); got != "map[s1:true s3:true s4:true]" || get(t, four, "k") != "v" {
+		t.Errorf("it sees %s and %q", got, get(t, four, "k"))
+	}
+}
+
+// replacement are the options of a server at the address of another.
+func (f *fellows) replacement(of Options, id string) Options {
+	o := f.options(id)
+	o.Peer.Listen = of.Peer.Listen
+	return o
+}
+
+// TestJoinRefused: who was not added is told so, who has another authority's certificate is told nothing.
+func TestJoinRefused(t *testing.T) {
+	t.Parallel()
+	f, others := newFellows(t), newFellows(t)
+	one, _ := f.found("s1")
+	refused(t, invited(f.admit(one, f.options("s2"))), crony.Conflict, "the cluster has no member at")
+	refused(t, invited(others.admit(one, others.options("s2"))), crony.Unavailable, "no server of the cluster answers")
+	if got := voters(t, one); got != "map[s1:true]" {
+		t.Errorf("members are %s", got)
+	}
+	for want, change := range map[string]func(*Options){
+		"either the first":                 func(o *Options) { o.Create = true },
+		"must know the address":            func(o *Options) { o.Peer.Listen = "127.0.0.1:0" },
+		"don't include this one":           func(o *Options) { o.Members = o.Members[:1] },
+		"must be HOST:PORT, not nowhere":   func(o *Options) { o.Members[0].Address = "nowhere" },
+		"etcd's clients must be IP:PORT":   func(o *Options) { o.ClientListen = "localhost:1" },
+		"without the certificates":         func(o *Options) { *o = Options{Dir: o.Dir, Log: o.Log, Server: o.Server, ClientListen: "127.0.0.1:0"} },
+		"the quota is negative":            func(o *Options) { o.QuotaBytes = -1 },
+		"must be HOST:PORT, not 1.2.3.4:0": func(o *Options) { o.Peer.Advertise = "1.2.3.4:0" },
+	} {
+		o := invited(f.admit(one, f.options("s3")))
+		change(&o)
+		refused(t, o, crony.Invalid, want)
+	}
+}
+
+// invited are the options of a server that takes itself for a member.
+func invited(o Options) Options {
+	o.Members = append(o.Members, Address{"", o.Peer.Listen})
+	return o
+}
+
+// TestMoves changes the address of one member of three while the others are up, then of one that starts before them, and
+// starts all at once.
+func TestMoves(t *testing.T) {
+	t.Parallel()
+	f := newFellows(t)
+	ms, os := f.three()
+	at := func(m *Member, o Options) bool {
+		for _, x := range members(t, m) {
+			if x.Server == o.Server.ID {
+				return x.Address == o.Peer.Listen
+			}
+		}
+		return false
+	}
+	shut(t, ms[2])
+	os[2].Peer.Listen = f.address()
+	began := time.Now()
+	ms[2] = open(t, os[2])
+	t.Logf("a member that has moved is back after %s", time.Since(began).Round(time.Millisecond))
+	f.wait("its new address", func() bool { return at(ms[0], os[2]) })
+
+	closeAll(t, ms...)
+	os[1].Peer.Listen = f.address()
+	moved := make(chan *Member, 1)
+	go func() { moved <- f.reopen(os[1])[0] }()
+	ms = f.reopen(os[0], os[2])
+	ms = append(ms, <-moved)
+	f.wait("its new address", func() bool { return at(ms[0], os[1]) && at(ms[1], os[1]) })
+	put(t, ms[2], "k", "v")
+
+	closeAll(t, ms...)
+	began = time.Now()
+	ms = f.reopen(os...)
+	t.Logf("all are back after %s", time.Since(began).Round(time.Millisecond))
+	if got := get(t, ms[0], "k"); got != "v" {
+		t.Errorf("k is %q", got)
+	}
+}
+
+// TestClosing: nobody waits for a server that stops, whether it leads or not, and whether the others stop too or not.
+func TestClosing(t *testing.T) {
+	t.Parallel()
+	f := newFellows(t)
+	ms, os := f.three()
+	took := func(what string, atMost time.Duration, do func()) {
+		began := time.Now()
+		do()
+		t.Logf("%s: %s", what, time.Since(began).Round(time.Millisecond))
+		if time.Since(began) > atMost {
+			t.Errorf("%s took %s", what, time.Since(began))
 		}
 	}
-	put(t, one, "after", "v")
-	if now := one.etcd.Server.KV().Rev(); now < before+revisionBump/2 {
-		t.Errorf("revision %d after %d", now, before)
+	lead := f.leader(ms...)
+	took("closing the leader", 5*time.Second, func() { shut(t, ms[lead]) })
+	took("after that, a write", 5*time.Second, func() { put(t, ms[(lead+1)%3], "k", "v") })
+	ms[lead] = open(t, os[lead])
+	took("closing all three", 8*time.Second, func() { closeAll(t, ms...) })
+	ms = f.reopen(os...)
+	lead = f.leader(ms...)
+	closeAll(t, ms[(lead+1)%3], ms[(lead+2)%3])
+	f.wait("the loss of the quorum to be known", func() bool { return ms[lead].Ready() != nil })
+	if got := voters(t, ms[lead]); got != "map[s1:true s2:true s3:true]" || ms[lead].Leading() {
+		t.Errorf("without a quorum: %s, leading %t", got, ms[lead].Leading())
 	}
-	if got := servers(t, one); got != "map[s1:true]" {
-		t.Errorf("members: %s", got)
-	}
-	two, _ = f.join(one, "s5") // the cluster grows again
-	if get(t, two, "after") != "v" {
-		t.Error("the new one has not what was written")
-	}
-	shut(t, two)
-
-	// Cut off between the two renames.
-	shut(t, one)
-	if err := errors.Join(os.MkdirAll(o.Dir+".recovering", 0o700), os.Rename(o.Dir, o.Dir+".recovering/made")); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := Recover(t.Context(), anew); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := Inspect(o.Dir, o.Server); err != nil {
-		t.Error(err)
+	fails(t, "without a quorum", ms[lead].Ready(), crony.Unavailable, "no leader")
+	soon, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	fails(t, "adding without a quorum", ms[lead].Add(soon, f.address()), crony.Conflict, "not all servers are up")
+	took("closing without a quorum", 5*time.Second, func() { shut(t, ms[lead]) })
+	if err := ms[lead].Err(); err != nil {
+		t.Errorf("after Close: %v", err)
 	}
 }
 
-// TestRestore makes a store of a snapshot.
-func TestRestore(t *testing.T) {
+// TestTrusts reads the authorities in the file when the member opens.
+func TestTrusts(t *testing.T) {
 	t.Parallel()
-	o := options(filepath.Join(t.TempDir(), "etcd"))
-	m := open(t, o)
-	put(t, m, "k", "v")
-	file := filepath.Join(t.TempDir(), "snapshot")
-	f, err := os.Create(file)
+	f := newFellows(t)
+	next, err := f.ca.Successor(time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := m.Snapshot(t.Context(), f); err != nil {
+	o := f.options("s1")
+	o.Create = true
+	both := append(next.Root().PEM(), f.ca.Root().PEM()...)
+	if err := os.WriteFile(o.Peer.CAFile, both, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := f.Close(); err != nil {
+	m := open(t, o)
+	if got := m.Trusts(); len(got) != 2 || got[0] != next.Root().Fingerprint() || got[1] != f.ca.Root().Fingerprint() {
+		t.Errorf("trusts are %v", got)
+	}
+	// A member whose certificate is of the next authority joins one that has the first.
+	joins := f.options("s2")
+	leaf, err := next.Issue(pki.Identity{Cluster: "c1", Role: pki.Server, ID: "s2"}, nil, time.Now())
+	if err := errors.Join(err, leaf.Save(joins.Peer.CertFile), os.WriteFile(joins.Peer.CAFile, both, 0o600)); err != nil {
 		t.Fatal(err)
 	}
-	put(t, m, "later", "v")
-	shut(t, m)
+	two := f.learn(m, joins)
+	f.promote(m, two)
+	put(t, two, "k", "v")
+}
 
-	to := RestoreOptions{Snapshot: file, Dir: filepath.Join(t.TempDir(), "etcd"), Log: o.Log,
-		Server: pki.Identity{Cluster: "c1", Role: pki.Server, ID: "s9"}}
-	if err := Restore(t.Context(), to); err != nil {
-		t.Fatal(err)
-	}
-	if err := Restore(t.Context(), to); err == nil {
-		t.Error("a store is restored over another")
-	}
-	o.Dir, o.Server, o.Create = to.Dir, to.Server, false
-	restored := open(t, o)
-	if get(t, restored, "k") != "v" || get(t, restored, "later") != "" {
-		t.Errorf("restored: %q and %q", get(t, restored, "k"), get(t, restored, "later"))
-	}
-	if restored.Token() == "c1" {
-		t.Error("it takes itself for the store of before")
+// TestCorruption changes a byte in one member's database: it must not come back with it.
+func TestCorruption(t *testing.T) {
+	t.Parallel()
+	f := newFellows(t)
+	ms, os := f.three()
+	put(t, ms[0], "k", "VALUE")
+	get(t, ms[2], "k") // so that it has it
+	closeAll(t, ms...)
+	overwriteAll(t, filepath.Join(os[2].Dir, "member", "snap", "db"), "VALUE", "VALUF")
+	ms = f.reopen(os[0], os[1])
+	refused(t, os[2], crony.Internal, "can't be trusted")
+	if got := get(t, ms[0], "k"); got != "VALUE" {
+		t.Errorf("the others have %q", got)
 	}
 }
 
-// TestQuota fills a small store, and gets it going again.
-func TestQuota(t *testing.T) {
-	t.Parallel()
-	o := options(filepath.Join(t.TempDir(), "etcd"))
-	o.QuotaBytes = 4 << 20
-	m := open(t, o)
-	value := string(make([]byte, 256<<10))
-	var err error
-	for i := 0; i < 100 && err == nil; i++ {
-		_, err = m.Client().Put(t.Context(), "k", value)
+func overwriteAll(t *testing.T, file, old, damage string) {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err != nil || !bytes.Contains(text, []byte(old)) {
+		t.Fatalf("%s has no %q: %v", file, old, err)
 	}
-	if err == nil || len(m.Status().Alarms) != 1 || m.Status().Alarms[0].Kind != NoSpace {
-		t.Fatalf("a store over its quota: %v, %+v", err, m.Status())
-	}
-	if err := errors.Join(m.Compact(t.Context(), 0), m.Defragment(), m.Disarm(t.Context())); err != nil {
+	if err := os.WriteFile(file, bytes.ReplaceAll(text, []byte(old), []byte(damage)), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if s := m.Status(); len(s.Alarms) > 0 || s.Size > o.QuotaBytes/2 {
-		t.Errorf("after it was made room: %+v", s)
-	}
-	put(t, m, "k", "v")
 }

@@ -1,6 +1,7 @@
 package member
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -98,26 +99,28 @@ func (m *Member) Snapshot(ctx context.Context, w io.Writer) (revision int64, err
 	revision = m.etcd.Server.KV().Rev()
 	snapshot := m.etcd.Server.Backend().Snapshot()
 	defer func() { err = errors.Join(err, snapshot.Close()) }() // or the database could never be closed
-	sum := sha256.New()
-	if _, err := snapshot.WriteTo(io.MultiWriter(&checkedWriter{func() error { return context.Cause(ctx) }, w}, sum)); err != nil {
-		return 0, fmt.Errorf("write a snapshot of the store: %w", err)
+	out, sum := &keptWriter{check: func() error { return context.Cause(ctx) }, w: w}, sha256.New()
+	_, err = snapshot.WriteTo(io.MultiWriter(out, sum))
+	if err == nil {
+		_, err = out.Write(sum.Sum(nil))
 	}
-	if _, err := w.Write(sum.Sum(nil)); err != nil {
+	if err := cmp.Or(out.err, err); err != nil {
 		return 0, fmt.Errorf("write a snapshot of the store: %w", err)
 	}
 	return revision, nil
 }
 
-// checkedWriter refuses to write when the check fails.
-type checkedWriter struct {
+// keptWriter keeps the error with which it was refused, which may be a failed check: who copies a database only quotes it.
+type keptWriter struct {
 	check func() error
 	w     io.Writer
+	err   error
 }
 
 // Write implements [io.Writer].
-func (c *checkedWriter) Write(p []byte) (int, error) {
-	if err := c.check(); err != nil {
-		return 0, err
+func (k *keptWriter) Write(p []byte) (n int, err error) {
+	if k.err = k.check(); k.err == nil {
+		n, k.err = k.w.Write(p)
 	}
-	return c.w.Write(p)
+	return n, k.err
 }
