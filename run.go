@@ -41,22 +41,23 @@ const (
 
 // Run is what an occurrence or a person's request became: the fold of its facts.
 type Run struct {
-	ID          RunID     `json:"id"`
-	Job         string    `json:"job"`
-	JobUID      string    `json:"job_uid"` // a job deleted and made again under its name has another
-	Generation  int64     `json:"generation"`
-	Group       string    `json:"group"`
-	Agent       string    `json:"agent"` // its id
-	Trigger     Trigger   `json:"trigger"`
-	By          string    `json:"by,omitempty"` // who triggered it, if a person did
-	ScheduledAt time.Time `json:"scheduled_at"`
-	CatchUp     bool      `json:"catch_up,omitempty"` // it makes up for an occurrence that was missed
-	Epoch       int64     `json:"epoch"`
-	State       RunState  `json:"state"`
-	Reason      string    `json:"reason,omitempty"` // why it ended so, in plain words
-	StartedAt   time.Time `json:"started_at,omitzero"`
-	EndedAt     time.Time `json:"ended_at,omitzero"`
-	Attempts    []Attempt `json:"attempts,omitempty"`
+	ID          RunID             `json:"id"`
+	Job         string            `json:"job"`
+	JobUID      string            `json:"job_uid"` // a job deleted and made again under its name has another
+	Generation  int64             `json:"generation"`
+	Group       string            `json:"group"`
+	Labels      map[string]string `json:"labels,omitempty"` // the job's, when the run was claimed
+	Agent       string            `json:"agent"`            // its id
+	Trigger     Trigger           `json:"trigger"`
+	By          string            `json:"by,omitempty"` // who triggered it, if a person did
+	ScheduledAt time.Time         `json:"scheduled_at"`
+	CatchUp     bool              `json:"catch_up,omitempty"` // it makes up for an occurrence that was missed
+	Epoch       int64             `json:"epoch"`
+	State       RunState          `json:"state"`
+	Reason      string            `json:"reason,omitempty"` // why it ended so, in plain words
+	StartedAt   time.Time         `json:"started_at,omitzero"`
+	EndedAt     time.Time         `json:"ended_at,omitzero"`
+	Attempts    []Attempt         `json:"attempts,omitempty"`
 }
 
 // Attempt is one try of a run.
@@ -100,16 +101,17 @@ const VerdictSeq = 1 << 30
 
 // ClaimedFact is a run's first fact: what it is a run of.
 type ClaimedFact struct {
-	Job         string    `json:"job"`
-	JobUID      string    `json:"job_uid"`
-	Generation  int64     `json:"generation"`
-	Group       string    `json:"group"`
-	Agent       string    `json:"agent"`
-	Trigger     Trigger   `json:"trigger"`
-	By          string    `json:"by,omitempty"`
-	ScheduledAt time.Time `json:"scheduled_at"`
-	CatchUp     bool      `json:"catch_up,omitempty"`
-	Epoch       int64     `json:"epoch"`
+	Job         string            `json:"job"`
+	JobUID      string            `json:"job_uid"`
+	Generation  int64             `json:"generation"`
+	Group       string            `json:"group"`
+	Labels      map[string]string `json:"labels,omitempty"`
+	Agent       string            `json:"agent"`
+	Trigger     Trigger           `json:"trigger"`
+	By          string            `json:"by,omitempty"`
+	ScheduledAt time.Time         `json:"scheduled_at"`
+	CatchUp     bool              `json:"catch_up,omitempty"`
+	Epoch       int64             `json:"epoch"`
 }
 
 // StartedFact says that an attempt's process exists.
@@ -154,7 +156,7 @@ func (r *Run) apply(f *Fact) {
 		c := f.Claimed
 		r.ID, r.Job, r.JobUID, r.Generation, r.Group = f.Run, c.Job, c.JobUID, c.Generation, c.Group
 		r.Agent, r.Trigger, r.By, r.ScheduledAt, r.Epoch = c.Agent, c.Trigger, c.By, c.ScheduledAt, c.Epoch
-		r.CatchUp = c.CatchUp
+		r.CatchUp, r.Labels = c.CatchUp, c.Labels
 		r.State = Claimed
 	case f.Started != nil:
 		r.Attempts = append(r.Attempts, Attempt{Number: f.Started.Attempt, PID: f.Started.PID, StartedAt: f.At})

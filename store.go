@@ -115,19 +115,34 @@ type JobPage struct {
 	Next  string      `json:"next,omitempty"` // "" on the last page
 }
 
-// RunQuery selects runs. The zero query selects all.
+// RunQuery selects runs: those that meet all of its conditions. The zero query selects all.
 type RunQuery struct {
-	Job    string
-	Agent  string // its id
-	State  RunState
-	Limit  int    // at most this many; [DefaultLimit] if 0
-	Cursor string // RunPage.Next of the page before
+	Job     string
+	Agent   string // its id
+	State   RunState
+	Group   string
+	Trigger Trigger
+	Labels  map[string]string // the job's, when the run was claimed: each of these
+
+	From, To time.Time     // due at or after From and before To; either may be zero
+	Longer   time.Duration // took at least this long, from its first start to its end, or till now if it goes on
+	Shorter  time.Duration // ended, and took less than this
+	Count    bool          // count all that is selected, too
+	Limit    int           // at most this many; [DefaultLimit] if 0
+	Cursor   string        // RunPage.Next of the page before
 }
 
 // RunPage is a page of runs.
 type RunPage struct {
-	Items []Run  `json:"items"`
-	Next  string `json:"next,omitempty"` // "" on the last page
+	Items []Run     `json:"items"`
+	Next  string    `json:"next,omitempty"`  // "" on the last page
+	Count *RunCount `json:"count,omitempty"` // if it was asked for
+}
+
+// RunCount is how many runs a query selects, on all pages.
+type RunCount struct {
+	Runs int64 `json:"runs"`
+	More bool  `json:"more"` // there may be more: counting stopped at what it may cost
 }
 
 // The number of items on a page.

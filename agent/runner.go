@@ -71,6 +71,7 @@ func (r *runner) begin() {
 func (r *runner) claim(run crony.RunID, j *assignment, what crony.ClaimedFact) error {
 	def := &j.def
 	what.Job, what.JobUID, what.Generation, what.Group = def.Job.Name, def.UID, def.Generation, def.Job.InGroup()
+	what.Labels = def.Job.Labels
 	what.Agent, what.Epoch = r.agent, j.epoch
 	t := termsOf(&def.Job)
 	written, err := r.journal.add(entry{Fact: &crony.Fact{Run: run, At: r.now().UTC(), Claimed: &what}, Terms: &t})
