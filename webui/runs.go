@@ -4,8 +4,6 @@ import (
 	"bufio"
 	"context"
 	"fmt"
-	"slices"
-	"strings"
 
 	"crony"
 	"crony/webui/api"
@@ -17,18 +15,17 @@ func (r rest) ListRuns(ctx context.Context, req api.ListRunsRequestObject) (api.
 	if err != nil {
 		return nil, err
 	}
-	state := deref(req.Params.State)
-	if allowed := state.Allowed(); state != "" && !slices.Contains(allowed, string(state)) {
-		return nil, crony.Errorf(crony.Invalid, "%.40q is not a run's state", state).
-			WithHint("one of: %s", strings.Join(allowed, ", "))
-	}
-	page, err := r.opts.Runs.ListRuns(ctx, crony.RunQuery{
-		Job: deref(req.Params.Job), Agent: deref(req.Params.Agent), State: state, Limit: limit, Cursor: deref(req.Params.Cursor),
-	})
+	chosen := selectionOf(&req.Params)
+	q, err := chosen.query()
 	if err != nil {
 		return nil, err
 	}
-	return api.ListRuns200JSONResponse{Items: append([]crony.Run{}, page.Items...), Next: page.Next}, nil
+	q.Count, q.Limit, q.Cursor = deref(req.Params.Count), limit, deref(req.Params.Cursor)
+	page, err := r.opts.Runs.ListRuns(ctx, q)
+	if err != nil {
+		return nil, err
+	}
+	return api.ListRuns200JSONResponse{Items: append([]crony.Run{}, page.Items...), Next: page.Next, Count: page.Count}, nil
 }
 
 // GetRun returns one run.

@@ -203,6 +203,9 @@ type Rotation struct {
 // Run defines model for Run.
 type Run = crony.Run
 
+// RunCount How many runs a query selects, on all pages
+type RunCount = crony.RunCount
+
 // RunPage defines model for RunPage.
 type RunPage = crony.RunPage
 
@@ -295,8 +298,29 @@ type JobName = string
 // Limit defines model for Limit.
 type Limit = int
 
+// RunFrom defines model for RunFrom.
+type RunFrom = string
+
+// RunGroup defines model for RunGroup.
+type RunGroup = string
+
 // RunID defines model for RunID.
 type RunID = string
+
+// RunLabel defines model for RunLabel.
+type RunLabel = []string
+
+// RunLonger defines model for RunLonger.
+type RunLonger = string
+
+// RunShorter defines model for RunShorter.
+type RunShorter = string
+
+// RunTo defines model for RunTo.
+type RunTo = string
+
+// RunTrigger defines model for RunTrigger.
+type RunTrigger = crony.Trigger
 
 // ServerName defines model for ServerName.
 type ServerName = string
@@ -372,6 +396,28 @@ type ListRunsParams struct {
 	// Agent An agent's id
 	Agent *string   `form:"agent,omitempty" json:"agent,omitempty"`
 	State *RunState `form:"state,omitempty" json:"state,omitempty"`
+
+	// Group The job's, when the run was claimed
+	Group   *RunGroup   `form:"group,omitempty" json:"group,omitempty"`
+	Trigger *RunTrigger `form:"trigger,omitempty" json:"trigger,omitempty"`
+
+	// Label `key=value` of the job, when the run was claimed; given more than once, each of them
+	Label *RunLabel `form:"label,omitempty" json:"label,omitempty"`
+
+	// From Due at or after it
+	From *RunFrom `form:"from,omitempty" json:"from,omitempty"`
+
+	// To Due before it
+	To *RunTo `form:"to,omitempty" json:"to,omitempty"`
+
+	// Longer Took at least this long, as `90s`, from its first start to its end, or till now if it goes on
+	Longer *RunLonger `form:"longer,omitempty" json:"longer,omitempty"`
+
+	// Shorter Ended, and took less than this
+	Shorter *RunShorter `form:"shorter,omitempty" json:"shorter,omitempty"`
+
+	// Count Count those on all pages, too
+	Count *bool `form:"count,omitempty" json:"count,omitempty"`
 
 	// Limit At most this many; 100 if not given
 	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
@@ -1402,6 +1448,62 @@ func (siw *ServerInterfaceWrapper) ListRuns(c *fiber.Ctx) error {
 	err = runtime.BindQueryParameterWithOptions("form", true, false, "state", query, &params.State, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
 	if err != nil {
 		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter state: %w", err).Error())
+	}
+
+	// ------------- Optional query parameter "group" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "group", query, &params.Group, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter group: %w", err).Error())
+	}
+
+	// ------------- Optional query parameter "trigger" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "trigger", query, &params.Trigger, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter trigger: %w", err).Error())
+	}
+
+	// ------------- Optional query parameter "label" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "label", query, &params.Label, runtime.BindQueryParameterOptions{Type: "array", Format: ""})
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter label: %w", err).Error())
+	}
+
+	// ------------- Optional query parameter "from" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "from", query, &params.From, runtime.BindQueryParameterOptions{Type: "string", Format: "date-time"})
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter from: %w", err).Error())
+	}
+
+	// ------------- Optional query parameter "to" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "to", query, &params.To, runtime.BindQueryParameterOptions{Type: "string", Format: "date-time"})
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter to: %w", err).Error())
+	}
+
+	// ------------- Optional query parameter "longer" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "longer", query, &params.Longer, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter longer: %w", err).Error())
+	}
+
+	// ------------- Optional query parameter "shorter" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "shorter", query, &params.Shorter, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter shorter: %w", err).Error())
+	}
+
+	// ------------- Optional query parameter "count" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "count", query, &params.Count, runtime.BindQueryParameterOptions{Type: "boolean", Format: ""})
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter count: %w", err).Error())
 	}
 
 	// ------------- Optional query parameter "limit" -------------
