@@ -17,6 +17,7 @@ import (
 const (
 	compareTime = 10 * time.Second // for a call that compares, or for the next message of an answer
 	maxDays     = 1 << 16          // in a log: a lifetime
+	maxAnswer   = 32 << 20         // bytes of what a log holds of each day, and has dropped of each job
 	maxItems    = 4 << 20          // of a minute
 	maxFetch    = 4 << 30          // bytes of one answer
 	maxDay      = 1 << 40          // bytes of a day's file
@@ -99,34 +100,60 @@ func answers(stream replicating, done func(uint64, error)) error {
 	}
 }
 
-// Days returns what the server at an address holds of each day, and before which day it has dropped all; or that all of it is
-// the same as what this one holds.
-func (c *Client) Days(ctx context.Context, at string, own map[string]runlog.Sum, ownFloor string,
-) (days map[string]runlog.Sum, floor string, same bool, err error) {
+// Days returns what the server at an address holds of each day, and what it has dropped: all before a day, and of each job all
+// before a run. It is given what this server holds and has dropped; what is the same is given back.
+func (c *Client) Days(ctx context.Context, at string, own map[string]runlog.Sum, ownFloor string, ownMarks map[string]crony.RunID,
+) (days map[string]runlog.Sum, floor string, marks map[string]crony.RunID, err error) {
 	ctx, cancel := context.WithTimeout(ctx, compareTime)
 	defer cancel()
 	peer, err := c.at(laneBulk, at)
 	if err != nil {
-		return nil, "", false, err
+		return nil, "", nil, err
 	}
-	reply, err := peer.Days(ctx, &wire.DaysRequest{Digest: digest(own, ownFloor)})
+	reply, err := peer.Days(ctx, &wire.DaysRequest{Digest: daysDigest(own), Bounds: boundsDigest(ownFloor, ownMarks)},
+		grpc.MaxCallRecvMsgSize(maxAnswer))
 	if err != nil {
-		return nil, "", false, said(at, err)
+		return nil, "", nil, said(at, err)
 	}
-	if len(reply.GetDays()) > maxDays {
-		return nil, "", false, badAnswer("%d days", len(reply.GetDays()))
+	days, floor, marks = own, ownFloor, ownMarks
+	if !reply.GetSameDays() {
+		if days, err = readDays(reply); err != nil {
+			return nil, "", nil, err
+		}
 	}
-	days = make(map[string]runlog.Sum, len(reply.GetDays()))
+	if !reply.GetSameBounds() {
+		if floor, marks, err = readBounds(reply); err != nil {
+			return nil, "", nil, err
+		}
+	}
+	return days, floor, marks, nil
+}
+
+func readDays(reply *wire.DaysReply) (map[string]runlog.Sum, error) {
+	if n := len(reply.GetDays()); n > maxDays {
+		return nil, badAnswer("%d days", n)
+	}
+	days := make(map[string]runlog.Sum, len(reply.GetDays()))
 	for day, sum := range reply.GetDays() {
 		if !isDay(day) {
-			return nil, "", false, badAnswer("a day %.20q", day)
+			return nil, badAnswer("a day %.20q", day)
 		}
 		days[day] = toSum(sum)
 	}
-	if floor := reply.GetFloor(); floor != "" && !isDay(floor) {
-		return nil, "", false, badAnswer("a floor of %.20q", floor)
+	return days, nil
+}
+
+func readBounds(reply *wire.DaysReply) (floor string, marks map[string]crony.RunID, err error) {
+	if floor = reply.GetFloor(); floor != "" && !isDay(floor) {
+		return "", nil, badAnswer("a floor of %.20q", floor)
 	}
-	return days, reply.GetFloor(), reply.GetSame(), nil
+	marks = make(map[string]crony.RunID, len(reply.GetMarks()))
+	for job, text := range reply.GetMarks() {
+		if marks[job], err = crony.ParseRunID(text); err != nil {
+			return "", nil, badAnswer("a mark of %.40q", text)
+		}
+	}
+	return floor, marks, nil
 }
 
 func isDay(text string) bool {

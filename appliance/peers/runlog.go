@@ -1,6 +1,7 @@
 package peers
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"fmt"
@@ -27,13 +28,15 @@ type RunLog interface {
 	// Behind is told that another server could not keep in mind what this one lacks. It does not wait.
 	Behind(server string)
 
-	// Days, Minutes, Items, Records, CopyDay and Floor are the log's own; see [runlog.Log].
+	// The rest is the log's own; see [runlog.Log].
+
 	Days(ctx context.Context) (map[string]runlog.Sum, error)
 	Minutes(ctx context.Context, day string) ([]runlog.Sum, error)
 	Items(ctx context.Context, day string, minute int) (map[string]runlog.Sum, error)
 	Records(ctx context.Context, day string, keys []string) iter.Seq2[*runlog.Batch, error]
 	CopyDay(ctx context.Context, day string, put func(size int64, write func(io.Writer) error) error) error
 	Floor() string
+	Marks() map[string]crony.RunID
 }
 
 // Bounds on what one caller can make a server hold.
@@ -154,27 +157,43 @@ func (r *receiver) answer(ctx context.Context, stream outgoing) error {
 
 // Days implements wire.PeersServer.
 func (s *Service) Days(ctx context.Context, req *wire.DaysRequest) (*wire.DaysReply, error) {
-	floor := s.opts.RunLog.Floor()
+	floor, marks := s.opts.RunLog.Floor(), s.opts.RunLog.Marks()
 	days, err := s.opts.RunLog.Days(ctx)
 	if err != nil {
 		return nil, refusal(err)
 	}
-	if string(req.GetDigest()) == string(digest(days, floor)) {
-		return &wire.DaysReply{Same: true}, nil
+	reply := &wire.DaysReply{SameDays: bytes.Equal(req.GetDigest(), daysDigest(days)),
+		SameBounds: bytes.Equal(req.GetBounds(), boundsDigest(floor, marks))}
+	if !reply.GetSameDays() {
+		reply.Days = make(map[string]*wire.Sum, len(days))
+		for day, sum := range days {
+			reply.Days[day] = fromSum(sum)
+		}
 	}
-	reply := &wire.DaysReply{Days: make(map[string]*wire.Sum, len(days)), Floor: floor}
-	for day, sum := range days {
-		reply.Days[day] = fromSum(sum)
+	if !reply.GetSameBounds() {
+		reply.Floor, reply.Marks = floor, make(map[string]string, len(marks))
+		for job, id := range marks {
+			reply.Marks[job] = string(id)
+		}
 	}
 	return reply, nil
 }
 
-// digest is what two logs have in common only if all of their days have the same sums.
-func digest(days map[string]runlog.Sum, floor string) []byte {
+// daysDigest is what two logs have in common only if all of their days have the same sums.
+func daysDigest(days map[string]runlog.Sum) []byte {
 	h := sha256.New()
-	fmt.Fprintf(h, "floor %s\n", floor)
 	for _, day := range slices.Sorted(maps.Keys(days)) {
 		fmt.Fprintf(h, "%s %d %x\n", day, days[day].Records, days[day].Hash)
+	}
+	return h.Sum(nil)
+}
+
+// boundsDigest is what two logs have in common only if they have dropped the same.
+func boundsDigest(floor string, marks map[string]crony.RunID) []byte {
+	h := sha256.New()
+	fmt.Fprintf(h, "%s\n", floor)
+	for _, job := range slices.Sorted(maps.Keys(marks)) {
+		fmt.Fprintf(h, "%q %s\n", job, marks[job])
 	}
 	return h.Sum(nil)
 }

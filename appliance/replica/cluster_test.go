@@ -305,16 +305,15 @@ func (w *wires) ask(ctx context.Context, at string, answer func(context.Context,
 	return errors.Join(answer(ctx, n), context.Cause(ctx))
 }
 
-func (w *wires) Days(ctx context.Context, at string, own map[string]runlog.Sum, ownFloor string) (
-	days map[string]runlog.Sum, floor string, same bool, err error,
+func (w *wires) Days(ctx context.Context, at string, _ map[string]runlog.Sum, _ string, _ map[string]crony.RunID) (
+	days map[string]runlog.Sum, floor string, marks map[string]crony.RunID, err error,
 ) {
 	err = w.ask(ctx, at, func(ctx context.Context, n *node) (err error) {
-		floor = n.Floor()
+		floor, marks = n.Floor(), n.Marks()
 		days, err = n.Days(ctx)
-		same = floor == ownFloor && maps.Equal(days, own)
 		return err
 	})
-	return days, floor, same, err
+	return days, floor, marks, err
 }
 
 func (w *wires) Minutes(ctx context.Context, at, day string) (list []runlog.Sum, err error) {

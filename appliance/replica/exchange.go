@@ -121,11 +121,11 @@ func (x *exchange) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	theirs, floor, same, err := x.l.opts.Peers.Days(ctx, x.at, mine, x.own().Floor())
-	if err != nil || same {
+	theirs, floor, marks, err := x.l.opts.Peers.Days(ctx, x.at, mine, x.own().Floor(), x.own().Marks())
+	if err != nil {
 		return err
 	}
-	if err := x.raise(floor); err != nil {
+	if err := x.raise(floor, marks); err != nil {
 		return err
 	}
 	floor = x.own().Floor()
@@ -147,16 +147,18 @@ func (x *exchange) run(ctx context.Context) error {
 	return nil
 }
 
-// raise lets go of what the other server has let go of. A floor in the future can't be meant.
-func (x *exchange) raise(floor string) error {
-	if floor <= x.own().Floor() {
+// raise lets go of what the other server has let go of. What can't be meant, as it is to come, is refused by the log.
+func (x *exchange) raise(floor string, marks map[string]crony.RunID) error {
+	if floor > x.own().Floor() {
+		x.log.Info("days are dropped, as another server has dropped them", "before", floor)
+		if err := x.own().RaiseFloor(floor); err != nil {
+			return err
+		}
+	}
+	if len(marks) == 0 {
 		return nil
 	}
-	if today := x.l.opts.Now().UTC().Format(time.DateOnly); floor > today {
-		return crony.Errorf(crony.Internal, "it says that it has dropped all before %s, and it is %s", floor, today)
-	}
-	x.log.Info("days are dropped, as another server has dropped them", "before", floor)
-	return x.own().RaiseFloor(floor)
+	return x.own().RaiseMarks(marks)
 }
 
 func (x *exchange) toCopy(days int) {

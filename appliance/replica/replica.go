@@ -28,6 +28,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"crony"
 	"crony/embedded/runlog"
 )
 
@@ -45,6 +46,8 @@ type Own interface {
 	AdoptDay(ctx context.Context, day string, r io.Reader) error
 	Floor() string
 	RaiseFloor(day string) error
+	Marks() map[string]crony.RunID
+	RaiseMarks(marks map[string]crony.RunID) error
 }
 
 // Peers calls other servers, each at its address (HOST:PORT). What they answer is not trusted to be right. Its methods are safe
@@ -56,9 +59,10 @@ type Peers interface {
 	Replicate(ctx context.Context, at string,
 		next func(ctx context.Context) (first uint64, batches [][]byte, compare bool, err error),
 		done func(number uint64, refusal error)) error
-	// Days returns what the server holds of each day, and its floor; or that all is the same as what this one holds.
-	Days(ctx context.Context, at string, own map[string]runlog.Sum, ownFloor string) (
-		days map[string]runlog.Sum, floor string, same bool, err error)
+	// Days returns what the server holds of each day, and what it has dropped. It is given the same of this one, so that what
+	// they have in common need not be sent.
+	Days(ctx context.Context, at string, own map[string]runlog.Sum, ownFloor string, ownMarks map[string]crony.RunID) (
+		days map[string]runlog.Sum, floor string, marks map[string]crony.RunID, err error)
 	// Minutes returns what the server holds of each minute of a day.
 	Minutes(ctx context.Context, at, day string) ([]runlog.Sum, error)
 	// Items calls each for every item that the server holds of a minute.

@@ -84,6 +84,9 @@ func (l *Log) CopyDay(ctx context.Context, day string, put func(size int64, writ
 // Floor returns the first day of which the own log keeps something; "" if it has dropped none.
 func (l *Log) Floor() string { return l.opts.Own.Floor() }
 
+// Marks returns, by job, the first run of which the own log keeps something.
+func (l *Log) Marks() map[string]crony.RunID { return l.opts.Own.Marks() }
+
 // age returns how long ago the last exchange was; false before the first.
 func (o *other) age(now time.Time) (time.Duration, bool) {
 	o.mu.Lock()

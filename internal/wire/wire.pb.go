@@ -2177,6 +2177,7 @@ func (x *Sum) GetHash() uint64 {
 type DaysRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Digest        []byte                 `protobuf:"bytes,1,opt,name=digest,proto3" json:"digest,omitempty"` // of the caller's days
+	Bounds        []byte                 `protobuf:"bytes,2,opt,name=bounds,proto3" json:"bounds,omitempty"` // digest of what it has dropped
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2218,11 +2219,20 @@ func (x *DaysRequest) GetDigest() []byte {
 	return nil
 }
 
+func (x *DaysRequest) GetBounds() []byte {
+	if x != nil {
+		return x.Bounds
+	}
+	return nil
+}
+
 type DaysReply struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Same          bool                   `protobuf:"varint,1,opt,name=same,proto3" json:"same,omitempty"`                                                                          // the server's days have the same digest; nothing else is set then
-	Days          map[string]*Sum        `protobuf:"bytes,2,rep,name=days,proto3" json:"days,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"` // by date: 2026-11-21
-	Floor         string                 `protobuf:"bytes,3,opt,name=floor,proto3" json:"floor,omitempty"`                                                                         // a date: what was before it is dropped; "" if nothing is
+	SameDays      bool                   `protobuf:"varint,1,opt,name=same_days,json=sameDays,proto3" json:"same_days,omitempty"`                                                    // the server's days have the same digest; they are left out
+	SameBounds    bool                   `protobuf:"varint,2,opt,name=same_bounds,json=sameBounds,proto3" json:"same_bounds,omitempty"`                                              // what it has dropped has the same digest; floor and marks are left out
+	Days          map[string]*Sum        `protobuf:"bytes,3,rep,name=days,proto3" json:"days,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`   // by date: 2026-11-21
+	Floor         string                 `protobuf:"bytes,4,opt,name=floor,proto3" json:"floor,omitempty"`                                                                           // a date: what was before it is dropped; "" if nothing is
+	Marks         map[string]string      `protobuf:"bytes,5,rep,name=marks,proto3" json:"marks,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"` // by job: the first of its runs that was not dropped
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2257,9 +2267,16 @@ func (*DaysReply) Descriptor() ([]byte, []int) {
 	return file_wire_proto_rawDescGZIP(), []int{38}
 }
 
-func (x *DaysReply) GetSame() bool {
+func (x *DaysReply) GetSameDays() bool {
 	if x != nil {
-		return x.Same
+		return x.SameDays
+	}
+	return false
+}
+
+func (x *DaysReply) GetSameBounds() bool {
+	if x != nil {
+		return x.SameBounds
 	}
 	return false
 }
@@ -2276,6 +2293,13 @@ func (x *DaysReply) GetFloor() string {
 		return x.Floor
 	}
 	return ""
+}
+
+func (x *DaysReply) GetMarks() map[string]string {
+	if x != nil {
+		return x.Marks
+	}
+	return nil
 }
 
 type MinutesRequest struct {
@@ -2837,16 +2861,24 @@ const file_wire_proto_rawDesc = "" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\"3\n" +
 	"\x03Sum\x12\x18\n" +
 	"\arecords\x18\x01 \x01(\x04R\arecords\x12\x12\n" +
-	"\x04hash\x18\x02 \x01(\x06R\x04hash\"%\n" +
+	"\x04hash\x18\x02 \x01(\x06R\x04hash\"=\n" +
 	"\vDaysRequest\x12\x16\n" +
-	"\x06digest\x18\x01 \x01(\fR\x06digest\"\xba\x01\n" +
-	"\tDaysReply\x12\x12\n" +
-	"\x04same\x18\x01 \x01(\bR\x04same\x126\n" +
-	"\x04days\x18\x02 \x03(\v2\".crony.wire.v1.DaysReply.DaysEntryR\x04days\x12\x14\n" +
-	"\x05floor\x18\x03 \x01(\tR\x05floor\x1aK\n" +
+	"\x06digest\x18\x01 \x01(\fR\x06digest\x12\x16\n" +
+	"\x06bounds\x18\x02 \x01(\fR\x06bounds\"\xd9\x02\n" +
+	"\tDaysReply\x12\x1b\n" +
+	"\tsame_days\x18\x01 \x01(\bR\bsameDays\x12\x1f\n" +
+	"\vsame_bounds\x18\x02 \x01(\bR\n" +
+	"sameBounds\x126\n" +
+	"\x04days\x18\x03 \x03(\v2\".crony.wire.v1.DaysReply.DaysEntryR\x04days\x12\x14\n" +
+	"\x05floor\x18\x04 \x01(\tR\x05floor\x129\n" +
+	"\x05marks\x18\x05 \x03(\v2#.crony.wire.v1.DaysReply.MarksEntryR\x05marks\x1aK\n" +
 	"\tDaysEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12(\n" +
-	"\x05value\x18\x02 \x01(\v2\x12.crony.wire.v1.SumR\x05value:\x028\x01\"\"\n" +
+	"\x05value\x18\x02 \x01(\v2\x12.crony.wire.v1.SumR\x05value:\x028\x01\x1a8\n" +
+	"\n" +
+	"MarksEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\"\n" +
 	"\x0eMinutesRequest\x12\x10\n" +
 	"\x03day\x18\x01 \x01(\tR\x03day\"<\n" +
 	"\fMinutesReply\x12,\n" +
@@ -2898,7 +2930,7 @@ func file_wire_proto_rawDescGZIP() []byte {
 	return file_wire_proto_rawDescData
 }
 
-var file_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 49)
+var file_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 50)
 var file_wire_proto_goTypes = []any{
 	(*FromAgent)(nil),         // 0: crony.wire.v1.FromAgent
 	(*FromServer)(nil),        // 1: crony.wire.v1.FromServer
@@ -2949,6 +2981,7 @@ var file_wire_proto_goTypes = []any{
 	(*DayRequest)(nil),        // 46: crony.wire.v1.DayRequest
 	(*DayReply)(nil),          // 47: crony.wire.v1.DayReply
 	nil,                       // 48: crony.wire.v1.DaysReply.DaysEntry
+	nil,                       // 49: crony.wire.v1.DaysReply.MarksEntry
 }
 var file_wire_proto_depIdxs = []int32{
 	2,  // 0: crony.wire.v1.FromAgent.hello:type_name -> crony.wire.v1.Hello
@@ -2976,38 +3009,39 @@ var file_wire_proto_depIdxs = []int32{
 	32, // 22: crony.wire.v1.ReplicateRequest.pieces:type_name -> crony.wire.v1.Piece
 	35, // 23: crony.wire.v1.ReplicateReply.refused:type_name -> crony.wire.v1.Refusal
 	48, // 24: crony.wire.v1.DaysReply.days:type_name -> crony.wire.v1.DaysReply.DaysEntry
-	36, // 25: crony.wire.v1.MinutesReply.minutes:type_name -> crony.wire.v1.Sum
-	43, // 26: crony.wire.v1.ItemsReply.items:type_name -> crony.wire.v1.ItemSum
-	36, // 27: crony.wire.v1.ItemSum.sum:type_name -> crony.wire.v1.Sum
-	32, // 28: crony.wire.v1.RecordsReply.piece:type_name -> crony.wire.v1.Piece
-	36, // 29: crony.wire.v1.DaysReply.DaysEntry.value:type_name -> crony.wire.v1.Sum
-	0,  // 30: crony.wire.v1.Link.Connect:input_type -> crony.wire.v1.FromAgent
-	23, // 31: crony.wire.v1.Peers.Admit:input_type -> crony.wire.v1.AdmitRequest
-	26, // 32: crony.wire.v1.Peers.Status:input_type -> crony.wire.v1.StatusRequest
-	28, // 33: crony.wire.v1.Peers.Defragment:input_type -> crony.wire.v1.DefragmentRequest
-	30, // 34: crony.wire.v1.Peers.Transfer:input_type -> crony.wire.v1.TransferRequest
-	33, // 35: crony.wire.v1.Peers.Replicate:input_type -> crony.wire.v1.ReplicateRequest
-	37, // 36: crony.wire.v1.Peers.Days:input_type -> crony.wire.v1.DaysRequest
-	39, // 37: crony.wire.v1.Peers.Minutes:input_type -> crony.wire.v1.MinutesRequest
-	41, // 38: crony.wire.v1.Peers.Items:input_type -> crony.wire.v1.ItemsRequest
-	44, // 39: crony.wire.v1.Peers.Records:input_type -> crony.wire.v1.RecordsRequest
-	46, // 40: crony.wire.v1.Peers.Day:input_type -> crony.wire.v1.DayRequest
-	1,  // 41: crony.wire.v1.Link.Connect:output_type -> crony.wire.v1.FromServer
-	24, // 42: crony.wire.v1.Peers.Admit:output_type -> crony.wire.v1.AdmitReply
-	27, // 43: crony.wire.v1.Peers.Status:output_type -> crony.wire.v1.StatusReply
-	29, // 44: crony.wire.v1.Peers.Defragment:output_type -> crony.wire.v1.DefragmentReply
-	31, // 45: crony.wire.v1.Peers.Transfer:output_type -> crony.wire.v1.TransferReply
-	34, // 46: crony.wire.v1.Peers.Replicate:output_type -> crony.wire.v1.ReplicateReply
-	38, // 47: crony.wire.v1.Peers.Days:output_type -> crony.wire.v1.DaysReply
-	40, // 48: crony.wire.v1.Peers.Minutes:output_type -> crony.wire.v1.MinutesReply
-	42, // 49: crony.wire.v1.Peers.Items:output_type -> crony.wire.v1.ItemsReply
-	45, // 50: crony.wire.v1.Peers.Records:output_type -> crony.wire.v1.RecordsReply
-	47, // 51: crony.wire.v1.Peers.Day:output_type -> crony.wire.v1.DayReply
-	41, // [41:52] is the sub-list for method output_type
-	30, // [30:41] is the sub-list for method input_type
-	30, // [30:30] is the sub-list for extension type_name
-	30, // [30:30] is the sub-list for extension extendee
-	0,  // [0:30] is the sub-list for field type_name
+	49, // 25: crony.wire.v1.DaysReply.marks:type_name -> crony.wire.v1.DaysReply.MarksEntry
+	36, // 26: crony.wire.v1.MinutesReply.minutes:type_name -> crony.wire.v1.Sum
+	43, // 27: crony.wire.v1.ItemsReply.items:type_name -> crony.wire.v1.ItemSum
+	36, // 28: crony.wire.v1.ItemSum.sum:type_name -> crony.wire.v1.Sum
+	32, // 29: crony.wire.v1.RecordsReply.piece:type_name -> crony.wire.v1.Piece
+	36, // 30: crony.wire.v1.DaysReply.DaysEntry.value:type_name -> crony.wire.v1.Sum
+	0,  // 31: crony.wire.v1.Link.Connect:input_type -> crony.wire.v1.FromAgent
+	23, // 32: crony.wire.v1.Peers.Admit:input_type -> crony.wire.v1.AdmitRequest
+	26, // 33: crony.wire.v1.Peers.Status:input_type -> crony.wire.v1.StatusRequest
+	28, // 34: crony.wire.v1.Peers.Defragment:input_type -> crony.wire.v1.DefragmentRequest
+	30, // 35: crony.wire.v1.Peers.Transfer:input_type -> crony.wire.v1.TransferRequest
+	33, // 36: crony.wire.v1.Peers.Replicate:input_type -> crony.wire.v1.ReplicateRequest
+	37, // 37: crony.wire.v1.Peers.Days:input_type -> crony.wire.v1.DaysRequest
+	39, // 38: crony.wire.v1.Peers.Minutes:input_type -> crony.wire.v1.MinutesRequest
+	41, // 39: crony.wire.v1.Peers.Items:input_type -> crony.wire.v1.ItemsRequest
+	44, // 40: crony.wire.v1.Peers.Records:input_type -> crony.wire.v1.RecordsRequest
+	46, // 41: crony.wire.v1.Peers.Day:input_type -> crony.wire.v1.DayRequest
+	1,  // 42: crony.wire.v1.Link.Connect:output_type -> crony.wire.v1.FromServer
+	24, // 43: crony.wire.v1.Peers.Admit:output_type -> crony.wire.v1.AdmitReply
+	27, // 44: crony.wire.v1.Peers.Status:output_type -> crony.wire.v1.StatusReply
+	29, // 45: crony.wire.v1.Peers.Defragment:output_type -> crony.wire.v1.DefragmentReply
+	31, // 46: crony.wire.v1.Peers.Transfer:output_type -> crony.wire.v1.TransferReply
+	34, // 47: crony.wire.v1.Peers.Replicate:output_type -> crony.wire.v1.ReplicateReply
+	38, // 48: crony.wire.v1.Peers.Days:output_type -> crony.wire.v1.DaysReply
+	40, // 49: crony.wire.v1.Peers.Minutes:output_type -> crony.wire.v1.MinutesReply
+	42, // 50: crony.wire.v1.Peers.Items:output_type -> crony.wire.v1.ItemsReply
+	45, // 51: crony.wire.v1.Peers.Records:output_type -> crony.wire.v1.RecordsReply
+	47, // 52: crony.wire.v1.Peers.Day:output_type -> crony.wire.v1.DayReply
+	42, // [42:53] is the sub-list for method output_type
+	31, // [31:42] is the sub-list for method input_type
+	31, // [31:31] is the sub-list for extension type_name
+	31, // [31:31] is the sub-list for extension extendee
+	0,  // [0:31] is the sub-list for field type_name
 }
 
 func init() { file_wire_proto_init() }
@@ -3041,7 +3075,7 @@ func file_wire_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_wire_proto_rawDesc), len(file_wire_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   49,
+			NumMessages:   50,
 			NumExtensions: 0,
 			NumServices:   2,
 		},
