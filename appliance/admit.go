@@ -86,3 +86,11 @@ func (s *Server) Issue(role pki.Role, id string) (*pki.Leaf, error) {
 
 // Trust returns whom the cluster trusts.
 func (s *Server) Trust() *pki.Trust { return s.id.trust }
+
+// notBuried refuses whoever was removed from the cluster, though their certificate is good.
+func (s *Server) notBuried(who pki.Identity) error {
+	if stone, buried := s.Store.Buried(who.ID); buried {
+		return crony.Errorf(crony.Forbidden, "%s was removed from the cluster as %s", who, stone.Name)
+	}
+	return nil
+}

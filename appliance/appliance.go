@@ -125,6 +125,11 @@ func (s *Server) open(ctx context.Context) error {
 		return fmt.Errorf("open the run log: %w", err)
 	}
 	s.stack.Push("run log", 0, func(context.Context) error { return s.Runs.Close() })
+	if s.opts.ClientListen != "" {
+		if err := s.member.ServeClients(s.opts.ClientListen, s.notBuried); err != nil {
+			return err
+		}
+	}
 	return s.serve() //nolint:contextcheck // services live by the stack's contexts, not by the one of opening
 }
 
@@ -153,7 +158,7 @@ func (s *Server) openIdentity() error {
 // openMember opens the server's part of the store. If the server has joined and was not admitted yet, it asks for that first,
 // and waits for its vote.
 func (s *Server) openMember(ctx context.Context) error {
-	opts := member.Options{Dir: filepath.Join(s.opts.Dir, etcdDir), Server: s.id.who, ClientListen: s.opts.ClientListen,
+	opts := member.Options{Dir: filepath.Join(s.opts.Dir, etcdDir), Server: s.id.who,
 		QuotaBytes: int64(s.opts.Quota), Peer: s.id.peer(s.opts.PeerListen, s.opts.PeerAddress), Log: s.log}
 	var join joining
 	note := filepath.Join(s.opts.Dir, joinFile)

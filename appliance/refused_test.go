@@ -119,7 +119,7 @@ func TestWhoIsWelcome(t *testing.T) {
 		"the agents' link": {"an agent"},
 		"servers' calls":   {"a server"},
 		"the store":        {"a server", "a server that was removed"}, // the store itself knows who its members are
-		"etcd's tools":     {"a server", "a server that was removed"},
+		"etcd's tools":     {"a server"},
 	}
 	for name, own := range guests(t, s) {
 		config := pki.ClientTLS(s.Trust(), own)

@@ -33,6 +33,7 @@ import (
 
 const (
 	benchDir   = "CRONY_BENCH_DIR"    // set: this process is the server of BenchmarkIdleAgents, and has its data there
+	benchBare  = "CRONY_BENCH_BARE"   // set with it: the server is the floor, a bare gRPC one
 	benchCount = "CRONY_BENCH_AGENTS" // how many agents
 )
 
@@ -62,6 +63,14 @@ func serveBench(dir string) error {
 	if err != nil {
 		return err
 	}
+	config := pki.ServerTLS(ca.Root(), leaf.Certificate, pki.Agent, pki.Server)
+	if os.Getenv(benchBare) != "" {
+		server := grpc.NewServer(grpc.Creds(credentials.NewTLS(config)), grpc.WriteBufferSize(4<<10), grpc.ReadBufferSize(0),
+			grpc.KeepaliveParams(keepalive.ServerParameters{Time: 7 * time.Second, Timeout: 4 * time.Second}),
+			grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: time.Second, PermitWithoutStream: true}))
+		wire.RegisterLinkServer(server, bare{})
+		return answerBench(func(l net.Listener) error { return server.Serve(l) }, server.Stop)
+	}
 	m, err := member.Open(ctx, member.Options{Dir: filepath.Join(dir, "etcd"), Create: true, Log: log, Server: who})
 	if err != nil {
 		return err
@@ -77,20 +86,25 @@ func serveBench(dir string) error {
 		return err
 	}
 	defer runs.Close()
-	h, err := New(Options{Server: who.ID, TLS: pki.ServerTLS(ca.Root(), leaf.Certificate, pki.Agent, pki.Server),
+	h, err := New(Options{Server: who.ID, TLS: config,
 		State: store, Runs: onlyLog{runs}, Registerer: prometheus.NewRegistry(), Log: log,
 		Trust: func() ([]byte, string) { return ca.Root().PEM(), ca.Root().Fingerprint() },
 		Ready: func() error { return nil }})
 	if err != nil {
 		return err
 	}
+	return answerBench(func(l net.Listener) error { return h.Serve(ctx, l) }, cancel)
+}
+
+// answerBench serves, says where, and answers its standard input until that ends.
+func answerBench(serve func(net.Listener) error, stop func()) error {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return err
 	}
 	fmt.Println(l.Addr())
 	go func() {
-		defer cancel()
+		defer stop()
 		for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
 			var m runtime.MemStats
 			runtime.GC()
@@ -98,12 +112,31 @@ func serveBench(dir string) error {
 			fmt.Println(m.HeapAlloc + m.StackInuse)
 		}
 	}()
-	return h.Serve(ctx, l)
+	return serve(l)
+}
+
+// bare is the least that a server can do: it welcomes, and reads.
+type bare struct{ wire.UnimplementedLinkServer }
+
+// Connect implements wire.LinkServer.
+func (bare) Connect(link wire.Link_ConnectServer) error {
+	if _, err := link.Recv(); err != nil {
+		return err
+	}
+	for _, msg := range []*wire.FromServer{
+		{Kind: &wire.FromServer_Welcome{Welcome: &wire.Welcome{}}}, {Kind: &wire.FromServer_Synced{Synced: &wire.Synced{}}},
+	} {
+		if err := link.Send(msg); err != nil {
+			return err
+		}
+	}
+	_, err := link.Recv()
+	return err
 }
 
 // BenchmarkIdleAgents says what agents that do nothing cost a server: the share of a core, and for each the bytes that it
-// needs (B/agent) and those by which its process grows (RSS/agent), which is more by the collector's leeway. The server is
-// alone in a process, with a real store and no jobs; the agents, as many as CRONY_BENCH_AGENTS says, connect from this one by
+// needs (B/agent) and those by which its process grows (RSS/agent), which is more by the collector's leeway. The same for the
+// floor, a bare gRPC server that knows nothing of an agent but its stream, and the ratios to it. The server is alone in a process, with a real store and no jobs; the agents, as many as CRONY_BENCH_AGENTS says, connect from this one by
 // TLS and gRPC as real ones do, and do no more than answer pings.
 func BenchmarkIdleAgents(b *testing.B) {
 	agents := 2000
@@ -115,22 +148,38 @@ func BenchmarkIdleAgents(b *testing.B) {
 		agents = n
 	}
 	for b.Loop() {
-		s := startBench(b)
-		s.dial(200) // what the first ones cost is the server's own: its buffers, pools and pages
-		rss, need, alone, cpu := s.rss(), s.need(), s.share(5*time.Second), s.cpu()
-		s.dial(agents)
-		cpu = s.cpu() - cpu
-		share := s.share(20 * time.Second)
-		rss, need = s.rss()-rss, s.need()-need
-		s.stop()
-
+		floor, cost := idleCost(b, agents, true), idleCost(b, agents, false)
 		b.ReportMetric(0, "ns/op") // that of the whole says nothing
-		b.ReportMetric(share, "cores")
-		b.ReportMetric(alone, "cores-before")
-		b.ReportMetric(float64(need)/float64(agents), "B/agent")
-		b.ReportMetric(float64(rss)/float64(agents), "RSS/agent")
-		b.ReportMetric(float64(cpu.Microseconds())/float64(agents), "cpu-µs/connect")
+		b.ReportMetric(cost.share, "cores")
+		b.ReportMetric(floor.share, "floor-cores")
+		b.ReportMetric(cost.need, "B/agent")
+		b.ReportMetric(floor.need, "floor-B/agent")
+		b.ReportMetric(cost.rss, "RSS/agent")
+		b.ReportMetric(floor.rss, "floor-RSS/agent")
+		b.ReportMetric(cost.rss/floor.rss, "RSS-ratio")
+		b.ReportMetric(cost.connect, "cpu-µs/connect")
 	}
+}
+
+// idle is what agents that do nothing cost.
+type idle struct {
+	share     float64 // of a core, for all
+	need, rss float64 // bytes for each
+	connect   float64 // CPU time in µs, once for each
+}
+
+func idleCost(b *testing.B, agents int, bare bool) idle {
+	b.Helper()
+	s := startBench(b, bare)
+	defer s.stop()
+	s.dial(200) // what the first ones cost is the server's own: its buffers, pools and pages
+	need, rss, cpu := s.need(), s.rss(), s.cpu()
+	s.dial(agents)
+	cpu = s.cpu() - cpu
+	cost := idle{connect: float64(cpu.Microseconds()) / float64(agents), share: s.share(20 * time.Second)}
+	cost.rss = float64(s.rss()-rss) / float64(agents)
+	cost.need = float64(s.need()-need) / float64(agents)
+	return cost
 }
 
 // benchServer is the server in its process, and the agents that are connected to it.
@@ -146,7 +195,7 @@ type benchServer struct {
 	conns   []*grpc.ClientConn
 }
 
-func startBench(b testing.TB) *benchServer {
+func startBench(b testing.TB, bare bool) *benchServer {
 	b.Helper()
 	ca, err := pki.NewCA("bench", time.Now())
 	if err != nil {
@@ -158,6 +207,9 @@ func startBench(b testing.TB) *benchServer {
 	}
 	s := &benchServer{b: b, ca: ca, process: exec.Command(os.Args[0])}
 	s.process.Env = append(os.Environ(), benchDir+"="+dir)
+	if bare {
+		s.process.Env = append(s.process.Env, benchBare+"=1")
+	}
 	s.process.Stderr = os.Stderr
 	if s.stdin, err = s.process.StdinPipe(); err != nil {
 		b.Fatal(err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"os"
 	"os/exec"
 	"strings"
@@ -13,6 +14,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
 
+	"crony"
 	"crony/internal/pki"
 )
 
@@ -21,10 +23,22 @@ func TestClients(t *testing.T) {
 	t.Parallel()
 	f, others := newFellows(t), newFellows(t)
 	o := f.options("s1")
-	o.Create, o.ClientListen = true, "127.0.0.1:0"
+	o.Create = true
 	f.certificate(o.Server, "127.0.0.1") // etcd's clients verify the address that they were given
 	m := open(t, o)
 	put(t, m, "k", "v")
+	admit := func(who pki.Identity) error {
+		if who.ID == "removed" {
+			return errors.New("it was removed")
+		}
+		return nil
+	}
+	if err := m.ServeClients("localhost:1", admit); crony.CodeOf(err) != crony.Invalid {
+		t.Errorf("serving at a name: %v", err)
+	}
+	if err := m.ServeClients("127.0.0.1:0", admit); err != nil {
+		t.Fatal(err)
+	}
 
 	server := f.certificate(pki.Identity{Cluster: "c1", Role: pki.Server, ID: "operator"})
 	for name, c := range map[string]struct {
@@ -33,6 +47,7 @@ func TestClients(t *testing.T) {
 	}{
 		"a server":                      {server, true},
 		"an agent":                      {f.certificate(pki.Identity{Cluster: "c1", Role: pki.Agent, ID: "a1"}), false},
+		"a server that was removed":     {f.certificate(pki.Identity{Cluster: "c1", Role: pki.Server, ID: "removed"}), false},
 		"nobody":                        {"", false},
 		"a server of another authority": {others.certificate(o.Server), false},
 	} {

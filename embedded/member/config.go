@@ -67,7 +67,7 @@ func (o *Options) validate() error {
 	if o.QuotaBytes < 0 {
 		faults = append(faults, errors.New("the quota is negative"))
 	}
-	faults = append(faults, o.Peer.validate(), o.validateJoin(), o.validateClients())
+	faults = append(faults, o.Peer.validate(), o.validateJoin())
 	if err := errors.Join(faults...); err != nil {
 		return &crony.Error{Code: crony.Invalid, Message: "the store's member can't be opened: " + err.Error(), Err: err}
 	}
@@ -99,19 +99,6 @@ func (o *Options) self() int {
 	return slices.IndexFunc(o.Members, func(m Address) bool {
 		return m.Address == o.Peer.address() && (m.Server == "" || m.Server == o.Server.ID)
 	})
-}
-
-func (o *Options) validateClients() error {
-	if o.ClientListen == "" {
-		return nil
-	}
-	if _, err := netip.ParseAddrPort(o.ClientListen); err != nil {
-		return errors.New("the address to listen on for etcd's clients must be IP:PORT, not " + o.ClientListen)
-	}
-	if o.Peer.CertFile == "" {
-		return errors.New("etcd's clients can't be served without the certificates that members have")
-	}
-	return nil
 }
 
 func (p *Peer) validate() error {

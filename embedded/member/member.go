@@ -47,9 +47,6 @@ type Options struct {
 	Members []Address
 	Token   string
 
-	// ClientListen opens the store to etcd's own tools: IP:PORT. Only certificates of servers are let in. Closed if empty.
-	ClientListen string
-
 	QuotaBytes int64 // how large the store may grow; 2 GiB if 0
 
 	force bool // make it the only member, whatever its log says
@@ -68,6 +65,7 @@ type Member struct {
 	dir     *dataDir
 	log     *etcdLog
 	close   func() error
+	peer    Peer
 	trusts  []string // fingerprints
 	clients clientPort
 	closing atomic.Bool
@@ -101,15 +99,12 @@ func Open(ctx context.Context, o Options) (*Member, error) {
 // finish does what is left when etcd is ready.
 func (m *Member) finish(ctx context.Context, o Options, joins bool) error {
 	if joins { // what it is, others have just said, and what it has, it gets from them
-		return m.serveClients(o)
+		return nil
 	}
 	if err := errors.Join(m.dir.finish(), m.advertise(ctx, o.Peer)); err != nil {
 		return err
 	}
-	if err := m.compare(); err != nil {
-		return err
-	}
-	return m.serveClients(o)
+	return m.compare()
 }
 
 // compare compares the member's data with that of all others that are up. etcd could do so before it starts, but members that
@@ -215,7 +210,7 @@ func start(ctx context.Context, o Options, dir *dataDir, joins bool) (*Member, e
 	if err != nil {
 		return nil, err
 	}
-	m := &Member{etcd: etcd, client: v3client.New(etcd.Server), dir: dir, log: log, trusts: trusts}
+	m := &Member{etcd: etcd, client: v3client.New(etcd.Server), dir: dir, log: log, peer: o.Peer, trusts: trusts}
 	m.close = sync.OnceValue(m.shut)
 	return m, nil
 }

@@ -222,8 +222,6 @@ func TestJoinRefused(t *testing.T) {
 		"must know the address":            func(o *Options) { o.Peer.Listen = "127.0.0.1:0" },
 		"don't include this one":           func(o *Options) { o.Members = o.Members[:1] },
 		"must be HOST:PORT, not nowhere":   func(o *Options) { o.Members[0].Address = "nowhere" },
-		"etcd's clients must be IP:PORT":   func(o *Options) { o.ClientListen = "localhost:1" },
-		"without the certificates":         func(o *Options) { *o = Options{Dir: o.Dir, Log: o.Log, Server: o.Server, ClientListen: "127.0.0.1:0"} },
 		"the quota is negative":            func(o *Options) { o.QuotaBytes = -1 },
 		"must be HOST:PORT, not 1.2.3.4:0": func(o *Options) { o.Peer.Advertise = "1.2.3.4:0" },
 	} {

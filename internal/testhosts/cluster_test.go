@@ -228,16 +228,37 @@ func (f *fleet) file(name, text string) string {
 	return file
 }
 
-// TestServersComeAndGo replaces a dead server, moves one to another address, and lets nobody in who was removed, has lost its
-// data, or has a token that is used up.
+// TestServersComeAndGo loses two of five servers, shrinks the cluster to three, replaces a dead one, moves one to another address,
+// and lets nobody in who was removed, has lost its data, or has a token that is used up.
 func TestServersComeAndGo(t *testing.T) {
 	long(t)
-	f := newFleet(t, 4, 1)
+	f := newFleet(t, 5, 1)
 	jobs := f.secondly(2)
 	status, _ := f.status(f.first())
-	if !strings.Contains(strings.Join(status.Warnings, "\n"), "4 servers stand no more failures than 3") {
-		t.Errorf("nobody warns of four servers: %q", status.Warnings)
+	if len(status.Servers) != 5 || status.Quorum != 3 || len(status.Warnings) > 0 {
+		t.Errorf("of five servers: %+v", status)
 	}
+
+	// Five stand the loss of two.
+	two := f.servers[3:]
+	for _, s := range two {
+		s.proc.Kill()
+	}
+	f.writable(f.first())
+	f.unbroken(jobs)
+	for _, s := range two {
+		f.start(s)
+	}
+	f.Wait(time.Minute, "five servers", func() bool { return f.up() == 5 })
+
+	// Four are no better than three, and the cluster says so.
+	fifth := f.servers[4]
+	f.must(f.first(), "cluster", "remove", fifth.Name, "--yes")
+	fifth.gone = true
+	f.Wait(20*time.Second, "a warning of four servers", func() bool {
+		status, _ := f.status(f.first())
+		return strings.Contains(strings.Join(status.Warnings, "\n"), "4 servers stand no more failures than 3")
+	})
 
 	// One is removed: it ends, and does not start again.
 	last := f.servers[3]
