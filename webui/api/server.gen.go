@@ -206,6 +206,12 @@ type Run = crony.Run
 // RunCount How many runs a query selects, on all pages
 type RunCount = crony.RunCount
 
+// RunLogOther What a server knows of the run log of another
+type RunLogOther = crony.RunLogOther
+
+// RunLogStatus How a server's run log stands to those of the others, as the server says itself
+type RunLogStatus = crony.RunLogStatus
+
 // RunPage defines model for RunPage.
 type RunPage = crony.RunPage
 
