@@ -95,11 +95,7 @@ func (m *memory) record(tx *bbolt.Tx, k runKey) (*record, error) {
 func (m *memory) set(k runKey, rec *record) {
 	agent := rec.run.Agent
 	if rec.run.State.Ended() {
-		delete(m.live, k)
-		delete(m.byAgent[agent], k)
-		if len(m.byAgent[agent]) == 0 {
-			delete(m.byAgent, agent)
-		}
+		m.unset(k, agent)
 		return
 	}
 	m.live[k] = rec
@@ -107,6 +103,50 @@ func (m *memory) set(k runKey, rec *record) {
 		m.byAgent[agent] = map[runKey]*record{}
 	}
 	m.byAgent[agent][k] = rec
+}
+
+// unset takes a run from those that go on. The caller holds mu.
+func (m *memory) unset(k runKey, agent string) {
+	delete(m.live, k)
+	delete(m.byAgent[agent], k)
+	if len(m.byAgent[agent]) == 0 {
+		delete(m.byAgent, agent)
+	}
+}
+
+// forgetDays forgets the runs of days whose files are gone, and tells those who listen that something is.
+func (m *memory) forgetDays(gone func(dayNumber) bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for k, rec := range m.live {
+		if gone(k.day()) {
+			m.unset(k, rec.run.Agent)
+		}
+	}
+	for k, followers := range m.followers {
+		for f := range followers {
+			if gone(k.day()) {
+				f.ended()
+			}
+		}
+	}
+	m.relearn()
+}
+
+// adopt reads the runs of a new day that go on, and tells those who listen that there is much that they do not know.
+func (m *memory) adopt(tx *bbolt.Tx) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	defer m.relearn()
+	return m.recover(tx)
+}
+
+// relearn has all be read again that is known from files. The caller holds mu.
+func (m *memory) relearn() {
+	clear(m.newest)
+	for l := range m.listeners {
+		l.tell(Change{Reset: true})
+	}
 }
 
 // commit takes over what is on the disk now, and tells those who listen.

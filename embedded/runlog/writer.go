@@ -29,6 +29,10 @@ func (l *Log) write() {
 		select {
 		case r := <-l.queue:
 			l.commit(l.batch(r))
+		case task := <-l.tasks:
+			task()
+		case <-l.days.wake:
+			l.mend()
 		case <-l.closing:
 			return
 		}
@@ -94,10 +98,9 @@ func split(batch []*request) []*part {
 }
 
 func (l *Log) commit(batch []*request) {
-	for _, p := range split(batch) {
+	for _, p := range l.bounds.Load().admit(split(batch)) {
 		start := time.Now()
-		w := &writing{mem: l.mem, touched: map[runKey]*touched{}}
-		err := l.days.update(p.day, func(tx *bbolt.Tx) error { return w.store(tx, p) })
+		w, err := l.transact(p)
 		if took := time.Since(start); took > slowCommit {
 			l.log.Warn("slow commit", "day", p.day.String(),
 				"facts", len(p.facts), "chunks", len(p.chunks), "stretches", len(p.stretches), "took", took)
@@ -116,6 +119,19 @@ func (l *Log) commit(batch []*request) {
 	for _, r := range batch {
 		r.done <- r.outcome()
 	}
+}
+
+// transact stores a part. If that finds the day's file damaged, it is set aside, and the part is the first in a new one.
+func (l *Log) transact(p *part) (w *writing, err error) {
+	for range 2 {
+		l.mend()
+		w = &writing{mem: l.mem, touched: map[runKey]*touched{}}
+		err = l.days.update(p.day, func(tx *bbolt.Tx) error { return w.store(tx, p) })
+		if err == nil || !l.days.isCondemned(p.day) {
+			break
+		}
+	}
+	return w, err
 }
 
 // writing is one transaction of the writer and, until it is known to be on the disk, all that follows from it.
