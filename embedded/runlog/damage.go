@@ -85,10 +85,14 @@ func checkFormat(file *boltfile.File) error {
 	case len(value) != 4:
 		return &damage{what: "it is not a run log's file"}
 	}
-	if found := binary.BigEndian.Uint32(value); found > format {
+	found := binary.BigEndian.Uint32(value)
+	if found > format {
 		return &damage{
 			what: fmt.Sprintf("it has format %d, and this crony knows none above %d", found, format), newer: found,
 		}
+	}
+	if found < format {
+		return &damage{what: fmt.Sprintf("it has format %d, which no released crony has written", found)}
 	}
 	return nil
 }
@@ -97,6 +101,9 @@ func checkFormat(file *boltfile.File) error {
 // panic is only a suspicion: where nothing is wrong with the file it is a fault of ours, or a bad moment.
 func (s *days) judge(d *dayFile, err error) error {
 	found, isDamage := errors.AsType[*damage](err)
+	if !isDamage && errors.Is(err, errUnknownRecord) {
+		found, isDamage = &damage{what: err.Error(), err: err}, true
+	}
 	if panicked, ok := errors.AsType[*thrown](err); ok && !isDamage {
 		if found, isDamage = d.examine(panicked); !isDamage {
 			s.log.Error("using a day file threw, and nothing is wrong with the file",

@@ -338,7 +338,7 @@ func (s *days) create(day dayNumber) error {
 		return err
 	}
 	err = db.Update(func(tx *bbolt.Tx) error {
-		for _, name := range []string{bucketMeta, bucketFacts, bucketRuns, bucketIndex, bucketChunks} {
+		for _, name := range buckets() {
 			if _, err := tx.CreateBucket([]byte(name)); err != nil {
 				return err
 			}

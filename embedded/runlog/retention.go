@@ -145,7 +145,7 @@ func (l *Log) RaiseFloor(day string) error {
 	if floor <= l.bounds.Load().floor {
 		return nil
 	}
-	err = l.exclusively(context.Background(), func() error {
+	err = l.exclusively(context.Background(), func(*writer) error {
 		now := l.bounds.Load()
 		if floor <= now.floor {
 			return nil
@@ -206,7 +206,7 @@ func (l *Log) RaiseMarks(marks map[string]crony.RunID) error {
 	if !l.bounds.Load().below(raised) {
 		return nil
 	}
-	err := l.exclusively(context.Background(), func() error {
+	err := l.exclusively(context.Background(), func(*writer) error {
 		now := l.bounds.Load()
 		next := &bounds{floor: now.floor, marks: maps.Clone(now.marks)}
 		if next.marks == nil {
@@ -255,17 +255,17 @@ func (b *bounds) admitPart(p *part) bool {
 	}
 	var gone map[runKey]bool
 	for _, f := range p.facts {
-		if f.fact.Claimed != nil && !b.admits(f.fact.Claimed.Job, f.run) {
+		if c := f.rec.fact.Claimed; c != nil && !b.admits(c.Job, f.rec.run) {
 			if gone == nil {
 				gone = map[runKey]bool{}
 			}
-			gone[f.run] = true
+			gone[f.rec.run] = true
 		}
 	}
 	if gone == nil {
 		return true
 	}
-	p.facts = slices.DeleteFunc(p.facts, func(f *factRecord) bool { return gone[f.run] })
-	p.chunks = slices.DeleteFunc(p.chunks, func(c *chunkRecord) bool { return gone[c.run] })
+	p.facts = slices.DeleteFunc(p.facts, func(f of[*factRecord]) bool { return gone[f.rec.run] })
+	p.chunks = slices.DeleteFunc(p.chunks, func(c of[*chunkRecord]) bool { return gone[c.rec.run] })
 	return len(p.facts)+len(p.chunks)+len(p.stretches) > 0
 }

@@ -53,7 +53,7 @@ func (l *Log) Snapshot(ctx context.Context, put func(name string, size int64, wr
 // or why the day can't be copied; NotFound if there is nothing of it, Invalid if day is none, Unavailable once the log is
 // closed.
 func (l *Log) CopyDay(ctx context.Context, day string, put func(size int64, write func(io.Writer) error) error) error {
-	number, err := l.dayNamed(day)
+	number, err := dayFrom(day)
 	if err != nil {
 		return err
 	}
@@ -65,15 +65,6 @@ func (l *Log) CopyDay(ctx context.Context, day string, put func(size int64, writ
 		return crony.Errorf(crony.NotFound, "the run log holds nothing of %s", day)
 	}
 	return nil
-}
-
-// dayNamed returns the day of a name such as 2026-11-21.
-func (l *Log) dayNamed(name string) (dayNumber, error) {
-	day, err := parseDay(name)
-	if err != nil || day < 0 {
-		return 0, crony.Errorf(crony.Invalid, "%.40q is no day of a run log", name)
-	}
-	return day, nil
 }
 
 func (l *Log) putDay(
@@ -154,7 +145,7 @@ func (c checked) Write(p []byte) (int, error) {
 // The error is r's, or why the day can't be taken: Conflict if the log has something of it, or has dropped it; Invalid if day
 // is none, if the file is damaged or not one of that day, or is of a newer crony.
 func (l *Log) AdoptDay(ctx context.Context, day string, r io.Reader) error {
-	number, err := l.dayNamed(day)
+	number, err := dayFrom(day)
 	if err != nil {
 		return err
 	}
@@ -166,7 +157,7 @@ func (l *Log) AdoptDay(ctx context.Context, day string, r io.Reader) error {
 		err = l.verify(ctx, path, number)
 	}
 	if err == nil {
-		err = l.exclusively(ctx, func() error { return l.adopt(number, path) })
+		err = l.exclusively(ctx, func(*writer) error { return l.adopt(number, path) })
 	}
 	if err != nil {
 		if path != "" {
@@ -247,5 +238,5 @@ func (l *Log) adopt(day dayNumber, path string) error {
 		return err
 	}
 	l.days.add(day)
-	return l.days.view(day, func(tx *bbolt.Tx) error { return l.mem.adopt(tx) })
+	return l.days.view(day, func(tx *bbolt.Tx) error { return l.mem.adopt(day, tx) })
 }

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -80,7 +81,7 @@ func (s *space) gaveUp(bytes int64) {
 
 // measure looks at the disk and says once what it finds there.
 func (l *Log) measure() error {
-	used, err := l.statDisk(l.days.dir)
+	used, err := statDisk(l.days.dir)
 	if err != nil {
 		return err
 	}
@@ -121,8 +122,8 @@ func (s *space) see(used float64, size int64) (was, is Space) {
 
 // wrote takes in how a write went, and says once that there was no room, and that there is again.
 func (l *Log) wrote(err error) {
-	full := errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
-	if err != nil && !full {
+	full := isFull(err)
+	if err != nil && !full && !errors.Is(err, errNothingNew) {
 		return
 	}
 	l.space.mu.Lock()
@@ -135,6 +136,12 @@ func (l *Log) wrote(err error) {
 	case was && !full:
 		l.log.Info("the disk of the run log takes records again", "dir", l.days.dir)
 	}
+}
+
+// isFull says whether a write found no room. Bbolt does not wrap all that it is told.
+func isFull(err error) bool {
+	return err != nil && (errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) ||
+		strings.Contains(err.Error(), syscall.ENOSPC.Error()))
 }
 
 // keepReserve makes the file that is given up for facts when there is no room. It is really written, as a file can also be

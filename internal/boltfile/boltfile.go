@@ -54,7 +54,11 @@ type File struct {
 	freelist uint64
 	txid     uint64
 	spare    [][]byte // buffers of a page each
+	pace     func(bytes int) error
 }
+
+// Pace has wait be called for each page that is read from now on, with its size. An error of it ends what reads.
+func (f *File) Pace(wait func(bytes int) error) { f.pace = wait }
 
 // Read finds the meta of a file that counts, and sees that the file is as long as that says. An error says what is wrong with
 // the file.
@@ -152,6 +156,11 @@ type page struct {
 func (f *File) page(id uint64) (*page, error) {
 	if id < 2 || id >= f.count {
 		return nil, fmt.Errorf("there is no page %d", id)
+	}
+	if f.pace != nil {
+		if err := f.pace(f.pageSize); err != nil {
+			return nil, err
+		}
 	}
 	data := f.buffer()
 	if _, err := f.f.ReadAt(data, int64(id)*int64(f.pageSize)); err != nil {
