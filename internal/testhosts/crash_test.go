@@ -73,8 +73,16 @@ func TestAcked(t *testing.T) {
 	if records < 1000 {
 		t.Errorf("%d records are too few to mean something", records)
 	}
-	over := time.Now()
-	f.Wait(4*time.Minute, "the servers to hold the same", func() bool { return f.alike(over) })
+	over, last := time.Now(), ""
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Log(last)
+		}
+	})
+	f.Wait(4*time.Minute, "the servers to hold the same", func() bool {
+		last, _ = f.ask(f.first(), "cluster", "status", "-o", "json")
+		return f.alike(over)
+	})
 	f.holdAll(sent)
 }
 
@@ -225,11 +233,32 @@ func (f *fleet) holdAll(sent map[crony.RunID][]acked) {
 		} else if diff := cmp.Diff(first, sums); diff != "" {
 			f.t.Errorf("%s holds other records than %s:\n%s", s.Name, f.servers[0].Name, diff)
 		}
+		for day, kept := range sums {
+			if counted := counted(f.t, l, day); counted != kept {
+				f.t.Errorf("%s counts %+v on %s, and has %+v", s.Name, kept, day, counted)
+			}
+		}
 		f.holds(s, l, sent)
 		if err := l.Close(); err != nil {
 			f.t.Error(err)
 		}
 	}
+}
+
+// counted is what a log holds of a day, counted record by record.
+func counted(t *testing.T, l *runlog.Log, day string) (sum runlog.Sum) {
+	t.Helper()
+	for minute := range 24 * 60 {
+		items, err := l.Items(t.Context(), day, minute)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range items {
+			sum.Records += s.Records
+			sum.Hash += s.Hash
+		}
+	}
+	return sum
 }
 
 func (f *fleet) holds(s *server, l *runlog.Log, sent map[crony.RunID][]acked) {
