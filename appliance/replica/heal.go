@@ -28,7 +28,7 @@ func (x *exchange) heal(ctx context.Context, day string) error {
 	}
 	var found []difference
 	for minute := range min(len(mine), len(theirs)) {
-		if mine[minute] == theirs[minute] {
+		if mine[minute] == theirs[minute] || x.routine && x.goesOn(day, minute) {
 			continue
 		}
 		list, err := x.compareItems(ctx, day, minute)
@@ -44,6 +44,13 @@ func (x *exchange) heal(ctx context.Context, day string) error {
 		found = nil
 	}
 	return x.settle(ctx, day, found)
+}
+
+// goesOn says whether a minute is among the latest. With many runs a second it costs much to compare them, and shows little
+// but what is on its way.
+func (x *exchange) goesOn(day string, minute int) bool {
+	from, err := time.Parse(time.DateOnly, day)
+	return err == nil && x.l.opts.Now().Sub(from.Add(time.Duration(minute)*time.Minute)) < recent
 }
 
 // compareItems returns the items of a minute of which the logs do not hold the same.
