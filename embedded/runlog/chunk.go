@@ -16,8 +16,9 @@ import (
 
 // A chunk's value: version byte, encoding byte, length of its plain data, CRC32C of that as uint32, when it was read; data.
 const (
-	chunkPlain = 0
-	chunkZstd  = 1
+	chunkPlain   = 0
+	chunkZstd    = 1
+	chunkGivenUp = 2 // there is no data: see space.go. It travels nowhere and is in no sum
 
 	worthPacking = 64 // bytes; less than this never gets smaller
 )
@@ -85,11 +86,22 @@ func chunkHeaderOf(value []byte) (h chunkHeader, err error) {
 	at := u.b
 	u.time(0)
 	h.at, h.data = at[:len(at)-len(u.b)], u.b
-	wrong := h.encoding > chunkZstd || h.encoding == chunkPlain && len(h.data) != h.size
-	if u.failed || version != valueVersion || wrong || h.size == 0 || len(h.data) == 0 {
+	wrong := h.encoding > chunkGivenUp || h.encoding == chunkPlain && len(h.data) != h.size ||
+		h.givenUp() != (len(h.data) == 0)
+	if u.failed || version != valueVersion || wrong || h.size == 0 {
 		return chunkHeader{}, errUnknownRecord
 	}
 	return h, nil
+}
+
+// givenUp says that there was no room for the data.
+func (h *chunkHeader) givenUp() bool { return h.encoding == chunkGivenUp }
+
+// giveUp returns the value of a chunk without its data.
+func giveUp(value []byte, h *chunkHeader) []byte {
+	kept := bytes.Clone(value[:len(value)-len(h.data)])
+	kept[1] = chunkGivenUp
+	return kept
 }
 
 // readAt returns when a chunk of the run k was read.
@@ -193,22 +205,22 @@ func (c *codec) plain(h *chunkHeader) (data []byte, err error) {
 	if h.encoding == chunkPlain {
 		data = bytes.Clone(h.data)
 	} else if data, err = c.dec.DecodeAll(h.data, make([]byte, 0, h.size)); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w: %w", errUnknownRecord, err)
 	}
 	if len(data) != h.size || c.checksum(data) != h.sum {
-		return nil, fmt.Errorf("its data has changed since it was stored")
+		return nil, fmt.Errorf("%w: its data has changed since it was stored", errUnknownRecord)
 	}
 	return data, nil
 }
 
-// decodeChunk returns the chunk that key and value hold. Its data is a copy.
+// decodeChunk returns the chunk that key and value hold. Its data is a copy; there is none if it was given up.
 func (c *codec) decodeChunk(id crony.RunID, key, value []byte) (ch crony.Chunk, err error) {
 	k, ref, ok := refOf(key)
 	h, err := chunkHeaderOf(value)
 	if err == nil && !ok {
 		err = errUnknownRecord
 	}
-	if err == nil {
+	if err == nil && !h.givenUp() {
 		ch.Data, err = c.plain(&h)
 	}
 	if err != nil {

@@ -19,7 +19,10 @@
 // Of other servers it knows nothing, but has what they need to become alike: a [Batch] is records in a form that travels,
 // [Log.Merge] makes the union of two logs, where they differ in one record too, and [Log.Days] says by sums where they differ.
 //
-// It does not replicate, expire or search, and does not mend a damaged file: it says which file it is.
+// A day file that is damaged is set aside, and its day has none then: see damage.go. What the log no longer holds is said by
+// its bounds, which only grow: see retention.go.
+//
+// It does not replicate or search.
 package runlog
 
 import (
@@ -31,6 +34,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -42,9 +46,10 @@ import (
 
 // Options says where a log is and how it behaves.
 type Options struct {
-	Dir      string       // of the day files; required. Its parent must exist: a lost disk is not a new one
-	OpenDays int          // day files kept open at once; 32 if 0. An open file costs one descriptor and one mapping
-	Log      *slog.Logger // nothing is logged if nil
+	Dir      string           // of the day files; required. Its parent must exist: a lost disk is not a new one
+	OpenDays int              // day files kept open at once; 32 if 0. An open file costs one descriptor and one mapping
+	Log      *slog.Logger     // nothing is logged if nil
+	Now      func() time.Time // the wall clock; time.Now if nil
 }
 
 func (o *Options) validate() error {
@@ -60,6 +65,9 @@ func (o *Options) validate() error {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
 	return nil
 }
 
@@ -73,14 +81,20 @@ type Log struct {
 	mem   *memory
 	now   func() time.Time
 
-	queue   chan *request // unbuffered: a request is with its sender or with the writer, never lost between them
+	bounds   atomic.Pointer[bounds]
+	setAside setAside
+	space    space
+
+	tasks   chan func(*writer) // for the writer to do between transactions
+	queue   chan *request      // unbuffered: a request is with its sender or with the writer, never lost between them
 	closing chan struct{}
 	shut    func() error
 	writer  sync.WaitGroup
 }
 
 // Open opens the log in o.Dir and makes the directory if it is missing. It answers Conflict while another process has the
-// log open, and Invalid if a file was written by a newer crony.
+// log open. A day file that is damaged, or was written by a newer crony, is set aside, which is logged; the log opens
+// without it.
 func Open(o Options) (*Log, error) {
 	if err := o.validate(); err != nil {
 		return nil, err
@@ -103,7 +117,8 @@ func open(o Options) (_ *Log, err error) {
 	}
 	l := &Log{
 		log:  o.Log.With("part", "runlog"),
-		lock: lock, mem: newMemory(), queue: make(chan *request), closing: make(chan struct{}), now: time.Now,
+		lock: lock, mem: newMemory(), now: o.Now,
+		tasks: make(chan func(*writer)), queue: make(chan *request), closing: make(chan struct{}),
 	}
 	l.shut = sync.OnceValue(l.release)
 	defer func() {
@@ -117,12 +132,28 @@ func open(o Options) (_ *Log, err error) {
 	if l.days, err = openDays(o.Dir, o.OpenDays, l.log); err != nil {
 		return nil, err
 	}
-	for _, day := range l.days.newestFirst() {
-		if err := l.days.view(day, func(tx *bbolt.Tx) error { return l.mem.learn(day, tx) }); err != nil {
-			return nil, err
-		}
+	if err := l.recover(); err != nil {
+		return nil, err
 	}
 	return l, nil
+}
+
+// recover reads what goes on. A file that can't be used is set aside.
+func (l *Log) recover() error {
+	if err := l.readBounds(); err != nil {
+		return err
+	}
+	if err := l.dropDays(); err != nil {
+		return err
+	}
+	for _, day := range l.days.newestFirst() {
+		err := l.days.view(day, func(tx *bbolt.Tx) error { return l.mem.learn(day, tx) })
+		if err != nil && !l.days.isCondemned(day) {
+			return err
+		}
+	}
+	l.mend()
+	return nil
 }
 
 // Close ends subscriptions and followers, waits for the appends that the writer has taken, and closes the files. Calling it
@@ -188,6 +219,19 @@ func (l *Log) closed() bool {
 		return true
 	default:
 		return false
+	}
+}
+
+// exclusively has the writer do something between its transactions, and waits for it.
+func (l *Log) exclusively(ctx context.Context, fn func(*writer) error) error {
+	done := make(chan error, 1)
+	select {
+	case l.tasks <- func(w *writer) { done <- fn(w) }:
+		return <-done
+	case <-l.closing:
+		return errClosed()
+	case <-ctx.Done():
+		return context.Cause(ctx)
 	}
 }
 

@@ -3,6 +3,7 @@ package runlog
 import (
 	"bytes"
 	"context"
+	"maps"
 	"sync"
 
 	"go.etcd.io/bbolt"
@@ -137,12 +138,7 @@ func (m *memory) settled(day dayNumber) {
 // set notes how a run stands. The caller holds mu.
 func (m *memory) set(k runKey, rec *record) {
 	if was := m.live[k]; was != nil {
-		agent := was.run.Agent
-		delete(m.live, k)
-		delete(m.byAgent[agent], k)
-		if len(m.byAgent[agent]) == 0 {
-			delete(m.byAgent, agent)
-		}
+		m.unset(k, was.run.Agent)
 	}
 	if !rec.goesOn() {
 		return
@@ -153,6 +149,53 @@ func (m *memory) set(k runKey, rec *record) {
 		m.byAgent[agent] = map[runKey]*record{}
 	}
 	m.byAgent[agent][k] = rec
+}
+
+// unset takes a run from those that go on. The caller holds mu.
+func (m *memory) unset(k runKey, agent string) {
+	delete(m.live, k)
+	delete(m.byAgent[agent], k)
+	if len(m.byAgent[agent]) == 0 {
+		delete(m.byAgent, agent)
+	}
+}
+
+// forgetDays forgets the runs of days whose files are gone, and tells those who listen that something is.
+func (m *memory) forgetDays(gone func(dayNumber) bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for k, rec := range m.live {
+		if gone(k.day()) {
+			m.unset(k, rec.run.Agent)
+		}
+	}
+	for k, followers := range m.followers {
+		for f := range followers {
+			if gone(k.day()) {
+				f.ended()
+			}
+		}
+	}
+	maps.DeleteFunc(m.sums, func(day dayNumber, _ Sum) bool { return gone(day) })
+	maps.DeleteFunc(m.unsettled, func(day dayNumber, _ struct{}) bool { return gone(day) })
+	m.relearn()
+}
+
+// adopt reads the runs of a new day that go on, and tells those who listen that there is much that they do not know.
+func (m *memory) adopt(day dayNumber, tx *bbolt.Tx) error {
+	err := m.learn(day, tx)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.relearn()
+	return err
+}
+
+// relearn has all be read again that is known from files. The caller holds mu.
+func (m *memory) relearn() {
+	clear(m.newest)
+	for l := range m.listeners {
+		l.tell(Change{Reset: true})
+	}
 }
 
 // commit takes over what is on the disk now, and tells those who listen.

@@ -119,6 +119,9 @@ func (o *output) step(tx *bbolt.Tx, from []byte) (chunks []crony.Chunk, next []b
 		if err != nil {
 			return nil, nil, err
 		}
+		if len(ch.Data) == 0 { // given up: a gap
+			continue
+		}
 		chunks = append(chunks, ch)
 		size += len(ch.Data)
 	}

@@ -117,6 +117,9 @@ func (r *recording) chunks(tx *bbolt.Tx, k runKey) error {
 		if err != nil {
 			return err
 		}
+		if rec.givenUp() {
+			continue
+		}
 		r.batch.addChunk(rec)
 	}
 	r.chunk = nil
@@ -132,7 +135,7 @@ func (c *codec) storedChunk(key, value []byte) (rec chunkRecord, err error) {
 	if err == nil && !ok {
 		err = errUnknownRecord
 	}
-	if err == nil {
+	if err == nil && !rec.givenUp() {
 		_, err = c.plain(&rec.chunkHeader)
 	}
 	if err != nil {

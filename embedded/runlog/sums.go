@@ -169,7 +169,9 @@ func (s *summing) chunk(_ *names, key, value []byte) error {
 	if err != nil {
 		return unreadable(runKey(key), err)
 	}
-	s.add(key[:runSize], chunkHash(key, &h))
+	if !h.givenUp() {
+		s.add(key[:runSize], chunkHash(key, &h))
+	}
 	return nil
 }
 

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"go.etcd.io/bbolt"
+
+	"crony"
 )
 
 // The bounds of one transaction. A larger batch has one of its own.
@@ -36,6 +38,10 @@ func (l *Log) write() {
 		case r := <-l.queue:
 			w.commit(l.batch(r))
 			idle.Reset(settleAfter)
+		case task := <-l.tasks:
+			task(w)
+		case <-l.days.wake:
+			l.mend()
 		case <-idle.C:
 			if w.settleOne() {
 				idle.Reset(0)
@@ -146,20 +152,40 @@ func countPending(tx *bbolt.Tx) (n int) {
 	return n
 }
 
+// update changes a day's file in a transaction. If that finds the file damaged, it is set aside, and fn is called again for a
+// new one; likewise if there is no room and some was held in reserve. Unavailable if there is none at all.
+func (w *writer) update(day dayNumber, fn func(*bbolt.Tx) error) (err error) {
+	for range 2 {
+		w.log.mend()
+		err = w.log.days.update(day, fn)
+		w.log.wrote(err)
+		if err == nil {
+			return nil
+		}
+		delete(w.days, day) // what it remembers may not have come to be
+		switch {
+		case isFull(err) && w.log.giveReserve():
+		case isFull(err):
+			return &crony.Error{Code: crony.Unavailable, Message: "the disk of the run log is full", Err: err}
+		case !w.log.days.isCondemned(day):
+			return err
+		}
+	}
+	return err
+}
+
 func (w *writer) commit(batch []*request) {
-	for _, p := range split(batch) {
+	for _, p := range w.log.bounds.Load().admit(split(batch)) {
 		start := time.Now()
 		var t *writing
-		err := w.log.days.update(p.day, func(tx *bbolt.Tx) error {
+		err := w.update(p.day, func(tx *bbolt.Tx) error {
 			t = newWriting(tx, p.day, w.log.mem, w.day(tx, p.day))
+			t.noRoom = w.log.refusesOutput()
 			return t.store(p)
 		})
 		if took := time.Since(start); took > slowCommit {
 			w.log.log.Warn("slow commit", "day", p.day.String(),
 				"facts", len(p.facts), "chunks", len(p.chunks), "stretches", len(p.stretches), "took", took)
-		}
-		if err != nil {
-			delete(w.days, p.day) // what it remembers may not have come to be
 		}
 		if err != nil && !errors.Is(err, errNothingNew) {
 			for _, r := range p.from {
@@ -172,6 +198,7 @@ func (w *writer) commit(batch []*request) {
 		}
 		if err == nil {
 			w.log.mem.commit(t)
+			w.log.space.gaveUp(t.gaveUp)
 		}
 	}
 	for _, r := range batch {
@@ -190,12 +217,11 @@ func (w *writer) settleOne() bool {
 	if !ok {
 		return false
 	}
-	err := w.log.days.update(day, func(tx *bbolt.Tx) error {
+	err := w.update(day, func(tx *bbolt.Tx) error {
 		w.day(tx, day).pending = 0
 		return settle(tx, day)
 	})
 	if err != nil {
-		delete(w.days, day)
 		w.log.log.Error("index and counters of a day can't be brought up to date", "day", day.String(), "err", err)
 	}
 	w.log.mem.settled(day)

@@ -30,6 +30,9 @@ type writing struct {
 	sums      map[int]Sum // what minutes gain, or lose
 	stored    int
 	unsettled bool
+	noRoom    bool              // for the data of chunks
+	gaveUp    int64             // bytes of that
+	dropped   map[runKey]string // runs that are gone, and their jobs
 }
 
 // touched is a run with new facts: as it was, and its facts as they are now.
@@ -174,6 +177,10 @@ func (w *writing) chunk(c *chunkRecord, from *request) error {
 		switch {
 		case err != nil:
 			return err
+		case there.givenUp() && !w.noRoom:
+			return w.arrive(c, hash)
+		case w.noRoom:
+			return nil
 		case there.size == c.size && there.sum == c.sum && !from.merge:
 			return nil
 		case there.size == c.size && !from.merge:
@@ -184,9 +191,20 @@ func (w *writing) chunk(c *chunkRecord, from *request) error {
 			return nil
 		}
 		w.replace(c.run.minute(), chunkHash(c.key, &there), hash)
-	} else {
-		w.add(c.run.minute(), hash)
+		w.arrived = append(w.arrived, arrival{run: c.run, ref: c.ref})
+		return w.chunks.Put(c.key, c.value)
 	}
+	if w.noRoom {
+		w.stored++
+		w.gaveUp += int64(c.size)
+		return w.chunks.Put(c.key, giveUp(c.value, &c.chunkHeader))
+	}
+	return w.arrive(c, hash)
+}
+
+// arrive stores a chunk of which there was nothing.
+func (w *writing) arrive(c *chunkRecord, hash uint64) error {
+	w.add(c.run.minute(), hash)
 	w.arrived = append(w.arrived, arrival{run: c.run, ref: c.ref})
 	return w.chunks.Put(c.key, c.value)
 }

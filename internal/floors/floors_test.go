@@ -64,6 +64,7 @@ func house() map[string]int {
 		"crony":              1,
 		"crony/internal/pki": 1,
 
+		"crony/internal/boltfile":  0,
 		"crony/internal/durable":   0,
 		"crony/internal/lifecycle": 0,
 		"crony/internal/schedule":  0,

@@ -180,7 +180,7 @@ type Problem struct {
 // ProblemCode defines model for Problem.Code.
 type ProblemCode string
 
-// Retention defines model for Retention.
+// Retention How much of the job's history is kept: its runs, with their output. The servers keep no job's history for longer than their own configuration says.
 type Retention = crony.Retention
 
 // Retry defines model for Retry.

@@ -1,0 +1,209 @@
+package runlog
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"crony"
+)
+
+// A run log must never take the disk from whom it shares it with, and never stop what runs. So output goes first: when the
+// disk is nearly full, the place of a chunk is kept and its data is given up, which is what is acknowledged then. A chunk
+// that was given up is as if it were not there: it does not count in the sums, so that the servers' exchange brings its data
+// back as soon as there is room, from one that had some. Facts and stretches are small, and are kept until the disk takes
+// nothing more at all; a file in reserve is removed for them then.
+const (
+	diskAlert   = 0.80 // used of the disk: somebody should know
+	diskRefusal = 0.95 // used of the disk: output is given up
+	diskRelief  = 0.02 // below a bound it must come before the bound counts as not reached again
+
+	reserveFile = "reserve"
+	reserveSize = 8 << 20
+)
+
+// Space is how the disk stands on which a log is.
+type Space struct {
+	Used    float64 // how much of it, by whomsoever, from 0 to 1; what only root may use counts as used
+	Alert   bool    // it has little room
+	Refusal bool    // it has so little that output is given up
+	Full    bool    // the last write found no room at all
+	Log     int64   // bytes that the log itself takes of it
+	GivenUp int64   // bytes of output that were given up since the log was opened
+}
+
+// space watches the disk.
+type space struct {
+	mu   sync.Mutex
+	last Space
+}
+
+func (s *space) now() Space {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.last
+}
+
+// statDisk returns how much of the file system of a directory is used, from 0 to 1.
+func statDisk(dir string) (float64, error) {
+	var st syscall.Statfs_t
+	if err := syscall.Statfs(dir, &st); err != nil {
+		return 0, fmt.Errorf("look at the disk of %s: %w", dir, err)
+	}
+	used := st.Blocks - st.Bfree // as df has it: what is kept for root is in neither
+	if used+st.Bavail == 0 {
+		return 0, nil
+	}
+	return float64(used) / float64(used+st.Bavail), nil
+}
+
+// Space says how the log's disk stands, as it was seen last.
+func (l *Log) Space() Space { return l.space.now() }
+
+// refusesOutput says whether chunks are given up. The writer asks.
+func (l *Log) refusesOutput() bool {
+	s := l.space.now()
+	return s.Refusal || s.Full
+}
+
+// gaveUp counts output.
+func (s *space) gaveUp(bytes int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.last.GivenUp += bytes
+}
+
+// measure looks at the disk and says once what it finds there.
+func (l *Log) measure() error {
+	used, err := statDisk(l.days.dir)
+	if err != nil {
+		return err
+	}
+	size, err := l.days.bytes()
+	if err != nil {
+		return err
+	}
+	was, is := l.space.see(used, size)
+	switch {
+	case is.Refusal && !was.Refusal:
+		l.log.Error("the disk of the run log is nearly full: what runs write is not kept any more, only how they go",
+			"dir", l.days.dir, "used", percent(used), "log", crony.Size(size))
+	case is.Alert && !was.Alert:
+		l.log.Warn("the disk of the run log has little room left", "dir", l.days.dir, "used", percent(used), "log", crony.Size(size))
+	case was.Refusal && !is.Refusal:
+		l.log.Info("the disk of the run log has room again: what runs write is kept", "dir", l.days.dir, "used", percent(used))
+	case was.Alert && !is.Alert:
+		l.log.Info("the disk of the run log has room again", "dir", l.days.dir, "used", percent(used))
+	}
+	if is.Alert || is.Full {
+		return nil
+	}
+	return l.keepReserve()
+}
+
+func percent(part float64) string { return fmt.Sprintf("%.0f%%", 100*part) }
+
+// see takes in how the disk stands, and returns what was known before and what is now.
+func (s *space) see(used float64, size int64) (was, is Space) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	was = s.last
+	s.last.Used, s.last.Log = used, size
+	s.last.Alert = used >= diskAlert || was.Alert && used >= diskAlert-diskRelief
+	s.last.Refusal = used >= diskRefusal || was.Refusal && used >= diskRefusal-diskRelief
+	return was, s.last
+}
+
+// wrote takes in how a write went, and says once that there was no room, and that there is again.
+func (l *Log) wrote(err error) {
+	full := isFull(err)
+	if err != nil && !full && !errors.Is(err, errNothingNew) {
+		return
+	}
+	l.space.mu.Lock()
+	was := l.space.last.Full
+	l.space.last.Full = full
+	l.space.mu.Unlock()
+	switch {
+	case full && !was:
+		l.log.Error("the disk of the run log is full: agents keep their records until there is room", "dir", l.days.dir, "err", err)
+	case was && !full:
+		l.log.Info("the disk of the run log takes records again", "dir", l.days.dir)
+	}
+}
+
+// isFull says whether a write found no room. Bbolt does not wrap all that it is told.
+func isFull(err error) bool {
+	return err != nil && (errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) ||
+		strings.Contains(err.Error(), syscall.ENOSPC.Error()))
+}
+
+// keepReserve makes the file that is given up for facts when there is no room. It is really written, as a file can also be
+// long and take no room.
+func (l *Log) keepReserve() error {
+	path := filepath.Join(l.days.dir, reserveFile)
+	if info, err := os.Stat(path); err == nil && info.Size() == reserveSize {
+		return nil
+	}
+	f, err := os.Create(path)
+	if err != nil {
+		return fmt.Errorf("make the run log's reserve: %w", err)
+	}
+	if err := syscall.Fallocate(int(f.Fd()), 0, 0, reserveSize); errors.Is(err, syscall.EOPNOTSUPP) {
+		_, err = f.Write(make([]byte, reserveSize))
+		if err != nil {
+			return fmt.Errorf("make the run log's reserve: %w", errors.Join(err, f.Close(), os.Remove(path)))
+		}
+	} else if err != nil {
+		return fmt.Errorf("make the run log's reserve: %w", errors.Join(err, f.Close(), os.Remove(path)))
+	}
+	if err := errors.Join(f.Sync(), f.Close()); err != nil {
+		return fmt.Errorf("make the run log's reserve: %w", errors.Join(err, os.Remove(path)))
+	}
+	return nil
+}
+
+// giveReserve frees the reserve's room, and says whether there was any.
+func (l *Log) giveReserve() bool {
+	err := os.Remove(filepath.Join(l.days.dir, reserveFile))
+	if err == nil {
+		l.log.Warn("the run log's reserve is used up for records", "dir", l.days.dir)
+	}
+	return err == nil
+}
+
+// bytes returns how much of the disk the log takes.
+func (s *days) bytes() (sum int64, err error) {
+	entries, err := os.ReadDir(s.dir)
+	if err != nil {
+		return 0, err
+	}
+	for _, e := range entries {
+		info, err := e.Info()
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return 0, err
+		}
+		sum += onDisk(info)
+	}
+	return sum, nil
+}
+
+// onDisk returns how much of the disk a file takes: it may be longer than that.
+func onDisk(info fs.FileInfo) int64 {
+	if st, ok := info.Sys().(*syscall.Stat_t); ok {
+		return st.Blocks * 512
+	}
+	return info.Size()
+}
+
+// spaceTick is how often the disk is looked at.
+const spaceTick = 5 * time.Second
