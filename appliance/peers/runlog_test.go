@@ -276,7 +276,7 @@ func (liar) Minutes(context.Context, *wire.MinutesRequest) (*wire.MinutesReply, 
 
 func (liar) Items(_ *wire.ItemsRequest, stream grpc.ServerStreamingServer[wire.ItemsReply]) error {
 	reply := &wire.ItemsReply{Items: slices.Repeat([]*wire.ItemSum{{}}, 64<<10)}
-	for stream.Send(reply) == nil { //nolint:revive // for ever
+	for stream.Send(reply) == nil { // for ever
 	}
 	return nil
 }
@@ -285,7 +285,7 @@ func (l liar) Records(_ *wire.RecordsRequest, stream grpc.ServerStreamingServer[
 	if !l.piece.GetMore() {
 		return stream.Send(&wire.RecordsReply{Piece: &wire.Piece{Number: 1, Data: []byte("half"), More: true}})
 	}
-	for stream.Send(&wire.RecordsReply{Piece: l.piece}) == nil { //nolint:revive // for ever
+	for stream.Send(&wire.RecordsReply{Piece: l.piece}) == nil { // for ever
 	}
 	return nil
 }
