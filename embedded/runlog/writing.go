@@ -232,7 +232,7 @@ func (w *writing) stretch(s *stretchRecord, from *request) error {
 	} else {
 		w.add(s.minute(), s.hash)
 	}
-	return bucket.Put(s.key, appendStretch([]byte{valueVersion}, w.own.names, &s.stretch))
+	return bucket.Put(s.key, seal(appendStretch([]byte{valueVersion}, w.own.names, &s.stretch), 0, s.key))
 }
 
 func (w *writing) add(minute int, hash uint64) {
