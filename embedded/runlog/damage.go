@@ -100,6 +100,15 @@ func checkFormat(file *boltfile.File) error {
 	if found < format {
 		return &damage{what: fmt.Sprintf("it has format %d, which no released crony has written", found)}
 	}
+	names, err := file.Buckets()
+	if err != nil {
+		return &damage{what: err.Error(), err: err}
+	}
+	for _, name := range buckets() {
+		if !slices.Contains(names, name) {
+			return &damage{what: "it has no bucket of " + name}
+		}
+	}
 	return nil
 }
 
