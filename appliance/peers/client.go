@@ -150,9 +150,13 @@ func said(address string, err error) error {
 		code = crony.Forbidden
 	case codes.NotFound:
 		code = crony.NotFound
+	case codes.InvalidArgument:
+		code = crony.Invalid
+	case codes.Internal:
+		code = crony.Internal
 	}
 	message := status.Convert(err).Message()
-	if code == crony.Unavailable || code == crony.Forbidden { // else it speaks of the cluster, whoever was asked
+	if code != crony.Conflict && code != crony.NotFound { // else it speaks of the cluster, whoever was asked
 		message = fmt.Sprintf("the server at %s: %s", address, message)
 	}
 	return &crony.Error{Code: code, Message: message, Err: err}

@@ -30,7 +30,8 @@ const (
 // that it is on the server's disk. Next and done are called from a goroutine each, and not any more when Replicate has
 // returned.
 func (c *Client) Replicate(ctx context.Context, at string,
-	next func(ctx context.Context) (first uint64, batches [][]byte, compare bool, err error), done func(number uint64, refusal error),
+	next func(ctx context.Context) (first uint64, batches [][]byte, compare bool, err error),
+	done func(number uint64, refusal error),
 ) error {
 	peer, err := c.at(laneReplicate, at)
 	if err != nil {

@@ -54,7 +54,8 @@ func (s *Service) Replicate(stream grpc.BidiStreamingServer[wire.ReplicateReques
 	}
 	ctx, end := context.WithCancelCause(stream.Context())
 	defer end(nil)
-	r := &receiver{log: s.opts.RunLog, room: semaphore.NewWeighted(maxStoring), ready: make(chan struct{}, 1), next: &wire.ReplicateReply{}}
+	r := &receiver{log: s.opts.RunLog, room: semaphore.NewWeighted(maxStoring), ready: make(chan struct{}, 1),
+		next: &wire.ReplicateReply{}}
 	var answering sync.WaitGroup
 	answering.Go(func() { end(r.answer(ctx, stream)) })
 	err = r.receive(ctx, stream, caller)

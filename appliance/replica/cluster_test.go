@@ -33,16 +33,18 @@ type cluster struct {
 	nodes  map[string]*node
 	cut    map[[2]string]bool
 	frozen map[string]bool
-	deaf   map[string]bool // what others store for it, it is not told of
+	deaf   map[string]bool           // what others store for it, it is not told of
+	tamper func(batch []byte) []byte // with all that travels; nil: nothing is
 	ends   map[*scope]bool
 	thaw   chan struct{} // closed when something has changed
 }
 
 type node struct {
 	*Log
-	own  *ownLog
-	stop context.CancelFunc
-	done chan struct{}
+	own      *ownLog
+	stop     context.CancelFunc
+	done     chan struct{}
+	registry *prometheus.Registry
 }
 
 // ownLog is a real log that can be made to fail.
@@ -126,9 +128,9 @@ func (c *cluster) start(id string) {
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	n := &node{own: &ownLog{Log: own}, done: make(chan struct{})}
+	n := &node{own: &ownLog{Log: own}, done: make(chan struct{}), registry: prometheus.NewRegistry()}
 	n.Log, err = New(Options{Self: id, Own: n.own, Peers: &wires{c, id}, Members: c.members,
-		Registerer: prometheus.NewRegistry(), Log: log})
+		Registerer: n.registry, Log: log})
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -242,6 +244,17 @@ type wires struct {
 
 const latency = time.Millisecond
 
+// travel returns a batch as it arrives.
+func (c *cluster) travel(batch []byte) []byte {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	batch = slices.Clone(batch)
+	if c.tamper != nil {
+		batch = c.tamper(batch)
+	}
+	return batch
+}
+
 func (w *wires) Replicate(ctx context.Context, at string,
 	next func(context.Context) (uint64, [][]byte, bool, error), done func(uint64, error),
 ) error {
@@ -270,7 +283,7 @@ func (w *wires) Replicate(ctx context.Context, at string,
 				if n == nil {
 					return
 				}
-				err := n.Receive(ctx, slices.Clone(batch))
+				err := n.Receive(ctx, w.travel(batch))
 				if w.reach(ctx, w.self, at) != nil {
 					return
 				}
@@ -342,7 +355,7 @@ func (w *wires) Records(ctx context.Context, at, day string, keys []string) iter
 				if err != nil {
 					return err
 				}
-				list = append(list, slices.Clone(b.Bytes()))
+				list = append(list, w.travel(b.Bytes()))
 			}
 			return nil
 		})

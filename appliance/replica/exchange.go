@@ -17,6 +17,7 @@ const (
 	compareEvery = time.Minute     // on average
 	compareAgain = 2 * time.Second // at least between two exchanges with one server
 	settleTime   = 2 * time.Second // for what is on its way to arrive: it is no difference
+	recent       = 2 * time.Minute // in which most records come, so that two logs always differ
 	maxDiffering = 16_384          // items that are looked at together
 	fetchStep    = 512             // items whose records are fetched together
 	maxUnsettled = 4096            // items that are kept in mind from one exchange to the next
@@ -35,8 +36,8 @@ type exchanged struct {
 // keepComparing compares this log with the server's at once, each minute, and when there is a reason to, until ctx is done.
 func (o *other) keepComparing(ctx context.Context) {
 	unsettled := map[runlog.Item]bool{}
-	for ctx.Err() == nil {
-		err := o.exchangeOnce(ctx, unsettled)
+	for routine := false; ctx.Err() == nil; {
+		err := o.exchangeOnce(ctx, unsettled, routine)
 		if ctx.Err() != nil {
 			return
 		}
@@ -47,7 +48,9 @@ func (o *other) keepComparing(ctx context.Context) {
 		timer := time.NewTimer(compareEvery/2 + rand.N(compareEvery))
 		select {
 		case <-o.compare:
+			routine = false
 		case <-timer.C:
+			routine = true
 		case <-ctx.Done():
 		}
 		timer.Stop()
@@ -68,7 +71,7 @@ func (o *other) note(err error) {
 }
 
 // exchangeOnce compares the logs, and fetches what this one lacks. One exchange is under way at a time.
-func (o *other) exchangeOnce(ctx context.Context, unsettled map[runlog.Item]bool) error {
+func (o *other) exchangeOnce(ctx context.Context, unsettled map[runlog.Item]bool, routine bool) error {
 	address := o.where()
 	if address == "" {
 		return crony.Errorf(crony.Unavailable, "its address is not known")
@@ -79,7 +82,7 @@ func (o *other) exchangeOnce(ctx context.Context, unsettled map[runlog.Item]bool
 		return context.Cause(ctx)
 	}
 	defer func() { <-o.l.comparing }()
-	x := &exchange{other: o, at: address, start: time.Now(), unsettled: unsettled, skipped: map[runlog.Item]bool{},
+	x := &exchange{other: o, at: address, start: time.Now(), routine: routine, unsettled: unsettled, skipped: map[runlog.Item]bool{},
 		healed: map[string]uint64{}, differing: map[string]bool{}}
 	err := x.run(ctx)
 	x.report()
@@ -105,6 +108,7 @@ type exchange struct {
 	*other
 	at        string
 	start     time.Time
+	routine   bool                 // nothing has happened: the minutes that go on are left to the next one
 	unsettled map[runlog.Item]bool // that changed while they were looked at, the time before
 	skipped   map[runlog.Item]bool // that do so now
 	healed    map[string]uint64    // records that were fetched, by day

@@ -28,25 +28,45 @@ func (x *exchange) heal(ctx context.Context, day string) error {
 	}
 	var found []difference
 	for minute := range min(len(mine), len(theirs)) {
-		if mine[minute] == theirs[minute] {
+		if mine[minute] == theirs[minute] || x.routine && x.goesOn(day, minute) {
 			continue
 		}
-		list, err := x.compareItems(ctx, day, minute)
-		if err != nil {
+		if found, err = x.healMinute(ctx, day, minute, found); err != nil {
 			return err
 		}
-		if found = append(found, list...); len(found) < maxDiffering {
-			continue
-		}
-		if err := x.settle(ctx, day, found); err != nil {
-			return err
-		}
-		found = nil
 	}
 	return x.settle(ctx, day, found)
 }
 
-// compareItems returns the items of a minute of which the logs do not hold the same.
+// healMinute adds what differs of a minute to what was found before, and heals all that as soon as it is much. What is left of
+// the minute is looked for as long as that does any good.
+func (x *exchange) healMinute(ctx context.Context, day string, minute int, found []difference) ([]difference, error) {
+	for {
+		list, err := x.compareItems(ctx, day, minute)
+		if err != nil {
+			return nil, err
+		}
+		if found = append(found, list...); len(found) < maxDiffering {
+			return found, nil
+		}
+		before := x.healed[day]
+		if err := x.settle(ctx, day, found); err != nil {
+			return nil, err
+		}
+		if found = nil; len(list) < maxDiffering || x.healed[day] == before {
+			return nil, nil
+		}
+	}
+}
+
+// goesOn says whether a minute is among the latest. With many runs a second it costs much to compare them, and shows little
+// but what is on its way.
+func (x *exchange) goesOn(day string, minute int) bool {
+	from, err := time.Parse(time.DateOnly, day)
+	return err == nil && x.l.opts.Now().Sub(from.Add(time.Duration(minute)*time.Minute)) < recent
+}
+
+// compareItems returns the items of a minute of which the logs do not hold the same, those first that the other has.
 func (x *exchange) compareItems(ctx context.Context, day string, minute int) (list []difference, err error) {
 	mine, err := x.own().Items(ctx, day, minute)
 	if err != nil {
@@ -55,12 +75,15 @@ func (x *exchange) compareItems(ctx context.Context, day string, minute int) (li
 	err = x.l.opts.Peers.Items(ctx, x.at, day, minute, func(key string, theirs runlog.Sum) error {
 		own, here := mine[key]
 		delete(mine, key)
-		if !here || own != theirs {
+		if (!here || own != theirs) && len(list) < maxDiffering {
 			list = append(list, difference{minute, key, own, theirs})
 		}
 		return nil
 	})
 	for key, own := range mine {
+		if len(list) == maxDiffering {
+			break
+		}
 		list = append(list, difference{minute: minute, key: key, mine: own})
 	}
 	return list, err

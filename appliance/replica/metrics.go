@@ -20,14 +20,17 @@ func (m *metrics) register(r prometheus.Registerer, l *Log) error {
 	counter := func(name, help string) prometheus.Counter {
 		return prometheus.NewCounter(prometheus.CounterOpts{Name: name, Help: help})
 	}
-	m.appended = counter("crony_runlog_appended_total", "Records that were appended on this server, and are on the disks of most servers.")
+	m.appended = counter("crony_runlog_appended_total",
+		"Records that were appended on this server, and are on the disks of most servers.")
 	m.acked = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "crony_runlog_acked_total",
 		Help: "Batches of records appended on this server that another server has put on its disk."}, []string{"server"})
 	m.merged = counter("crony_runlog_merged_total", "Batches of records that other servers have sent to this one.")
-	m.healed = counter("crony_runlog_healed_total", "Records that this server lacked, and has fetched from others when the logs were compared.")
+	m.healed = counter("crony_runlog_healed_total",
+		"Records that this server lacked, and has fetched from others when the logs were compared.")
 	m.refreshed = counter("crony_runlog_refreshed_total", "Runs of which other servers were asked before this one judged.")
 	m.quorum = prometheus.NewHistogram(prometheus.HistogramOpts{Name: "crony_runlog_quorum_seconds",
-		Help: "How long it took until appended records were on the disks of most servers.", Buckets: prometheus.ExponentialBuckets(0.001, 2, 14)})
+		Help:    "How long it took until appended records were on the disks of most servers.",
+		Buckets: prometheus.ExponentialBuckets(0.001, 2, 14)})
 	for _, c := range []prometheus.Collector{m.appended, m.acked, m.merged, m.healed, m.refreshed, m.quorum, newCollector(l)} {
 		if err := r.Register(c); err != nil {
 			return fmt.Errorf("register the metrics of the run logs: %w", err)
@@ -51,8 +54,9 @@ func newCollector(l *Log) *collector {
 		hints: of("crony_runlog_hints", "Runs, stretches and batches of records that another server is still to be sent.", "server"),
 		differing: of("crony_runlog_differing_days",
 			"Days of which this server's run log and another's did not hold the same when they were compared last.", "server"),
-		age:   of("crony_runlog_exchange_age_seconds", "How long ago the run log was compared with another server's.", "server"),
-		whole: of("crony_runlog_whole", "1 if the run log was compared with those of most servers since this one started, and lacked nothing then."),
+		age: of("crony_runlog_exchange_age_seconds", "How long ago the run log was compared with another server's.", "server"),
+		whole: of("crony_runlog_whole",
+			"1 if the run log was compared with those of most servers since this one started, and lacked nothing then."),
 	}
 }
 

@@ -13,12 +13,12 @@ import (
 )
 
 const (
-	maxQueue  = 8 << 20         // bytes of batches that wait for one server
-	maxWindow = 4 << 20         // bytes of batches that were sent to it and not answered
-	maxSend   = 512 << 10       // bytes that are sent together
-	silence   = 5 * time.Second // without an answer: the server is frozen, or its disk is
-	retryMin  = 200 * time.Millisecond
-	retryMax  = 2 * time.Second
+	maxQueue   = 8 << 20         // bytes of batches that wait for one server
+	maxWindow  = 4 << 20         // bytes of batches that were sent to it and not answered
+	maxSend    = 512 << 10       // bytes that are sent together
+	silence    = 5 * time.Second // without an answer: the server is frozen, or its disk is
+	retryFirst = 200 * time.Millisecond
+	retryLast  = 2 * time.Second
 )
 
 // other is another server: what it is to be sent, and how its log compares with this one.
@@ -154,7 +154,7 @@ func (o *other) giveUp() {
 
 // deliver keeps a stream to the server.
 func (o *other) deliver(ctx context.Context) {
-	pause := retryMin
+	pause := retryFirst
 	for ctx.Err() == nil {
 		start := time.Now()
 		err := o.stream(ctx)
@@ -163,10 +163,10 @@ func (o *other) deliver(ctx context.Context) {
 		}
 		o.broken(err)
 		if time.Since(start) > 2*silence {
-			pause = retryMin
+			pause = retryFirst
 		}
 		wait(ctx, pause)
-		pause = min(2*pause, retryMax)
+		pause = min(2*pause, retryLast)
 	}
 }
 

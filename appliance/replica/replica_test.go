@@ -264,6 +264,80 @@ func TestRefresh(t *testing.T) {
 	})
 }
 
+// TestTampering has batches change on their way, and another be sent than was asked for: none of that is stored.
+func TestTampering(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, all...)
+		known := c.mustAppend("s1")
+		c.change(func() {
+			c.tamper = func(batch []byte) []byte {
+				batch[len(batch)/2] ^= 1
+				return batch
+			}
+		})
+		id, err := c.append("s1")
+		if crony.CodeOf(err) != crony.Unavailable {
+			t.Errorf("acknowledged though nobody could read it: %v", err)
+		}
+		time.Sleep(3 * compareEvery)
+		if on := c.holders(id); len(on) != 1 {
+			t.Errorf("it is on %v", on)
+		}
+		facts, _ := life(time.Now().Add(-time.Hour))
+		b, err := c.node("s1").own.Encode(runlog.Records{Facts: facts})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.change(func() { c.tamper = func([]byte) []byte { return slices.Clone(b.Bytes()) } })
+		if err := c.node("s2").Refresh(t.Context(), known); err == nil {
+			t.Error("took what it has not asked for")
+		}
+		if on := c.holders(facts[0].Run); len(on) != 0 {
+			t.Errorf("what nobody has asked for is on %v", on)
+		}
+		c.change(func() { c.tamper = nil })
+		c.within(5*time.Minute, "the logs to be the same", c.same)
+	})
+}
+
+// TestMetrics tells what a server that is away lacks.
+func TestMetrics(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, all...)
+		time.Sleep(10 * time.Second)
+		c.isolate("s3", true)
+		for range 5 {
+			c.mustAppend("s1")
+		}
+		time.Sleep(time.Minute)
+		families, err := c.node("s1").registry.Gather()
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := map[string]float64{}
+		for _, f := range families {
+			for _, m := range f.GetMetric() {
+				name := f.GetName()
+				for _, label := range m.GetLabel() {
+					name += " " + label.GetValue()
+				}
+				got[name] = m.GetGauge().GetValue() + m.GetCounter().GetValue() + float64(m.GetHistogram().GetSampleCount())
+			}
+		}
+		for name, want := range map[string]float64{
+			"crony_runlog_hints s2": 0, "crony_runlog_hints s3": 5, "crony_runlog_appended_total": 25, "crony_runlog_acked_total s2": 5,
+			"crony_runlog_differing_days s2": 0, "crony_runlog_quorum_seconds": 5, "crony_runlog_whole": 1, "crony_runlog_healed_total": 0,
+		} {
+			if value, there := got[name]; !there || value != want {
+				t.Errorf("%s is %g (%t), want %g", name, value, there, want)
+			}
+		}
+		if age := got["crony_runlog_exchange_age_seconds s3"]; age < 60 {
+			t.Errorf("the last exchange with the server that is away was %g seconds ago", age)
+		}
+	})
+}
+
 // TestMembersChange counts the servers that vote now.
 func TestMembersChange(t *testing.T) {
 	bubble(t, func(t *testing.T) {

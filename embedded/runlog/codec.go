@@ -2,6 +2,7 @@ package runlog
 
 import (
 	"encoding/binary"
+	"hash/crc32"
 	"math"
 	"time"
 
@@ -16,13 +17,13 @@ import (
 //	meta       "format"                                              uint32
 //	names      id uint32, from 1 on                                  a text: a job's name, an agent's id, a set of labels, …
 //	ids        xxhash64 of a text                                    the ids of the texts that have it, uint32 each
-//	runs       run [16]                                              version byte, header, facts: see header.go and fact.go
+//	runs       run [16]                                              version byte, header, facts, CRC32C: see header.go and fact.go
 //	live       run [16]                                              one byte: the run goes on
 //	pending    run [16]                                              version byte, header: see settle.go
 //	index      slot byte, kind byte, name id uint32, run [16]        runs [16] each, in order; the key's is the first
 //	counters   'd', 'h' and hour byte, or 'j' and name id uint32     counts and histogram: see counter.go
 //	chunks     run [16], attempt uint32, stream byte, offset uint64  version byte, header, data: see chunk.go
-//	stretches  job; 0; to, from as nanoseconds since 1970 uint64; uid  version byte, packed: see stretch.go
+//	stretches  job; 0; to, from as nanoseconds since 1970 uint64; uid  version byte, packed, CRC32C: see stretch.go
 //	sums       minute of the day uint16                              records uint64, hash uint64
 //
 // Runs, chunks and stretches are the truth. Names belong to one file: a text has another id in the next. Live and sums are
@@ -150,6 +151,25 @@ func (d dayNumber) String() string {
 func parseDay(s string) (dayNumber, error) {
 	t, err := time.Parse(time.DateOnly, s)
 	return dayNumber(t.Unix() / (24 * 60 * 60)), err
+}
+
+// seal appends the checksum of a record, whose value is b from start on: the CRC32C of its key and of that.
+func seal(b []byte, start int, key []byte) []byte {
+	return binary.BigEndian.AppendUint32(b, recordSum(key, b[start:]))
+}
+
+// unseal returns a stored record's value without its checksum; false if the record is not what was stored under the key.
+func unseal(key, value []byte) ([]byte, bool) {
+	end := len(value) - 4
+	if end < 1 || value[0] != valueVersion || binary.BigEndian.Uint32(value[end:]) != recordSum(key, value[:end]) {
+		return nil, false
+	}
+	return value[:end:end], true
+}
+
+func recordSum(key, value []byte) uint32 {
+	table := crc32.MakeTable(crc32.Castagnoli)
+	return crc32.Update(crc32.Checksum(key, table), table, value)
 }
 
 // packer and unpacker are how records are written: integers as varints, times by what they are away from an instant that the

@@ -58,7 +58,7 @@ func guarded(fn func() error) (err error) {
 func inspect(path string, depth boltfile.Depth) (err error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a pipe in its place must not be waited for
 	switch {
-	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
+	case errors.Is(err, fs.ErrNotExist) && !isThere(path), errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
 		return err
 	case err != nil:
 		return &damage{what: err.Error(), err: err}
@@ -77,6 +77,12 @@ func inspect(path string, depth boltfile.Depth) (err error) {
 	return nil
 }
 
+// isThere says whether a name is, if only that of a link to nothing.
+func isThere(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
+}
+
 func checkFormat(file *boltfile.File) error {
 	value, err := file.Value(bucketMeta, keyFormat)
 	switch {
@@ -93,6 +99,15 @@ func checkFormat(file *boltfile.File) error {
 	}
 	if found < format {
 		return &damage{what: fmt.Sprintf("it has format %d, which no released crony has written", found)}
+	}
+	names, err := file.Buckets()
+	if err != nil {
+		return &damage{what: err.Error(), err: err}
+	}
+	for _, name := range buckets() {
+		if !slices.Contains(names, name) {
+			return &damage{what: "it has no bucket of " + name}
+		}
 	}
 	return nil
 }
@@ -144,10 +159,7 @@ func (s *days) condemn(d *dayFile, why *damage) {
 	d.damage = why
 	s.forget(d)
 	s.condemned = append(s.condemned, d)
-	select {
-	case s.wake <- struct{}{}:
-	default:
-	}
+	signal(s.wake)
 }
 
 // forget takes a file from those that exist. The caller holds mu.
@@ -200,6 +212,7 @@ func (l *Log) mend() {
 			continue
 		}
 		l.mem.forgetDays(func(day dayNumber) bool { return day == d.day })
+		signal(l.mended)
 		l.setAside.note(SetAside{Day: d.day.String(), Path: aside, Found: d.damage.what})
 		if d.damage.newer > 0 {
 			l.log.Error("a day file was written by a newer crony and is set aside, untouched: that one takes it back, and the "+
@@ -273,6 +286,13 @@ type setAside struct {
 	mu    sync.Mutex
 	list  []SetAside
 	total int // ever, since the log was opened
+}
+
+// SetAside returns the files that were taken out of use since the log was opened, and whose days it still keeps.
+func (l *Log) SetAside() []SetAside {
+	l.setAside.mu.Lock()
+	defer l.setAside.mu.Unlock()
+	return slices.Clone(l.setAside.list)
 }
 
 func (s *setAside) note(a SetAside) {

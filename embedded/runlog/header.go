@@ -8,8 +8,8 @@ import (
 	"crony"
 )
 
-// A run is stored as one value: a version byte, its header, its facts in the order of their numbers. The header is what lists
-// select by, so that they decode only what they return:
+// A run is stored as one value: a version byte, its header, its facts in the order of their numbers, and a checksum. The
+// header is what lists select by, so that they decode only what they return:
 //
 //	state byte, zero as long as the first fact is missing; flags byte;
 //	when its first attempt started, if one has; how many nanoseconds it took from there to its end, if it has ended;
@@ -37,7 +37,7 @@ func (h *header) ended() bool   { return h.claimed() && h.state.Ended() }
 
 // appendRun appends a run's value. Known is false if its claim is missing, and run is then empty.
 func appendRun(b []byte, k runKey, n *names, facts []crony.Fact, run *crony.Run, known bool) []byte {
-	base := k.millis()
+	base, start := k.millis(), len(b)
 	b = append(b, valueVersion, 0, 0)
 	if known {
 		b[len(b)-2] = stateByte(run.State)
@@ -48,7 +48,7 @@ func appendRun(b []byte, k runKey, n *names, facts []crony.Fact, run *crony.Run,
 	for i := range facts {
 		b = appendFact(b, base, n, &facts[i])
 	}
-	return b
+	return seal(b, start, k[:])
 }
 
 // appendFigures sets the flags, which are the last byte of b, and appends what they tell of.
@@ -71,6 +71,14 @@ func appendFigures(b []byte, base int64, run *crony.Run) []byte {
 
 // headerOf reads the header of a run's value, and how many bytes of the value it takes.
 func headerOf(k runKey, value []byte) (h header, size int, err error) {
+	value, ok := unseal(k[:], value)
+	if !ok {
+		return header{}, 0, unreadable(k, errUnknownRecord)
+	}
+	return readHeader(k, value)
+}
+
+func readHeader(k runKey, value []byte) (h header, size int, err error) {
 	u := unpacker{b: value}
 	base := k.millis()
 	version := u.byte()
@@ -109,9 +117,13 @@ func (u *unpacker) name() uint32 {
 
 // factsOf reads the facts of a run's value.
 func factsOf(k runKey, value []byte, t texts) ([]crony.Fact, error) {
+	value, ok := unseal(k[:], value)
+	if !ok {
+		return nil, unreadable(k, errUnknownRecord)
+	}
 	u := unpacker{b: value}
 	base := k.millis()
-	version, _, flags := u.byte(), u.byte(), u.byte()
+	_, _, flags := u.byte(), u.byte(), u.byte()
 	if flags&headerStarted != 0 {
 		u.time(base)
 	}
@@ -123,7 +135,7 @@ func factsOf(k runKey, value []byte, t texts) ([]crony.Fact, error) {
 	for id := k.id(); len(u.b) > 0; {
 		facts = append(facts, u.fact(id, base, t))
 	}
-	if u.failed || version != valueVersion {
+	if u.failed {
 		return nil, unreadable(k, errUnknownRecord)
 	}
 	return facts, nil

@@ -85,6 +85,8 @@ type Log struct {
 	setAside setAside
 	space    space
 
+	mended  chan struct{}      // of one: files were set aside
+	raised  chan struct{}      // of one: marks were raised, or a day adopted
 	tasks   chan func(*writer) // for the writer to do between transactions
 	queue   chan *request      // unbuffered: a request is with its sender or with the writer, never lost between them
 	closing chan struct{}
@@ -118,6 +120,7 @@ func open(o Options) (_ *Log, err error) {
 	l := &Log{
 		log:  o.Log.With("part", "runlog"),
 		lock: lock, mem: newMemory(), now: o.Now,
+		mended: make(chan struct{}, 1), raised: make(chan struct{}, 1),
 		tasks: make(chan func(*writer)), queue: make(chan *request), closing: make(chan struct{}),
 	}
 	l.shut = sync.OnceValue(l.release)
@@ -219,6 +222,14 @@ func (l *Log) closed() bool {
 		return true
 	default:
 		return false
+	}
+}
+
+// signal notes that there is something to do.
+func signal(ch chan<- struct{}) {
+	select {
+	case ch <- struct{}{}:
+	default:
 	}
 }
 

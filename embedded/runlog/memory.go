@@ -209,6 +209,9 @@ func (m *memory) commit(w *writing) {
 	if w.unsettled {
 		m.unsettled[w.day] = struct{}{}
 	}
+	for _, d := range w.dropped {
+		m.drop(d)
+	}
 	for _, a := range w.arrived {
 		for f := range m.followers[a.run] {
 			f.arrived(a.ref)

@@ -97,12 +97,24 @@ func (n *names) name(id uint32) (string, bool) {
 	var key [4]byte
 	binary.BigEndian.PutUint32(key[:], id)
 	value := n.texts.Get(key[:])
-	if value == nil {
+	s := string(value)
+	if value == nil || !n.filed(id, s) {
 		return "", false
 	}
-	s := string(value)
 	n.byID[id], n.byText[s] = s, id
 	return s, true
+}
+
+// filed says whether a text stands under its hash with this id. If not, it is not what it was.
+func (n *names) filed(id uint32, s string) bool {
+	var hash [8]byte
+	binary.BigEndian.PutUint64(hash[:], xxhash.Sum64String(s))
+	for list := n.ids.Get(hash[:]); len(list) >= 4; list = list[4:] {
+		if binary.BigEndian.Uint32(list) == id {
+			return true
+		}
+	}
+	return false
 }
 
 // find returns a text's id; 0 and false if it has none.

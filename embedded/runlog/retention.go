@@ -222,6 +222,7 @@ func (l *Log) RaiseMarks(marks map[string]crony.RunID) error {
 	if err != nil {
 		return fmt.Errorf("raise the run log's marks: %w", err)
 	}
+	signal(l.raised)
 	return nil
 }
 

@@ -45,7 +45,7 @@ func pendingHeader(k runKey, value []byte) (header, error) {
 	if len(value) == 1 && value[0] == valueVersion {
 		return header{}, nil
 	}
-	h, _, err := headerOf(k, value)
+	h, _, err := readHeader(k, value)
 	return h, err
 }
 

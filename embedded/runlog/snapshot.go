@@ -238,5 +238,6 @@ func (l *Log) adopt(day dayNumber, path string) error {
 		return err
 	}
 	l.days.add(day)
+	signal(l.raised)
 	return l.days.view(day, func(tx *bbolt.Tx) error { return l.mem.adopt(day, tx) })
 }

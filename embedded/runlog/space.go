@@ -197,6 +197,28 @@ func (s *days) bytes() (sum int64, err error) {
 	return sum, nil
 }
 
+// sizes returns how much of the disk each day takes, with what was set aside of it.
+func (s *days) sizes() (map[dayNumber]int64, error) {
+	entries, err := os.ReadDir(s.dir)
+	if err != nil {
+		return nil, err
+	}
+	sizes := map[dayNumber]int64{}
+	for _, e := range entries {
+		day, ok := setAsideDay(e.Name())
+		if own, err := parseDay(strings.TrimSuffix(strings.TrimPrefix(e.Name(), filePrefix), fileSuffix)); err == nil {
+			day, ok = own, true
+		}
+		info, err := e.Info()
+		if err == nil && ok {
+			sizes[day] += onDisk(info)
+		} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+	}
+	return sizes, nil
+}
+
 // onDisk returns how much of the disk a file takes: it may be longer than that.
 func onDisk(info fs.FileInfo) int64 {
 	if st, ok := info.Sys().(*syscall.Stat_t); ok {

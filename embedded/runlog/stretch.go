@@ -58,11 +58,12 @@ func (u *unpacker) stretch(key []byte, t texts) (s crony.Stretch) {
 }
 
 // stretchOf reads a stretch that is stored.
-func stretchOf(key, value []byte, n *names) (crony.Stretch, error) {
+func stretchOf(key, value []byte, t texts) (crony.Stretch, error) {
+	value, ok := unseal(key, value)
 	u := unpacker{b: value}
-	version := u.byte()
-	s := u.stretch(key, n)
-	if u.failed || version != valueVersion || len(u.b) > 0 {
+	u.byte() // the version
+	s := u.stretch(key, t)
+	if !ok || u.failed || len(u.b) > 0 {
 		job, _, _ := bytes.Cut(key, []byte{0})
 		return s, &crony.Error{
 			Code: crony.Internal, Message: fmt.Sprintf("a stretch of the job %.80q can't be read", job), Err: errUnknownRecord,

@@ -30,9 +30,9 @@ type writing struct {
 	sums      map[int]Sum // what minutes gain, or lose
 	stored    int
 	unsettled bool
-	noRoom    bool              // for the data of chunks
-	gaveUp    int64             // bytes of that
-	dropped   map[runKey]string // runs that are gone, and their jobs
+	noRoom    bool  // for the data of chunks
+	gaveUp    int64 // bytes of that
+	dropped   []droppedRun
 }
 
 // touched is a run with new facts: as it was, and its facts as they are now.
@@ -232,7 +232,7 @@ func (w *writing) stretch(s *stretchRecord, from *request) error {
 	} else {
 		w.add(s.minute(), s.hash)
 	}
-	return bucket.Put(s.key, appendStretch([]byte{valueVersion}, w.own.names, &s.stretch))
+	return bucket.Put(s.key, seal(appendStretch([]byte{valueVersion}, w.own.names, &s.stretch), 0, s.key))
 }
 
 func (w *writing) add(minute int, hash uint64) {

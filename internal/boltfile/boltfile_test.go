@@ -131,6 +131,9 @@ func TestSound(t *testing.T) {
 			if v, err := f.Value("small", "none"); err != nil || v != nil {
 				t.Errorf("the value that is not there is %q, %v", v, err)
 			}
+			if names, err := f.Buckets(); err != nil || fmt.Sprint(names) != "[deep empty long small]" {
+				t.Errorf("the buckets are %q, %v", names, err)
+			}
 			free, err := f.Free()
 			if err != nil || (free < 10_000) != opts.NoFreelistSync || free > f.Size() {
 				t.Errorf("%d bytes of %d are free, %v", free, f.Size(), err)

@@ -39,6 +39,13 @@ func (f *File) Records(visit func(bucket string, key, value []byte) error, skip 
 	return w.run()
 }
 
+// Buckets returns the names of the buckets in the root, in their order.
+func (f *File) Buckets() (names []string, err error) {
+	w := &walk{File: f, named: func(name string) { names = append(names, name) }}
+	err = w.run()
+	return names, err
+}
+
 // errFound ends a walk that has what it looks for.
 var errFound = errors.New("found")
 
@@ -60,8 +67,9 @@ func (f *File) Value(bucket, key string) (value []byte, err error) {
 // walk goes over the trees of a file.
 type walk struct {
 	*File
-	leaves bool   // read those of the buckets too; otherwise they are only known to be there
-	only   string // the one bucket to read; "" for all
+	leaves bool                // read those of the buckets too; otherwise they are only known to be there
+	only   string              // the one bucket to read; "" for all
+	named  func(bucket string) // if set, it is called for each bucket, and none is read
 	visit  func(bucket string, key, value []byte) error
 	skip   func(error) // if set, what can't be read is left out, and the order of keys does not matter
 
@@ -216,6 +224,9 @@ func (w *walk) leaf(t tree, p *page, low, high []byte) error {
 // element is a bucket, in the root, or else a record.
 func (w *walk) element(t tree, key, value []byte) error {
 	switch {
+	case t.name == "" && w.named != nil:
+		w.named(string(key))
+		return nil
 	case t.name == "" && (w.only == "" || w.only == string(key)):
 		return w.bucket(string(key), value)
 	case t.name == "" || w.visit == nil:
