@@ -33,7 +33,7 @@ type Space struct {
 	Used    float64 // how much of it, by whomsoever, from 0 to 1; what only root may use counts as used
 	Alert   bool    // it has little room
 	Refusal bool    // it has so little that output is given up
-	Full    bool    // the last write found no room at all
+	Full    bool    // a write has just found no room at all, so that output is given up too
 	Log     int64   // bytes that the log itself takes of it
 	GivenUp int64   // bytes of output that were given up since the log was opened
 }
@@ -50,17 +50,18 @@ func (s *space) now() Space {
 	return s.last
 }
 
-// statDisk returns how much of the file system of a directory is used, from 0 to 1.
-func statDisk(dir string) (float64, error) {
+// statDisk returns how much of the file system of a directory is used, from 0 to 1, and how many bytes are free.
+func statDisk(dir string) (used float64, free int64, err error) {
 	var st syscall.Statfs_t
 	if err := syscall.Statfs(dir, &st); err != nil {
-		return 0, fmt.Errorf("look at the disk of %s: %w", dir, err)
+		return 0, 0, fmt.Errorf("look at the disk of %s: %w", dir, err)
 	}
-	used := st.Blocks - st.Bfree // as df has it: what is kept for root is in neither
-	if used+st.Bavail == 0 {
-		return 0, nil
+	taken := st.Blocks - st.Bfree // as df has it: what is kept for root is neither taken nor free
+	free = int64(st.Bavail) * st.Bsize
+	if taken+st.Bavail == 0 {
+		return 0, free, nil
 	}
-	return float64(used) / float64(used+st.Bavail), nil
+	return float64(taken) / float64(taken+st.Bavail), free, nil
 }
 
 // Space says how the log's disk stands, as it was seen last.
@@ -81,7 +82,7 @@ func (s *space) gaveUp(bytes int64) {
 
 // measure looks at the disk and says once what it finds there.
 func (l *Log) measure() error {
-	used, err := statDisk(l.days.dir)
+	used, free, err := statDisk(l.days.dir)
 	if err != nil {
 		return err
 	}
@@ -101,7 +102,7 @@ func (l *Log) measure() error {
 	case was.Alert && !is.Alert:
 		l.log.Info("the disk of the run log has room again", "dir", l.days.dir, "used", percent(used))
 	}
-	if is.Alert || is.Full {
+	if is.Alert || free < 3*reserveSize {
 		return nil
 	}
 	return l.keepReserve()
@@ -116,25 +117,20 @@ func (s *space) see(used float64, size int64) (was, is Space) {
 	was = s.last
 	s.last.Used, s.last.Log = used, size
 	s.last.Alert = used >= diskAlert || was.Alert && used >= diskAlert-diskRelief
+	s.last.Full = false
 	s.last.Refusal = used >= diskRefusal || was.Refusal && used >= diskRefusal-diskRelief
 	return was, s.last
 }
 
-// wrote takes in how a write went, and says once that there was no room, and that there is again.
-func (l *Log) wrote(err error) {
-	full := isFull(err)
-	if err != nil && !full && !errors.Is(err, errNothingNew) {
-		return
-	}
+// foundFull notes that a write found no room, and says so once. It counts until the disk is looked at again.
+func (l *Log) foundFull(err error) {
 	l.space.mu.Lock()
 	was := l.space.last.Full
-	l.space.last.Full = full
+	l.space.last.Full = true
 	l.space.mu.Unlock()
-	switch {
-	case full && !was:
-		l.log.Error("the disk of the run log is full: agents keep their records until there is room", "dir", l.days.dir, "err", err)
-	case was && !full:
-		l.log.Info("the disk of the run log takes records again", "dir", l.days.dir)
+	if !was {
+		l.log.Error("the disk of the run log is full: what runs write is not kept any more, and agents keep their records if "+
+			"there is no room for those either", "dir", l.days.dir, "err", err)
 	}
 }
 
@@ -155,27 +151,21 @@ func (l *Log) keepReserve() error {
 	if err != nil {
 		return fmt.Errorf("make the run log's reserve: %w", err)
 	}
-	if err := syscall.Fallocate(int(f.Fd()), 0, 0, reserveSize); errors.Is(err, syscall.EOPNOTSUPP) {
+	err = syscall.Fallocate(int(f.Fd()), 0, 0, reserveSize)
+	if errors.Is(err, syscall.EOPNOTSUPP) {
 		_, err = f.Write(make([]byte, reserveSize))
-		if err != nil {
-			return fmt.Errorf("make the run log's reserve: %w", errors.Join(err, f.Close(), os.Remove(path)))
-		}
-	} else if err != nil {
-		return fmt.Errorf("make the run log's reserve: %w", errors.Join(err, f.Close(), os.Remove(path)))
 	}
-	if err := errors.Join(f.Sync(), f.Close()); err != nil {
+	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return fmt.Errorf("make the run log's reserve: %w", errors.Join(err, os.Remove(path)))
 	}
 	return nil
 }
 
-// giveReserve frees the reserve's room, and says whether there was any.
-func (l *Log) giveReserve() bool {
-	err := os.Remove(filepath.Join(l.days.dir, reserveFile))
-	if err == nil {
+// giveReserve frees the reserve's room, if it is there.
+func (l *Log) giveReserve() {
+	if os.Remove(filepath.Join(l.days.dir, reserveFile)) == nil {
 		l.log.Warn("the run log's reserve is used up for records", "dir", l.days.dir)
 	}
-	return err == nil
 }
 
 // bytes returns how much of the disk the log takes.

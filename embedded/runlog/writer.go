@@ -153,21 +153,22 @@ func countPending(tx *bbolt.Tx) (n int) {
 }
 
 // update changes a day's file in a transaction. If that finds the file damaged, it is set aside, and fn is called again for a
-// new one; likewise if there is no room and some was held in reserve. Unavailable if there is none at all.
+// new one. If it finds no room, fn is called again with what was held in reserve, and with no room for output. Unavailable if
+// that did not do.
 func (w *writer) update(day dayNumber, fn func(*bbolt.Tx) error) (err error) {
 	for range 2 {
 		w.log.mend()
-		err = w.log.days.update(day, fn)
-		w.log.wrote(err)
-		if err == nil {
+		if err = w.log.days.update(day, fn); err == nil {
 			return nil
 		}
 		delete(w.days, day) // what it remembers may not have come to be
-		switch {
-		case isFull(err) && w.log.giveReserve():
-		case isFull(err):
-			return &crony.Error{Code: crony.Unavailable, Message: "the disk of the run log is full", Err: err}
-		case !w.log.days.isCondemned(day):
+		full := isFull(err)
+		if full {
+			w.log.foundFull(err)
+			w.log.giveReserve()
+			err = &crony.Error{Code: crony.Unavailable, Message: "the disk of the run log is full", Err: err}
+		}
+		if !full && !w.log.days.isCondemned(day) {
 			return err
 		}
 	}
