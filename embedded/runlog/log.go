@@ -15,7 +15,7 @@
 // merges what arrives while it waits for the disk into one transaction per day. Readers hold a transaction for a bounded
 // step only, never while their caller thinks, because a file can't reuse pages that a reader may still see.
 //
-// It does not replicate, expire or search, and does not mend a damaged file: it says which file it is.
+// It does not replicate or expire, and does not mend a damaged file: it says which file it is.
 package runlog
 
 import (
