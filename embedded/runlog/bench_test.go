@@ -1,6 +1,7 @@
 package runlog
 
 import (
+	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
 	"path/filepath"
@@ -68,19 +69,21 @@ func benchmarkAppend(b *testing.B, batch func(n int) []crony.Fact) {
 
 // rawAppend returns what bbolt alone takes for the facts as they are stored.
 func rawAppend(b *testing.B, raw *bbolt.DB, l *Log, facts []crony.Fact) time.Duration {
-	r, err := l.request(facts, nil)
+	batch, err := l.Encode(Records{Facts: facts})
 	if err != nil {
 		b.Fatal(err)
 	}
 	start := time.Now()
 	err = raw.Update(func(tx *bbolt.Tx) error {
-		bucket, err := tx.CreateBucketIfNotExists([]byte(bucketFacts))
+		bucket, err := tx.CreateBucketIfNotExists([]byte("facts"))
 		if err != nil {
 			return err
 		}
-		bucket.FillPercent = ascending
-		for _, f := range r.facts {
-			if err := bucket.Put(f.key, f.value); err != nil {
+		bucket.FillPercent = growing
+		for i := range batch.facts {
+			f := &batch.facts[i]
+			key := binary.BigEndian.AppendUint32(slices.Clone(f.run[:]), uint32(f.fact.Seq))
+			if err := bucket.Put(key, f.plain); err != nil {
 				return err
 			}
 		}

@@ -263,7 +263,7 @@ func (s *days) create(day dayNumber) error {
 		return err
 	}
 	err = db.Update(func(tx *bbolt.Tx) error {
-		for _, name := range []string{bucketMeta, bucketFacts, bucketRuns, bucketIndex, bucketChunks} {
+		for _, name := range buckets() {
 			if _, err := tx.CreateBucket([]byte(name)); err != nil {
 				return err
 			}
@@ -309,9 +309,14 @@ func checkFormat(tx *bbolt.Tx) error {
 	if meta == nil || len(meta.Get([]byte(keyFormat))) != 4 {
 		return crony.Errorf(crony.Invalid, "this is not a run log's file")
 	}
-	if found := binary.BigEndian.Uint32(meta.Get([]byte(keyFormat))); found > format {
+	found := binary.BigEndian.Uint32(meta.Get([]byte(keyFormat)))
+	if found > format {
 		return crony.Errorf(crony.Invalid, "the file has format %d, and this crony knows none above %d", found, format).
 			WithHint("start the crony that wrote it, or a newer one")
+	}
+	if found < format {
+		return crony.Errorf(crony.Invalid, "the file has format %d, which no released crony has written; this one wants %d",
+			found, format).WithHint("move it away: its runs can't be shown any more")
 	}
 	return nil
 }

@@ -1,19 +1,23 @@
 // Package runlog keeps what runs were and what they wrote, in one bbolt file per UTC day (`runs-2026-11-21.db`). It is a
-// [crony.Runs] that can also be appended to.
+// [crony.Runs] and a [crony.Figures] that can also be appended to.
 //
-// The one thing to know: of a run, only facts and chunks are stored as truth. A fact is identified by its run and sequence
-// number, a chunk by its run, attempt, stream and offset, and neither ever changes, so that merging is a union: the same
-// records in any order, any number of times, from any number of senders, make the same log. The folded [crony.Run] beside
-// the facts and the indexes by job, agent and state are derived from them in the transaction that stores them, so that lists
-// never fold.
+// The one thing to know: of a run, only facts and chunks are stored. A fact is identified by its run and sequence number, a
+// chunk by its run, attempt, stream and offset, and neither ever changes, so that merging is a union: the same records in any
+// order, any number of times, from any number of senders, make the same log. The [crony.Run] is folded from its facts when it
+// is read. A short header before them, made in the transaction that stores them, is what lists select by, so that they decode
+// only what they return. Index and counters are derived too, and follow some thousand runs behind; who reads them takes in
+// what they do not have yet, so that nothing is ever seen late.
 //
 // What did not run has no facts: a [crony.Stretch] is stored as it is, never changes either, and nothing is derived from it.
 // Whether a run outweighs it is for the reader to say.
 //
 // A run belongs to the day of the instant in its id, whenever its records arrive, and a stretch to that of its last
-// occurrence. [Log.Append] and [Log.AppendStretches] return when their records are on the disk: one goroutine writes, and
-// merges what arrives while it waits for the disk into one transaction per day. Readers hold a transaction for a bounded
-// step only, never while their caller thinks, because a file can't reuse pages that a reader may still see.
+// occurrence. [Log.Append] and its kin return when their records are on the disk: one goroutine writes, and merges what
+// arrives while it waits for the disk into one transaction per day. Readers hold a transaction for a bounded step only, never
+// while their caller thinks, because a file can't reuse pages that a reader may still see.
+//
+// Of other servers it knows nothing, but has what they need to become alike: a [Batch] is records in a form that travels,
+// [Log.Merge] makes the union of two logs, where they differ in one record too, and [Log.Days] says by sums where they differ.
 //
 // It does not replicate or expire, and does not mend a damaged file: it says which file it is.
 package runlog
@@ -67,6 +71,7 @@ type Log struct {
 	days  *days
 	codec *codec
 	mem   *memory
+	now   func() time.Time
 
 	queue   chan *request // unbuffered: a request is with its sender or with the writer, never lost between them
 	closing chan struct{}
@@ -98,7 +103,7 @@ func open(o Options) (_ *Log, err error) {
 	}
 	l := &Log{
 		log:  o.Log.With("part", "runlog"),
-		lock: lock, mem: newMemory(), queue: make(chan *request), closing: make(chan struct{}),
+		lock: lock, mem: newMemory(), queue: make(chan *request), closing: make(chan struct{}), now: time.Now,
 	}
 	l.shut = sync.OnceValue(l.release)
 	defer func() {
@@ -113,7 +118,7 @@ func open(o Options) (_ *Log, err error) {
 		return nil, err
 	}
 	for _, day := range l.days.newestFirst() {
-		if err := l.days.view(day, func(tx *bbolt.Tx) error { return l.mem.recover(tx) }); err != nil {
+		if err := l.days.view(day, func(tx *bbolt.Tx) error { return l.mem.learn(day, tx) }); err != nil {
 			return nil, err
 		}
 	}

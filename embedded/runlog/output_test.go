@@ -124,7 +124,7 @@ func TestCodecChunk(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		key, value := chunkKey(k, chunkRef{attempt: 3, stream: 2, offset: 1 << 40}), c.encodeChunk(&want)
+		key, value := chunkKey(k, chunkRef{attempt: 3, stream: 2, offset: 1 << 40}), c.encodeChunk(k, &want)
 		if len(data) > 100 && len(value) > len(data)/10 {
 			t.Errorf("%d bytes are stored as %d", len(data), len(value))
 		}

@@ -207,6 +207,10 @@ func (s *search) fill() (more, last bool, err error) {
 	err = s.log.days.view(s.at.run.day(), func(tx *bbolt.Tx) error {
 		last = true // unless there is more
 		return eachChunk(tx, s.at.run, s.next, func(c *packedChunk) (bool, error) {
+			if c.bad != nil {
+				s.warn(c, c.bad)
+				return true, nil
+			}
 			switch {
 			case s.view.empty():
 				s.enter(c)
@@ -218,19 +222,28 @@ func (s *search) fill() (more, last bool, err error) {
 				more, last, s.next = true, false, c.ref
 				return false, nil
 			}
-			if c.to() <= s.view.wanted() {
-				return true, nil
-			}
-			s.loaded += c.size
-			if err := s.view.add(c.from(), c.at, c.size, func(to []byte) ([]byte, error) {
-				return s.log.codec.unpack(to, c)
-			}); err != nil {
-				s.log.log.Warn("a chunk of output can't be read", "run", s.at.run.id(), "offset", c.from(), "err", err)
+			if c.to() > s.view.wanted() {
+				s.load(c)
 			}
 			return true, nil
 		})
 	})
 	return more, last, err
+}
+
+// load has s.view hold a chunk. One that can't be read is left out.
+func (s *search) load(c *packedChunk) {
+	s.loaded += c.size
+	err := s.view.add(c.from(), c.readAt(s.at.run), c.size, func(to []byte) ([]byte, error) {
+		return s.log.codec.unpack(to, &c.chunkHeader)
+	})
+	if err != nil {
+		s.warn(c, err)
+	}
+}
+
+func (s *search) warn(c *packedChunk, err error) {
+	s.log.log.Warn("a chunk of output can't be read", "run", s.at.run.id(), "offset", c.from(), "err", err)
 }
 
 // enter begins a piece of output with a chunk.

@@ -72,7 +72,7 @@ func leastSearch(b *testing.B, l *Log, text []byte) {
 			runs := tx.Bucket([]byte(bucketRuns)).Cursor()
 			for k, _ := runs.First(); k != nil; k, _ = runs.Next() {
 				err := eachChunk(tx, runKey(k), chunkRef{}, func(c *packedChunk) (_ bool, err error) {
-					if buf, err = l.codec.unpack(buf[:0], c); bytes.Contains(buf, text) {
+					if buf, err = l.codec.unpack(buf[:0], &c.chunkHeader); bytes.Contains(buf, text) {
 						b.Error("found")
 					}
 					return true, err

@@ -139,7 +139,17 @@ func TestSearchOfADamagedChunk(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	damageChunk(t, l, k, chunkRef{attempt: 1, stream: 1, offset: 500})
+	for _, change := range []func([]byte){
+		func(value []byte) { value[len(value)-1] ^= 0xff },
+		func(value []byte) { value[0] = 99 }, // a version that is not known
+	} {
+		damageChunk(t, l, k, chunkRef{attempt: 1, stream: 1, offset: 500}, change)
+		searchAroundDamage(t, l)
+	}
+}
+
+func searchAroundDamage(t *testing.T, l *Log) {
+	t.Helper()
 	for text, want := range map[string][]int64{"red": {0}, "blue": {4, 1002}, "n": {1000}, "green": nil} {
 		page, err := l.SearchOutput(t.Context(), crony.OutputQuery{Text: text})
 		var got []int64
@@ -152,13 +162,13 @@ func TestSearchOfADamagedChunk(t *testing.T) {
 	}
 }
 
-// damageChunk changes a byte of a chunk's packed data.
-func damageChunk(t *testing.T, l *Log, k runKey, at chunkRef) {
+// damageChunk changes a chunk as it is stored.
+func damageChunk(t *testing.T, l *Log, k runKey, at chunkRef, change func(value []byte)) {
 	t.Helper()
 	err := l.days.update(k.day(), func(tx *bbolt.Tx) error {
 		bucket := tx.Bucket([]byte(bucketChunks))
 		value := bytes.Clone(bucket.Get(chunkKey(k, at)))
-		value[len(value)-1] ^= 0xff
+		change(value)
 		return bucket.Put(chunkKey(k, at), value)
 	})
 	if err != nil {
