@@ -206,27 +206,24 @@ func (s *search) fill() (more, last bool, err error) {
 	s.view.shift()
 	err = s.log.days.view(s.at.run.day(), func(tx *bbolt.Tx) error {
 		last = true // unless there is more
-		return eachChunk(tx, s.at.run, s.next, func(c *packedChunk) (bool, error) {
-			if c.bad != nil {
-				s.warn(c, c.bad)
-				return true, nil
-			}
+		eachChunk(tx, s.at.run, s.next, s.warn, func(c *packedChunk) bool {
 			switch {
 			case s.view.empty():
 				s.enter(c)
 			case c.ref.attempt != s.at.attempt || c.ref.stream != s.at.stream || c.from() > s.view.end():
 				more, s.next = true, c.ref
-				return false, nil
+				return false
 			}
 			if s.view.enough() {
 				more, last, s.next = true, false, c.ref
-				return false, nil
+				return false
 			}
 			if c.to() > s.view.wanted() {
 				s.load(c)
 			}
-			return true, nil
+			return true
 		})
+		return nil
 	})
 	return more, last, err
 }
@@ -238,12 +235,12 @@ func (s *search) load(c *packedChunk) {
 		return s.log.codec.unpack(to, &c.chunkHeader)
 	})
 	if err != nil {
-		s.warn(c, err)
+		s.warn(c.ref, err)
 	}
 }
 
-func (s *search) warn(c *packedChunk, err error) {
-	s.log.log.Warn("a chunk of output can't be read", "run", s.at.run.id(), "offset", c.from(), "err", err)
+func (s *search) warn(at chunkRef, err error) {
+	s.log.log.Warn("a chunk of output can't be read", "run", s.at.run.id(), "offset", at.offset, "err", err)
 }
 
 // enter begins a piece of output with a chunk.

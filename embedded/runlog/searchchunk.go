@@ -13,27 +13,25 @@ import (
 type packedChunk struct {
 	ref chunkRef
 	chunkHeader
-	bad error // why nothing else is known of it
 }
 
 func (c *packedChunk) from() int64 { return int64(c.ref.offset) }
 func (c *packedChunk) to() int64   { return c.from() + int64(c.size) }
 
 // eachChunk calls f with the chunks of a run from a place on, in their order, until it returns false. The chunk is good until
-// f returns.
-func eachChunk(tx *bbolt.Tx, run runKey, from chunkRef, f func(*packedChunk) (bool, error)) error {
+// f returns. What is no chunk, or of an unknown version, is told to bad and passed over.
+func eachChunk(tx *bbolt.Tx, run runKey, from chunkRef, bad func(chunkRef, error), f func(*packedChunk) bool) {
 	c := tx.Bucket([]byte(bucketChunks)).Cursor()
 	for key, value := c.Seek(chunkKey(run, from)); bytes.HasPrefix(key, run[:]); key, value = c.Next() {
 		_, ref, ok := refOf(key)
 		h, err := chunkHeaderOf(value)
-		if !ok {
-			err = errUnknownRecord
-		}
-		if more, err := f(&packedChunk{ref, h, err}); err != nil || !more {
-			return err
+		switch {
+		case err != nil || !ok:
+			bad(ref, errUnknownRecord)
+		case !f(&packedChunk{ref, h}):
+			return
 		}
 	}
-	return nil
 }
 
 // unpack appends a chunk's data to to, which has room for it, and checks it.
