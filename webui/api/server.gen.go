@@ -521,6 +521,12 @@ type ListRunsParams struct {
 // GetRunOutputParams defines parameters for GetRunOutput.
 type GetRunOutputParams struct {
 	Follow *bool `form:"follow,omitempty" json:"follow,omitempty"`
+
+	// After As Last-Event-ID, for who can't set headers
+	After *string `form:"after,omitempty" json:"after,omitempty"`
+
+	// LastEventID The id of the last event that arrived
+	LastEventID *string `json:"Last-Event-ID,omitempty"`
 }
 
 // RotateAuthorityJSONRequestBody defines body for RotateAuthority for application/json ContentType.
@@ -1931,6 +1937,32 @@ func (siw *ServerInterfaceWrapper) GetRunOutput(c *fiber.Ctx) error {
 	err = runtime.BindQueryParameterWithOptions("form", true, false, "follow", query, &params.Follow, runtime.BindQueryParameterOptions{Type: "boolean", Format: ""})
 	if err != nil {
 		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter follow: %w", err).Error())
+	}
+
+	// ------------- Optional query parameter "after" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "after", query, &params.After, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter after: %w", err).Error())
+	}
+
+	headers := c.GetReqHeaders()
+
+	// ------------- Optional header parameter "Last-Event-ID" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Last-Event-ID")]; found {
+		var LastEventID string
+		n := len(valueList)
+		if n != 1 {
+			return fiber.NewError(fiber.StatusBadRequest, fmt.Sprintf("Too many values for ParamName Last-Event-ID, 1 is required, but %d found", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Last-Event-ID", valueList[0], &LastEventID, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter Last-Event-ID: %w", err).Error())
+		}
+
+		params.LastEventID = &LastEventID
+
 	}
 
 	handler := func(c *fiber.Ctx) error {
