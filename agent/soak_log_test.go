@@ -39,9 +39,6 @@ func newSoakLog() *soakLog {
 		stretches: map[string][]crony.Stretch{}, known: map[stretchKey]crony.Stretch{}}
 }
 
-// Refresh implements hub.RunLog: there are no other servers.
-func (l *soakLog) Refresh(context.Context, ...crony.RunID) error { return nil }
-
 // Append implements hub.RunLog.
 func (l *soakLog) Append(_ context.Context, facts []crony.Fact, _ []crony.Chunk) error {
 	l.mu.Lock()
