@@ -72,7 +72,7 @@ func newWriting(tx *bbolt.Tx, day dayNumber, mem *memory, own *writtenDay) *writ
 	return w
 }
 
-func (w *writing) store(p *part) error {
+func (w *writing) store(p *part, settleAt int) error {
 	for _, f := range p.facts {
 		if err := w.fact(f.rec, f.from); err != nil {
 			return err
@@ -97,11 +97,11 @@ func (w *writing) store(p *part) error {
 			return err
 		}
 	}
-	return w.finish()
+	return w.finish(settleAt)
 }
 
 // finish writes what the transaction as a whole comes to.
-func (w *writing) finish() error {
+func (w *writing) finish(settleAt int) error {
 	sums := w.tx.Bucket([]byte(bucketSums))
 	for minute, by := range w.sums {
 		key := minuteKey(minute)
@@ -109,7 +109,7 @@ func (w *writing) finish() error {
 			return err
 		}
 	}
-	if w.own.pending >= settleRuns {
+	if w.own.pending >= settleAt {
 		if err := settle(w.tx, w.day); err != nil {
 			return err
 		}
