@@ -1,6 +1,7 @@
 package runlog
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"maps"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"go.etcd.io/bbolt"
 
 	"crony"
 	"crony/internal/storetest"
@@ -36,7 +38,7 @@ func variants(rng *rand.Rand) Records {
 			text := strings.Repeat(fmt.Sprintf("line %d of %d\n", rng.IntN(2), n), 10)
 			r.Chunks = append(r.Chunks, crony.Chunk{
 				Run: id, Attempt: 1, Stream: crony.Stdout, Offset: int64(rng.IntN(3) * 50), At: at.Add(time.Duration(rng.IntN(2))),
-				Data: []byte(text[:1+rng.IntN(len(text))]),
+				Data: []byte(text[:100+rng.IntN(2)]),
 			})
 		}
 		s := stretchAt(job, "u", at, 1+rng.Int64N(3))
@@ -119,7 +121,14 @@ func mergeInto(t *testing.T, to, from *Log) {
 	}
 	for _, day := range slices.Sorted(maps.Keys(days)) {
 		var keys []string
-		for minute := range dayMinutes {
+		minutes, err := from.Minutes(t.Context(), day)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for minute, sum := range minutes {
+			if sum.Records == 0 {
+				continue
+			}
 			items, err := from.Items(t.Context(), day, minute)
 			if err != nil {
 				t.Fatal(err)
@@ -198,7 +207,90 @@ func TestMergeConverges(t *testing.T) {
 			if diff := cmp.Diff(want, whole(t, again)); diff != "" {
 				t.Errorf("opened again:\n%s", diff)
 			}
+			if err := again.Close(); err != nil { // so that nothing else writes
+				t.Fatal(err)
+			}
+			settledIndex(t, dirs[1])
 		})
+	}
+}
+
+// TestMergeInAnyOrder gives servers all the records, each in an order and in parts of its own: they must hold the same.
+func TestMergeInAnyOrder(t *testing.T) {
+	seeds := uint64(20)
+	if testing.Short() {
+		seeds = 5
+	}
+	for seed := range seeds {
+		rng := rand.New(rand.NewPCG(seed, 4))
+		all := variants(rng)
+		var want string
+		for n := range 3 {
+			l := openTest(t, Options{settle: 1 + rng.IntN(12)})
+			for range 3 {
+				rest := encoded(t, l, Records{shuffled(rng, all.Facts), shuffled(rng, all.Chunks), shuffled(rng, all.Stretches)})
+				if err := l.Merge(t.Context(), rest); err != nil {
+					t.Fatal(err)
+				}
+				storeSome(t, rng, l, all)
+			}
+			got := whole(t, l)
+			if want == "" {
+				want = got
+			}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Fatalf("seed %d, server %d:\n%s", seed, n, diff)
+			}
+		}
+	}
+}
+
+func shuffled[T any](rng *rand.Rand, list []T) []T {
+	list = slices.Clone(list)
+	rng.Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
+	return list
+}
+
+// settledIndex settles the day files of a closed log and holds their lists against the runs.
+func settledIndex(t *testing.T, dir string) {
+	t.Helper()
+	l := openTest(t, Options{Dir: dir})
+	for _, day := range l.days.newestFirst() {
+		wantIndex(t, l, day)
+	}
+}
+
+func wantIndex(t *testing.T, l *Log, day dayNumber) {
+	t.Helper()
+	err := l.days.update(day, func(tx *bbolt.Tx) error {
+		if err := settle(tx, day); err != nil {
+			return err
+		}
+		want, got := map[listID][]runKey{}, map[listID][]runKey{}
+		err := tx.Bucket([]byte(bucketRuns)).ForEach(func(key, value []byte) error {
+			h, _, err := headerOf(runKey(key), value)
+			for _, id := range h.lists(nil) {
+				want[id] = append(want[id], runKey(key))
+			}
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		err = tx.Bucket([]byte(bucketIndex)).ForEach(func(key, value []byte) error {
+			id := listID{key[1], binary.BigEndian.Uint32(key[2:])}
+			for b := block(value); b.len() > 0; b = b[runSize:] {
+				got[id] = append(got[id], b.run(0))
+			}
+			return nil
+		})
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("index of %s (-want +got):\n%s", day, diff)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 }
 
