@@ -359,7 +359,7 @@ func (w *writer) drop(day dayNumber, job string, victims []runKey) error {
 		if t.stored == 0 {
 			return errNothingNew
 		}
-		return t.finish()
+		return t.finish(w.settleAt)
 	})
 	if errors.Is(err, errNothingNew) {
 		return nil
