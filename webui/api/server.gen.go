@@ -203,6 +203,12 @@ type Rotation struct {
 // Run defines model for Run.
 type Run = crony.Run
 
+// RunLogOther What a server knows of the run log of another
+type RunLogOther = crony.RunLogOther
+
+// RunLogStatus How a server's run log stands to those of the others, as the server says itself
+type RunLogStatus = crony.RunLogStatus
+
 // RunPage defines model for RunPage.
 type RunPage = crony.RunPage
 
