@@ -53,11 +53,13 @@ type Options struct {
 	Agents        net.Listener // for agents, and for the other servers
 	AgentsAddress string       // HOST:PORT as they reach it; the listener's own if empty
 
-	PeerListen    string     // IP:PORT for the other servers' stores; "": there are none, and can't be
-	PeerAddress   string     // HOST:PORT as they reach it; PeerListen if empty
-	ClientListen  string     // IP:PORT for etcd's own tools; "": closed
-	Quota         crony.Size // of the store; 2 GiB if 0
-	PublicMetrics bool       // /metrics answers everyone
+	PeerListen    string        // IP:PORT for the other servers' stores; "": there are none, and can't be
+	PeerAddress   string        // HOST:PORT as they reach it; PeerListen if empty
+	ClientListen  string        // IP:PORT for etcd's own tools; "": closed
+	Quota         crony.Size    // of the store; 2 GiB if 0
+	RunsAge       time.Duration // how long the run log keeps a day; 90 days if 0
+	RunsSize      crony.Size    // of the run log's files; [runlog.Policy] if 0
+	PublicMetrics bool          // /metrics answers everyone
 	Log           *slog.Logger
 	Now           func() time.Time // the wall clock; time.Now if nil
 }
@@ -286,6 +288,7 @@ func (s *Server) serve() error {
 	s.stack.Go("upkeep", 0, func(ctx context.Context) error {
 		return upkeep.Run(ctx, upkeep.Options{Self: s.ID, Store: s.member, Servers: s, Log: s.log, Now: s.opts.Now})
 	})
+	s.stack.Go("run log's upkeep", 0, s.keepRuns)
 	s.stack.Go("leadership", 0, func(ctx context.Context) error {
 		return s.Store.Lead(ctx, s.ID, s.member.Leading, s.lead)
 	})

@@ -31,6 +31,7 @@ func (s *Server) status() crony.ServerStatus {
 	if store.Learner {
 		status.State = crony.ServerJoining
 	}
+	status.Trouble = s.runsTrouble()
 	if err := s.member.Ready(); err != nil {
 		status.Trouble = err.Error()
 	}

@@ -265,7 +265,7 @@ func (d *decoder) chunks() error {
 		if rec.run, rec.ref, ok = refOf(rec.key); !ok || rec.run.day() > lastDay {
 			return errBatch()
 		}
-		if rec.chunkHeader, err = chunkHeaderOf(rec.value); err != nil || rec.givenUp() ||
+		if rec.chunkHeader, err = chunkHeaderOf(rec.key, rec.value); err != nil || rec.givenUp() ||
 			rec.ref.offset+uint64(rec.size) > math.MaxInt64 {
 			return errBatch()
 		}

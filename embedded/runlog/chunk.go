@@ -14,7 +14,8 @@ import (
 	"crony"
 )
 
-// A chunk's value: version byte, encoding byte, length of its plain data, CRC32C of that as uint32, when it was read; data.
+// A chunk's value: version byte, encoding byte, length of its plain data, CRC32C of that as uint32, when it was read; CRC32C of
+// the key and of all that as uint32; data.
 const (
 	chunkPlain   = 0
 	chunkZstd    = 1
@@ -76,7 +77,7 @@ type chunkHeader struct {
 	data     []byte // packed
 }
 
-func chunkHeaderOf(value []byte) (h chunkHeader, err error) {
+func chunkHeaderOf(key, value []byte) (h chunkHeader, err error) {
 	u := unpacker{b: value}
 	version := u.byte()
 	h.encoding, h.size = u.byte(), u.number(MaxChunk)
@@ -85,10 +86,16 @@ func chunkHeaderOf(value []byte) (h chunkHeader, err error) {
 	}
 	at := u.b
 	u.time(0)
-	h.at, h.data = at[:len(at)-len(u.b)], u.b
+	h.at = at[:len(at)-len(u.b)]
+	head := value[:len(value)-len(u.b)]
+	sum := u.bytes(4)
+	h.data = u.b
+	if u.failed || binary.BigEndian.Uint32(sum) != recordSum(key, head) {
+		return chunkHeader{}, errUnknownRecord
+	}
 	wrong := h.encoding > chunkGivenUp || h.encoding == chunkPlain && len(h.data) != h.size ||
 		h.givenUp() != (len(h.data) == 0)
-	if u.failed || version != valueVersion || wrong || h.size == 0 {
+	if version != valueVersion || wrong || h.size == 0 {
 		return chunkHeader{}, errUnknownRecord
 	}
 	return h, nil
@@ -98,10 +105,10 @@ func chunkHeaderOf(value []byte) (h chunkHeader, err error) {
 func (h *chunkHeader) givenUp() bool { return h.encoding == chunkGivenUp }
 
 // giveUp returns the value of a chunk without its data.
-func giveUp(value []byte, h *chunkHeader) []byte {
-	kept := bytes.Clone(value[:len(value)-len(h.data)])
+func giveUp(key, value []byte, h *chunkHeader) []byte {
+	kept := bytes.Clone(value[:len(value)-len(h.data)-4])
 	kept[1] = chunkGivenUp
-	return kept
+	return seal(kept, 0, key)
 }
 
 // readAt returns when a chunk of the run k was read.
@@ -180,24 +187,31 @@ func (c *codec) newChunkRecord(k runKey, ch *crony.Chunk) (chunkRecord, error) {
 		return chunkRecord{}, crony.Errorf(crony.Invalid, "a chunk of run %s: %s", ch.Run, wrong)
 	}
 	ref := chunkRef{attempt: uint32(ch.Attempt), stream: stream, offset: uint64(ch.Offset)}
-	rec := chunkRecord{run: k, ref: ref, key: chunkKey(k, ref), value: c.encodeChunk(k, ch)}
+	rec := chunkRecord{run: k, ref: ref, key: chunkKey(k, ref)}
+	rec.value = c.encodeChunk(rec.key, ch)
 	var err error
-	rec.chunkHeader, err = chunkHeaderOf(rec.value)
+	rec.chunkHeader, err = chunkHeaderOf(rec.key, rec.value)
 	return rec, err
 }
 
-func (c *codec) encodeChunk(k runKey, ch *crony.Chunk) []byte {
-	b := append(make([]byte, 0, 24+len(ch.Data)), valueVersion, chunkPlain)
+func (c *codec) encodeChunk(key []byte, ch *crony.Chunk) []byte {
+	b := append(make([]byte, 0, 32+len(ch.Data)), valueVersion, chunkPlain)
 	b = binary.AppendUvarint(b, uint64(len(ch.Data)))
 	b = binary.BigEndian.AppendUint32(b, c.checksum(ch.Data))
-	b = appendTime(b, k.millis(), ch.At)
+	b = appendTime(b, runKey(key[:runSize]).millis(), ch.At)
+	head := len(b)
+	b = append(b, 0, 0, 0, 0) // the checksum of what is before it, when that is known
+	var whole []byte
 	if len(ch.Data) >= worthPacking {
-		if packed := c.enc.EncodeAll(ch.Data, b); len(packed) < len(b)+len(ch.Data) {
-			packed[1] = chunkZstd
-			return packed
-		}
+		whole = c.enc.EncodeAll(ch.Data, b)
 	}
-	return append(b, ch.Data...)
+	if packed := len(whole); packed > 0 && packed < len(b)+len(ch.Data) {
+		whole[1] = chunkZstd
+	} else {
+		whole = append(b, ch.Data...)
+	}
+	binary.BigEndian.PutUint32(whole[head:], recordSum(key, whole[:head]))
+	return whole
 }
 
 // plain returns a copy of a chunk's data, checked.
@@ -216,7 +230,7 @@ func (c *codec) plain(h *chunkHeader) (data []byte, err error) {
 // decodeChunk returns the chunk that key and value hold. Its data is a copy; there is none if it was given up.
 func (c *codec) decodeChunk(id crony.RunID, key, value []byte) (ch crony.Chunk, err error) {
 	k, ref, ok := refOf(key)
-	h, err := chunkHeaderOf(value)
+	h, err := chunkHeaderOf(key, value)
 	if err == nil && !ok {
 		err = errUnknownRecord
 	}

@@ -295,6 +295,13 @@ func (l *Log) SetAside() []SetAside {
 	return slices.Clone(l.setAside.list)
 }
 
+// SetAsideTotal returns how many files were taken out of use since the log was opened.
+func (l *Log) SetAsideTotal() int {
+	l.setAside.mu.Lock()
+	defer l.setAside.mu.Unlock()
+	return l.setAside.total
+}
+
 func (s *setAside) note(a SetAside) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -16,9 +16,9 @@ import (
 	"crony/internal/boltfile"
 )
 
-// tally reads the records of a day and sums them up as they should have been summed up when they were stored. It finds what
+// audit reads the records of a day and sums them up as they should have been summed up when they were stored. It finds what
 // the pages' form does not show: a record that is not what it was.
-type tally struct {
+type audit struct {
 	day   dayNumber
 	codec *codec
 	sums  [dayMinutes]Sum
@@ -26,8 +26,8 @@ type tally struct {
 	bytes int // read of the file so far
 }
 
-// buckets returns what is tallied, and how. The errors are damage.
-func (t *tally) buckets() map[string]func(n *names, key, value []byte) error {
+// buckets returns what is audited, and how. The errors are damage.
+func (t *audit) buckets() map[string]func(n *names, key, value []byte) error {
 	buckets := map[string]func(*names, []byte, []byte) error{
 		bucketRuns: t.run, bucketChunks: t.chunk, bucketStretches: t.stretch,
 	}
@@ -43,9 +43,9 @@ func (t *tally) buckets() map[string]func(n *names, key, value []byte) error {
 	return buckets
 }
 
-func (t *tally) add(minute int, hash uint64) { t.sums[minute] = t.sums[minute].plus(Sum{1, hash}) }
+func (t *audit) add(minute int, hash uint64) { t.sums[minute] = t.sums[minute].plus(Sum{1, hash}) }
 
-func (t *tally) run(n *names, key, value []byte) error {
+func (t *audit) run(n *names, key, value []byte) error {
 	if len(key) != runSize || runKey(key).day() != t.day {
 		return errors.New("a run is where it can't be")
 	}
@@ -61,12 +61,12 @@ func (t *tally) run(n *names, key, value []byte) error {
 	return nil
 }
 
-func (t *tally) chunk(_ *names, key, value []byte) error {
+func (t *audit) chunk(_ *names, key, value []byte) error {
 	k, _, ok := refOf(key)
 	if !ok || k.day() != t.day {
 		return errors.New("output is where it can't be")
 	}
-	h, err := chunkHeaderOf(value)
+	h, err := chunkHeaderOf(key, value)
 	if err == nil && !h.givenUp() {
 		_, err = t.codec.plain(&h)
 		t.add(k.minute(), chunkHash(key, &h))
@@ -77,7 +77,7 @@ func (t *tally) chunk(_ *names, key, value []byte) error {
 	return nil
 }
 
-func (t *tally) stretch(n *names, key, value []byte) error {
+func (t *audit) stretch(n *names, key, value []byte) error {
 	s, err := stretchOf(key, value, n)
 	if err != nil {
 		return err
@@ -94,7 +94,7 @@ func (t *tally) stretch(n *names, key, value []byte) error {
 }
 
 // against says which minute does not add up; nil if all do.
-func (t *tally) against(kept []Sum) error {
+func (t *audit) against(kept []Sum) error {
 	for minute := range t.sums {
 		if t.sums[minute] != kept[minute] {
 			return fmt.Errorf("%d records of %02d:%02d are not the %d that were stored", t.sums[minute].Records,
@@ -106,7 +106,7 @@ func (t *tally) against(kept []Sum) error {
 
 // verifyRecords reads each record of a file that nobody writes.
 func (l *Log) verifyRecords(ctx context.Context, tx *bbolt.Tx, day dayNumber) error {
-	t := &tally{day: day, codec: l.codec}
+	t := &audit{day: day, codec: l.codec}
 	n, read := namesOf(tx), 0
 	for name, fn := range t.buckets() {
 		err := tx.Bucket([]byte(name)).ForEach(func(key, value []byte) error {
@@ -194,7 +194,7 @@ func (l *Log) checkRecords(ctx context.Context, day dayNumber, p *pacer) error {
 	if err != nil {
 		return err
 	}
-	t := &tally{day: day, codec: l.codec}
+	t := &audit{day: day, codec: l.codec}
 	for name, fn := range t.buckets() {
 		for from := []byte(nil); ; {
 			if err := l.alive(ctx); err != nil {

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -97,40 +98,83 @@ func (s *salvaging) skip(err error) {
 }
 
 func (s *salvaging) read(ctx context.Context, file *boltfile.File) error {
-	filed := map[uint32]uint64{}
-	names := map[uint32]string{}
+	names := salvagedNames{texts: map[uint32]string{}, filed: map[uint32]uint64{}}
+	whole := true
 	err := file.Records(func(bucket string, key, value []byte) error {
-		switch {
-		case bucket == bucketNames && len(key) == 4:
-			names[binary.BigEndian.Uint32(key)] = string(value)
-		case bucket == bucketIDs && len(key) == 8:
-			for ; len(value) >= 4; value = value[4:] {
-				filed[binary.BigEndian.Uint32(value)] = binary.BigEndian.Uint64(key)
-			}
+		if bucket == bucketNames || bucket == bucketIDs {
+			names.see(key, value)
 		}
 		return s.log.alive(ctx)
-	}, func(error) {}) // they are counted below
+	}, func(error) { whole = false }) // they are counted below
+	if err == nil && !whole {
+		err = file.Strays(func(key, value []byte) error {
+			names.see(key, value)
+			return s.log.alive(ctx)
+		})
+	}
 	if err != nil {
 		return err
 	}
-	for id, text := range names {
-		if hash, ok := filed[id]; ok && hash == xxhash.Sum64String(text) {
-			s.texts[id] = text
-		}
-	}
+	s.texts = names.proven()
 	err = file.Records(func(bucket string, key, value []byte) error {
 		if err := s.record(bucket, key, value); err != nil {
 			s.skip(err)
 		}
-		if s.batch.size < recordsSize {
-			return nil
-		}
-		return s.flush(ctx)
+		return s.flushSome(ctx)
 	}, s.skip)
+	if err == nil && !whole {
+		err = file.Strays(func(key, value []byte) error {
+			s.stray(key, value)
+			return s.flushSome(ctx)
+		})
+	}
 	if err != nil {
 		return err
 	}
 	return s.flush(ctx)
+}
+
+// stray takes an element of no known bucket into the batch if it proves to be a record.
+func (s *salvaging) stray(key, value []byte) {
+	for _, bucket := range []string{bucketRuns, bucketChunks, bucketStretches} {
+		if s.record(bucket, key, value) == nil {
+			return
+		}
+	}
+}
+
+func (s *salvaging) flushSome(ctx context.Context) error {
+	if s.batch.size < recordsSize {
+		return s.log.alive(ctx)
+	}
+	return s.flush(ctx)
+}
+
+// salvagedNames are a damaged file's texts in the making. An id stands for one text for as long as the file is there, so that
+// old copies do as well.
+type salvagedNames struct {
+	texts map[uint32]string
+	filed map[uint32]uint64
+}
+
+func (n *salvagedNames) see(key, value []byte) {
+	switch len(key) {
+	case 4:
+		n.texts[binary.BigEndian.Uint32(key)] = string(value)
+	case 8:
+		for ; len(value) >= 4; value = value[4:] {
+			n.filed[binary.BigEndian.Uint32(value)] = binary.BigEndian.Uint64(key)
+		}
+	}
+}
+
+// proven returns the texts that are filed under their own hashes.
+func (n *salvagedNames) proven() map[uint32]string {
+	maps.DeleteFunc(n.texts, func(id uint32, text string) bool {
+		hash, ok := n.filed[id]
+		return !ok || hash != xxhash.Sum64String(text)
+	})
+	return n.texts
 }
 
 func (s *salvaging) flush(ctx context.Context) error {

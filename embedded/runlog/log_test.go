@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -123,7 +124,7 @@ func TestLockedDay(t *testing.T) {
 	}
 }
 
-func TestNewerFormat(t *testing.T) {
+func TestOtherFormats(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "runs")
 	l := openTest(t, Options{Dir: dir})
 	mustAppend(t, l, life(noon()), nil)
@@ -151,6 +152,14 @@ func TestNewerFormat(t *testing.T) {
 	l = openTest(t, Options{Dir: dir})
 	if _, err := l.Run(t.Context(), runAt(noon())); err != nil {
 		t.Errorf("a run of a format that was newer once: %v", err)
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	writeFormat(t, path, format-1)
+	l = openTest(t, Options{Dir: dir})
+	if list := l.SetAside(); len(list) != 1 || !strings.Contains(list[0].Found, "format 1") {
+		t.Errorf("the format that was never released: %+v", list)
 	}
 }
 

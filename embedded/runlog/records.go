@@ -131,7 +131,7 @@ func (c *codec) storedChunk(key, value []byte) (rec chunkRecord, err error) {
 	rec.key, rec.value = bytes.Clone(key), bytes.Clone(value)
 	var ok bool
 	rec.run, rec.ref, ok = refOf(rec.key)
-	rec.chunkHeader, err = chunkHeaderOf(rec.value)
+	rec.chunkHeader, err = chunkHeaderOf(rec.key, rec.value)
 	if err == nil && !ok {
 		err = errUnknownRecord
 	}

@@ -12,7 +12,7 @@ func (w *writing) drop(k runKey, job string, left *int) error {
 	var keys [][]byte // a cursor does not stand where it stood after something was deleted
 	c := w.chunks.Cursor()
 	for key, value := c.Seek(k[:]); bytes.HasPrefix(key, k[:]) && len(keys) < *left; key, value = c.Next() {
-		h, err := chunkHeaderOf(value)
+		h, err := chunkHeaderOf(key, value)
 		if err != nil {
 			return err
 		}

@@ -17,11 +17,16 @@ import (
 // Policy is how much of what ran is kept. What it asks for is what every server asks for by itself: the bounds that come of
 // it only ever grow, and servers that give them to each other end with the highest.
 type Policy struct {
-	Age  time.Duration // since the end of a day: older ones are dropped; 0: none for its age
-	Size int64         // bytes of day files on the disk: beyond them the oldest days are dropped, never the newest; 0: no bound
+	Age time.Duration // since the end of a day: older ones are dropped; 0: none for its age
+	// Size is how many bytes of the disk day files may take. Beyond it the oldest days are dropped, never the newest. If it is
+	// 0, it is [DefaultSize], or half of the disk if that is less.
+	Size int64
 	// Jobs yields what jobs say of their own history, by name; nil: nothing is asked of jobs.
 	Jobs func() iter.Seq2[string, crony.Retention]
 }
+
+// DefaultSize is how large a log may become where nothing is said of it.
+const DefaultSize = 20 << 30
 
 // The rhythm of keeping a log.
 const (
@@ -163,8 +168,13 @@ func (k *keeping) floor() (floor dayNumber, err error) {
 			floor = dayOf(since)
 		}
 	}
-	if k.policy.Size <= 0 {
-		return floor, nil
+	bound := k.policy.Size
+	if bound == 0 {
+		half, err := halfOfDisk(k.log.days.dir)
+		if err != nil {
+			return 0, err
+		}
+		bound = min(DefaultSize, half)
 	}
 	sizes, err := k.log.days.sizes()
 	if err != nil {
@@ -172,7 +182,7 @@ func (k *keeping) floor() (floor dayNumber, err error) {
 	}
 	var sum int64
 	for i, day := range days {
-		if sum += sizes[day]; sum > k.policy.Size && i > 0 {
+		if sum += sizes[day]; sum > bound && i > 0 {
 			return max(floor, day+1), nil
 		}
 	}
@@ -359,7 +369,7 @@ func (w *writer) drop(day dayNumber, job string, victims []runKey) error {
 		if t.stored == 0 {
 			return errNothingNew
 		}
-		return t.finish()
+		return t.finish(w.settleAt)
 	})
 	if errors.Is(err, errNothingNew) {
 		return nil

@@ -24,10 +24,11 @@ func eachChunk(tx *bbolt.Tx, run runKey, from chunkRef, bad func(chunkRef, error
 	c := tx.Bucket([]byte(bucketChunks)).Cursor()
 	for key, value := c.Seek(chunkKey(run, from)); bytes.HasPrefix(key, run[:]); key, value = c.Next() {
 		_, ref, ok := refOf(key)
-		h, err := chunkHeaderOf(value)
+		h, err := chunkHeaderOf(key, value)
 		switch {
 		case err != nil || !ok:
 			bad(ref, errUnknownRecord)
+		case h.givenUp(): // a gap, as if nothing were there
 		case !f(&packedChunk{ref, h}):
 			return
 		}

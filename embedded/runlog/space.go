@@ -64,6 +64,14 @@ func statDisk(dir string) (used float64, free int64, err error) {
 	return float64(taken) / float64(taken+st.Bavail), free, nil
 }
 
+func halfOfDisk(dir string) (int64, error) {
+	var st syscall.Statfs_t
+	if err := syscall.Statfs(dir, &st); err != nil {
+		return 0, fmt.Errorf("look at the disk of %s: %w", dir, err)
+	}
+	return int64(st.Blocks/2) * st.Bsize, nil
+}
+
 // Space says how the log's disk stands, as it was seen last.
 func (l *Log) Space() Space { return l.space.now() }
 

@@ -165,7 +165,7 @@ func (s *summing) chunk(_ *names, key, value []byte) error {
 	if bytes.Compare(key, s.end[:]) >= 0 {
 		return errEnough
 	}
-	h, err := chunkHeaderOf(value)
+	h, err := chunkHeaderOf(key, value)
 	if err != nil {
 		return unreadable(runKey(key), err)
 	}

@@ -29,8 +29,8 @@ var errNothingNew = errors.New("nothing new")
 var errUnknownRecord = errors.New("it is damaged, or of an unknown version")
 
 // write is the writer: it alone changes files, and what the log remembers of them.
-func (l *Log) write() {
-	w := &writer{log: l, days: map[dayNumber]*writtenDay{}, doubtful: map[dayNumber]bool{}}
+func (l *Log) write(settleAt int) {
+	w := &writer{log: l, settleAt: settleAt, days: map[dayNumber]*writtenDay{}, doubtful: map[dayNumber]bool{}}
 	idle := time.NewTimer(settleAfter)
 	defer idle.Stop()
 	for {
@@ -119,6 +119,7 @@ func split(batch []*request) []*part {
 // writer is what only the writing goroutine knows.
 type writer struct {
 	log      *Log
+	settleAt int // pending runs of a day
 	days     map[dayNumber]*writtenDay
 	doubtful map[dayNumber]bool // see certain
 }
@@ -193,7 +194,7 @@ func (w *writer) commit(batch []*request) {
 		err := w.update(p.day, func(tx *bbolt.Tx) error {
 			t = newWriting(tx, p.day, w.log.mem, w.day(tx, p.day))
 			t.noRoom = w.log.refusesOutput()
-			return t.store(p)
+			return t.store(p, w.settleAt)
 		})
 		if took := time.Since(start); took > slowCommit {
 			w.log.log.Warn("slow commit", "day", p.day.String(),

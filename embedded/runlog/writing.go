@@ -75,7 +75,7 @@ func newWriting(tx *bbolt.Tx, day dayNumber, mem *memory, own *writtenDay) *writ
 	return w
 }
 
-func (w *writing) store(p *part) error {
+func (w *writing) store(p *part, settleAt int) error {
 	for _, f := range p.facts {
 		if err := w.fact(f.rec, f.from); err != nil {
 			return err
@@ -100,11 +100,11 @@ func (w *writing) store(p *part) error {
 			return err
 		}
 	}
-	return w.finish()
+	return w.finish(settleAt)
 }
 
 // finish writes what the transaction as a whole comes to.
-func (w *writing) finish() error {
+func (w *writing) finish(settleAt int) error {
 	sums := w.tx.Bucket([]byte(bucketSums))
 	for minute, by := range w.sums {
 		key := minuteKey(minute)
@@ -112,7 +112,7 @@ func (w *writing) finish() error {
 			return err
 		}
 	}
-	if w.own.pending >= settleRuns {
+	if w.own.pending >= settleAt {
 		if err := settle(w.tx, w.day); err != nil {
 			return err
 		}
@@ -173,7 +173,7 @@ func (w *writing) fact(f *factRecord, from *request) error {
 func (w *writing) chunk(c *chunkRecord, from *request) error {
 	hash := chunkHash(c.key, &c.chunkHeader)
 	if stored := w.chunks.Get(c.key); stored != nil {
-		there, err := chunkHeaderOf(stored)
+		there, err := chunkHeaderOf(c.key, stored)
 		switch {
 		case err != nil:
 			return err
@@ -197,7 +197,7 @@ func (w *writing) chunk(c *chunkRecord, from *request) error {
 	if w.noRoom {
 		w.stored++
 		w.gaveUp += int64(c.size)
-		return w.chunks.Put(c.key, giveUp(c.value, &c.chunkHeader))
+		return w.chunks.Put(c.key, giveUp(c.key, c.value, &c.chunkHeader))
 	}
 	return w.arrive(c, hash)
 }

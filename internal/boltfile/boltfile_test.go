@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"strings"
 	"testing"
 
 	"go.etcd.io/bbolt"
@@ -137,6 +138,19 @@ func TestSound(t *testing.T) {
 			free, err := f.Free()
 			if err != nil || (free < 10_000) != opts.NoFreelistSync || free > f.Size() {
 				t.Errorf("%d bytes of %d are free, %v", free, f.Size(), err)
+			}
+			strays := map[string]string{}
+			err = f.Strays(func(key, value []byte) error {
+				strays[string(key)] = string(value)
+				return nil
+			})
+			if err != nil {
+				t.Error(err)
+			}
+			for key, value := range want {
+				if bucket, key, _ := strings.Cut(key, "/"); bucket == "deep" && strays[key] != value { // the others may be kept within elements
+					t.Errorf("stray %s: %d bytes, want %d", key, len(strays[key]), len(value))
+				}
 			}
 			halt := errors.New("halt")
 			if err := f.Records(func(string, []byte, []byte) error { return halt }, func(error) {}); !errors.Is(err, halt) {

@@ -49,6 +49,29 @@ func (f *File) Buckets() (names []string, err error) {
 // errFound ends a walk that has what it looks for.
 var errFound = errors.New("found")
 
+// Strays calls visit for each element of each leaf in the file, wherever it belongs: also for those that no branch leads to
+// any more, and for such as were replaced or deleted long ago. Nothing says which bucket one is of, or was. It is as for
+// [File.Records] otherwise.
+func (f *File) Strays(visit func(key, value []byte) error) error {
+	for id := uint64(2); id < f.count; id++ {
+		p, err := f.page(id)
+		if err != nil {
+			continue
+		}
+		for i := 0; p.kind == kindLeaf && i < p.count; i++ {
+			key, value, bucket, err := p.leaf(i)
+			if err != nil || bucket {
+				continue
+			}
+			if err := visit(key, value); err != nil {
+				return err
+			}
+		}
+		f.done(p)
+	}
+	return nil
+}
+
 // Value returns what stands under a key in a bucket in the root; nil if there is none.
 func (f *File) Value(bucket, key string) (value []byte, err error) {
 	w := &walk{File: f, leaves: true, only: bucket, visit: func(_ string, k, v []byte) error {
