@@ -46,7 +46,13 @@ func TestDoubt(t *testing.T) {
 		}
 		day := dayOf(noon())
 		p := split([]*request{{Batch: b}})[0]
-		err = l.days.update(day, func(tx *bbolt.Tx) error { return newWriting(tx, day, l.mem, w.day(tx, day)).store(p) })
+		err = l.days.update(day, func(tx *bbolt.Tx) error {
+			own, err := w.day(tx, day)
+			if err != nil {
+				return err
+			}
+			return newWriting(tx, day, l.mem, own).store(p, w.settleAt)
+		})
 		delete(w.days, day)
 		w.doubtful[day] = true
 		return err

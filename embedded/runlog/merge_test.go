@@ -263,11 +263,15 @@ func settledIndex(t *testing.T, dir string) {
 func wantIndex(t *testing.T, l *Log, day dayNumber) {
 	t.Helper()
 	err := l.days.update(day, func(tx *bbolt.Tx) error {
-		if err := settle(tx, day); err != nil {
+		own, err := (&writer{log: l, days: map[dayNumber]*writtenDay{}}).day(tx, day)
+		if err != nil {
+			return err
+		}
+		if err := own.settle(tx, day); err != nil {
 			return err
 		}
 		want, got := map[listID][]runKey{}, map[listID][]runKey{}
-		err := tx.Bucket([]byte(bucketRuns)).ForEach(func(key, value []byte) error {
+		err = tx.Bucket([]byte(bucketRuns)).ForEach(func(key, value []byte) error {
 			h, _, err := headerOf(runKey(key), value)
 			for _, id := range h.lists(nil) {
 				want[id] = append(want[id], runKey(key))
