@@ -108,7 +108,7 @@ func (l *list) atOrBelow(k, low runKey) (runKey, bool) {
 	if l.block.len() > 0 && bytes.Compare(l.block.at(0), k[:]) <= 0 && bytes.Compare(k[:], l.upTo[:]) <= 0 {
 		return l.block.below(k), true
 	}
-	for slot, last := slotOf(k), slotOf(low); slot >= last; slot-- {
+	for slot, last := slotOf(k), slotOf(low); slot >= last && k.day() == l.day; slot-- {
 		if before, _ := l.seek(slot, k); before.len() > 0 {
 			l.block, l.upTo = before, k
 			return before.below(k), true
@@ -134,7 +134,7 @@ func (l *list) atOrAbove(k runKey) (runKey, bool) {
 			return l.block.run(i), true
 		}
 	}
-	for slot := slotOf(k); slot < daySlots; slot++ {
+	for slot := slotOf(k); slot < daySlots && k.day() == l.day; slot++ {
 		before, after := l.seek(slot, k)
 		for _, b := range []block{before, after} {
 			if i := b.search(k); i < b.len() {

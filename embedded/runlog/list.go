@@ -47,7 +47,7 @@ func (l *Log) ListRuns(ctx context.Context, q crony.RunQuery) (crony.RunPage, er
 	}
 	result := p.result()
 	if q.Count {
-		if result.Count, err = l.countRuns(ctx, p.selection); err != nil {
+		if result.Count, err = l.countRuns(ctx, p.selection, countBudget); err != nil {
 			return crony.RunPage{}, fmt.Errorf("count runs: %w", err)
 		}
 	}
@@ -134,9 +134,9 @@ func (p *page) result() crony.RunPage {
 
 // countRuns counts what is selected: by the counters, where jobs and ends are all that is asked for and of days that are
 // asked for whole, else one by one as far as it may.
-func (l *Log) countRuns(ctx context.Context, s *selection) (*crony.RunCount, error) {
+func (l *Log) countRuns(ctx context.Context, s *selection, steps int) (*crony.RunCount, error) {
 	n := &crony.RunCount{}
-	b := budget{countBudget}
+	b := budget{steps}
 	for _, day := range l.days.newestFirst() {
 		if !s.has(day, s.high) {
 			continue

@@ -45,6 +45,8 @@ type Options struct {
 	Dir      string       // of the day files; required. Its parent must exist: a lost disk is not a new one
 	OpenDays int          // day files kept open at once; 32 if 0. An open file costs one descriptor and one mapping
 	Log      *slog.Logger // nothing is logged if nil
+
+	settle int // runs that are settled at once; settleRuns if 0
 }
 
 func (o *Options) validate() error {
@@ -56,6 +58,9 @@ func (o *Options) validate() error {
 	}
 	if o.OpenDays == 0 {
 		o.OpenDays = 32
+	}
+	if o.settle == 0 {
+		o.settle = settleRuns
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
@@ -92,7 +97,7 @@ func Open(o Options) (*Log, error) {
 	}
 	l.log.Info("run log opened",
 		"dir", o.Dir, "days", len(l.days.newestFirst()), "running", l.Running(), "took", time.Since(start))
-	l.writer.Go(l.write)
+	l.writer.Go(func() { l.write(o.settle) })
 	return l, nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -119,7 +120,7 @@ func TestLockedDay(t *testing.T) {
 	}
 }
 
-func TestNewerFormat(t *testing.T) {
+func TestOtherFormats(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "runs")
 	l := openTest(t, Options{Dir: dir})
 	mustAppend(t, l, life(noon()), nil)
@@ -132,6 +133,10 @@ func TestNewerFormat(t *testing.T) {
 		t.Errorf("a newer format: %v, want invalid", err)
 	} else {
 		t.Log(err)
+	}
+	writeFormat(t, path, format-1)
+	if _, err := Open(Options{Dir: dir}); crony.CodeOf(err) != crony.Invalid || !strings.Contains(err.Error(), "format 1") {
+		t.Errorf("the format that was never released: %v, want invalid", err)
 	}
 	writeFormat(t, path, format)
 	openTest(t, Options{Dir: dir})

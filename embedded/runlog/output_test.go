@@ -132,6 +132,11 @@ func TestCodecChunk(t *testing.T) {
 		if diff := cmp.Diff(want, got); diff != "" || err != nil {
 			t.Errorf("%v\n%s", err, diff)
 		}
+		damaged := bytes.Clone(value)
+		damaged[len(damaged)-1] ^= 1
+		if ch, err := c.decodeChunk(want.Run, key, damaged); err == nil {
+			t.Errorf("a chunk with a flipped bit was read: %+v", ch)
+		}
 		for cut := range len(value) {
 			if _, err := c.decodeChunk(want.Run, key, value[:cut]); err == nil {
 				t.Errorf("a chunk cut to %d of %d bytes was read", cut, len(value))

@@ -1,7 +1,6 @@
 package runlog
 
 import (
-	"fmt"
 	"maps"
 	"slices"
 
@@ -57,13 +56,13 @@ type settled struct {
 	jobs        map[uint32]*counter
 }
 
-// settle brings index and counters up to what the runs are.
-func settle(tx *bbolt.Tx, day dayNumber) error {
+// settle brings index and counters up to what the runs are, of which these are pending.
+func settle(tx *bbolt.Tx, day dayNumber, runs map[runKey]*pendingRun) error {
 	s := &settled{
 		add: map[posting]block{}, remove: map[posting]block{}, hours: map[int]*counter{}, jobs: map[uint32]*counter{},
 	}
-	if err := pending(tx, s.run); err != nil {
-		return fmt.Errorf("settle pending runs: %w", err)
+	for _, k := range slices.SortedFunc(maps.Keys(runs), compareRuns) {
+		s.run(k, &runs[k].was, &runs[k].is)
 	}
 	if err := s.index(tx.Bucket([]byte(bucketIndex)), day); err != nil {
 		return err
@@ -78,7 +77,7 @@ func settle(tx *bbolt.Tx, day dayNumber) error {
 	return err
 }
 
-func (s *settled) run(k runKey, was, is *header) error {
+func (s *settled) run(k runKey, was, is *header) {
 	var room [8]listID
 	before := was.lists(room[:0:4])
 	after := is.lists(room[4:4])
@@ -105,7 +104,6 @@ func (s *settled) run(k runKey, was, is *header) error {
 			counterOf(s.jobs, x.h.job).add(x.h, x.n)
 		}
 	}
-	return nil
 }
 
 func counterOf[K comparable](of map[K]*counter, key K) *counter {

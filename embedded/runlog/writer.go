@@ -27,8 +27,8 @@ var errNothingNew = errors.New("nothing new")
 var errUnknownRecord = errors.New("it is damaged, or of an unknown version")
 
 // write is the writer: it alone changes files, and what the log remembers of them.
-func (l *Log) write() {
-	w := &writer{log: l, days: map[dayNumber]*writtenDay{}}
+func (l *Log) write(settleAt int) {
+	w := &writer{log: l, settleAt: settleAt, days: map[dayNumber]*writtenDay{}}
 	idle := time.NewTimer(settleAfter)
 	defer idle.Stop()
 	for {
@@ -112,38 +112,52 @@ func split(batch []*request) []*part {
 
 // writer is what only the writing goroutine knows.
 type writer struct {
-	log  *Log
-	days map[dayNumber]*writtenDay
+	log      *Log
+	settleAt int // pending runs of a day
+	days     map[dayNumber]*writtenDay
 }
 
 // writtenDay is what is remembered of a file from one transaction to the next.
 type writtenDay struct {
 	db      *bbolt.DB // of which all this is true; opened again, a file is another
 	names   *names
-	pending int    // runs
+	pending map[runKey]*pendingRun
+	newest  runKey // no run is above it
 	room    []byte // for the values of one transaction
 }
 
+// pendingRun is a run's header as index and counters have it, and as it is.
+type pendingRun struct{ was, is header }
+
 // day returns what is remembered of a day's file.
-func (w *writer) day(tx *bbolt.Tx, day dayNumber) *writtenDay {
+func (w *writer) day(tx *bbolt.Tx, day dayNumber) (*writtenDay, error) {
 	d := w.days[day]
 	if d == nil || d.db != tx.DB() {
 		if len(w.days) >= writtenDays {
 			clear(w.days)
 		}
-		d = &writtenDay{db: tx.DB(), names: newNames(), pending: countPending(tx)}
+		d = &writtenDay{db: tx.DB(), names: newNames(), pending: map[runKey]*pendingRun{}}
+		err := pending(tx, func(k runKey, was, is *header) error {
+			d.pending[k] = &pendingRun{*was, *is}
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+		if last, _ := tx.Bucket([]byte(bucketRuns)).Cursor().Last(); len(last) == runSize {
+			d.newest = runKey(last)
+		}
 		w.days[day] = d
 	}
 	d.names.in(tx)
-	return d
+	return d, nil
 }
 
-func countPending(tx *bbolt.Tx) (n int) {
-	c := tx.Bucket([]byte(bucketPending)).Cursor()
-	for key, _ := c.First(); key != nil; key, _ = c.Next() {
-		n++
-	}
-	return n
+// settle brings index and counters up to what the runs are.
+func (d *writtenDay) settle(tx *bbolt.Tx, day dayNumber) error {
+	err := settle(tx, day, d.pending)
+	clear(d.pending)
+	return err
 }
 
 func (w *writer) commit(batch []*request) {
@@ -151,8 +165,12 @@ func (w *writer) commit(batch []*request) {
 		start := time.Now()
 		var t *writing
 		err := w.log.days.update(p.day, func(tx *bbolt.Tx) error {
-			t = newWriting(tx, p.day, w.log.mem, w.day(tx, p.day))
-			return t.store(p)
+			own, err := w.day(tx, p.day)
+			if err != nil {
+				return err
+			}
+			t = newWriting(tx, p.day, w.log.mem, own)
+			return t.store(p, w.settleAt)
 		})
 		if took := time.Since(start); took > slowCommit {
 			w.log.log.Warn("slow commit", "day", p.day.String(),
@@ -191,8 +209,11 @@ func (w *writer) settleOne() bool {
 		return false
 	}
 	err := w.log.days.update(day, func(tx *bbolt.Tx) error {
-		w.day(tx, day).pending = 0
-		return settle(tx, day)
+		own, err := w.day(tx, day)
+		if err != nil {
+			return err
+		}
+		return own.settle(tx, day)
 	})
 	if err != nil {
 		delete(w.days, day)
