@@ -1,6 +1,7 @@
 /**
- * How what happens becomes what is shown: functions, pure but for the clock that a list's age is counted by, that fold events into the lists that were read before. A run's id
- * is a ULID, so the order of ids is the order of time, and the newest come first.
+ * How what happens becomes what is shown: functions, pure but for the clock that a list's age is counted by, that fold events
+ * into the lists that were read before. A run's id is a ULID, so the order of ids is the order of time, and the newest come
+ * first.
  */
 import {clock} from '../lib/clock.ts'
 import type {JobStatus, Run, RunPage, RunState, Trigger} from './client.ts'
