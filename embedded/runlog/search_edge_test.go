@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"strings"
 	"testing"
 	"time"
@@ -46,6 +47,46 @@ func TestSearchRefuses(t *testing.T) {
 	l.Close()
 	if _, err := l.SearchOutput(t.Context(), crony.OutputQuery{Text: "a"}); crony.CodeOf(err) != crony.Unavailable {
 		t.Errorf("a closed log: %v, want unavailable", err)
+	}
+}
+
+func TestRequired(t *testing.T) {
+	for expr, want := range map[string]requirement{
+		"abc":               {"abc", false},
+		"a+bc|abd":          {"", false},
+		"ab(c|d)":           {"ab", false},
+		"x(longer)+y?":      {"longer", false},
+		"(?i)error":         {"error", true},
+		"(?i)tasks? done":   {" done", true},
+		"(?i)status":        {"tatu", true},
+		"a(?i)longer":       {"longer", true},
+		"[0-9]+ms":          {"ms", false},
+		"x{2}":              {"x", false},
+		"(x)?":              {"", false},
+		"a\\x{FFFD}b":       {"", false},
+		"(?i)\u212a\u00c4x": {"x", true},
+	} {
+		p, err := newPattern("", expr)
+		if err != nil || string(p.text) != want.text || p.fold != want.fold {
+			t.Errorf("%s: %+v, %v; want %v", expr, p, err, want)
+		}
+	}
+}
+
+func TestIndexFold(t *testing.T) {
+	rng := rand.New(rand.NewPCG(5, 6))
+	for range 20_000 {
+		random := func(n int, from string) []byte {
+			b := make([]byte, n)
+			for i := range b {
+				b[i] = from[rng.IntN(len(from))]
+			}
+			return b
+		}
+		b, text := random(rng.IntN(40), "aAbBz[{ @`"), random(1+rng.IntN(3), "abz[ `")
+		if got, want := indexFold(b, text), bytes.Index(bytes.ToLower(b), text); got != want {
+			t.Fatalf("%q in %q: %d, want %d", text, b, got, want)
+		}
 	}
 }
 

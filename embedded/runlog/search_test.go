@@ -90,7 +90,8 @@ func randomQuestion(rng *rand.Rand) crony.OutputQuery {
 		q.Text = questions[rng.IntN(len(questions))]
 		return q
 	}
-	patterns := []string{"a+b", "^a", "b$", "^$", "x*", "a.a", "ab|ba", "(?i)AB", "ab.*b", "zz", "^.{3}$", "世", ".ab", "\\x{FFFD}", "abab"}
+	patterns := []string{"a+b", "^a", "b$", "^$", "x*", "a.a", "ab|ba", "(?i)AB", "ab.*b", "zz", "^.{3}$", "世", ".ab", "\\x{FFFD}", "abab",
+		"(?i)Bk?A", "(?i)aabb.*A", "(?i:B)a", "(?i)世A"}
 	q.Pattern = patterns[rng.IntN(len(patterns))]
 	return q
 }

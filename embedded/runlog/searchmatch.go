@@ -44,7 +44,7 @@ func (v *lineView) long(pos int) bool { return v.base+int64(pos)-v.line > int64(
 // findPattern matches the next line, or the next piece of a long one, of those that hold the pattern's text.
 func (v *lineView) findPattern(last bool) (from, to int, got outcome) {
 	if text := v.pattern.text; len(text) > 0 {
-		i := bytes.Index(v.buf[v.pos():], text)
+		i := v.pattern.index(v.buf[v.pos():])
 		if i < 0 {
 			v.nothing(last)
 			v.toPiece(len(v.buf) - 1)
