@@ -24,6 +24,7 @@ type runner struct {
 	waiting []*attempt // for a starter
 	wanted  []*files   // to be made by a starter that has nothing to start
 	claimed map[crony.RunID]*files
+	strays  map[crony.RunID]bool // of an earlier life: it is not known whether they have started
 	idle    *sync.Cond
 	running map[crony.RunID]*process
 	stopped bool // nothing starts any more
@@ -202,6 +203,11 @@ func shift[T any](list *[]*T) *T {
 }
 
 func (r *runner) startOne(a *attempt) {
+	if r.strays[a.run] {
+		r.adoptBegun(a.run, &record{terms: termsOf(a.job)})
+		r.runs.Done()
+		return
+	}
 	p, err := r.launch(a)
 	if err != nil {
 		r.log.Warn("run not started", "job", a.job.Name, "run", a.run, "err", err)
@@ -219,13 +225,20 @@ func (r *runner) startOne(a *attempt) {
 	}()
 }
 
-// launch starts the process of an attempt. Without one, nothing is left of it.
+// launch starts the process of an attempt. Without one, nothing is left of it. On a full disk it starts without files.
 func (r *runner) launch(a *attempt) (*process, error) {
 	f := r.filesOf(a.run)
 	if f == nil {
 		f = newFiles(r.dir, a.run, a.job.OutputLimit())
 	}
 	list, err := f.take()
+	if diskFull(err) {
+		r.log.Warn("output of a run can't be kept", "job", a.job.Name, "run", a.run, "err", err)
+		for _, o := range list {
+			o.none = true
+		}
+		_, err = r.journal.add(entry{Begins: a.run})
+	}
 	if err != nil {
 		return nil, fmt.Errorf("make the run's output files: %w", err)
 	}
@@ -257,9 +270,13 @@ func (r *runner) finish(p *process, exit crony.ExitedFact) {
 	if p.timer != nil {
 		p.timer.Stop()
 	}
+	unkept := p.outputs[0].none
 	sizes := r.reports.finish(p.outputs)
 	exit.Attempt, exit.StdoutBytes, exit.StderrBytes = p.attempt, sizes[0], sizes[1]
 	state, reason := p.verdict(&exit)
+	if unkept {
+		reason = strings.TrimPrefix(reason+"; its output was not kept: the agent's disk was full when it started", "; ")
+	}
 	r.keep(entry{Fact: &crony.Fact{Run: p.run, At: r.now().UTC(), Exited: &exit}})
 	r.end(p.run, state, reason)
 }
