@@ -19,6 +19,7 @@ type runner struct {
 	reports *reporter
 	now     func() time.Time
 	log     *slog.Logger
+	metrics *metrics
 
 	mu      sync.Mutex
 	waiting []*attempt // for a starter
@@ -55,7 +56,7 @@ func newRunner(agent, dir string, journal *journal, reports *reporter, now func(
 		return nil, fmt.Errorf("ask for the host's boot: %w", err)
 	}
 	r := &runner{agent: agent, dir: dir, boot: boot, journal: journal, reports: reports, now: now, log: log,
-		claimed: map[crony.RunID]*files{}, running: map[crony.RunID]*process{}}
+		metrics: newMetrics(), claimed: map[crony.RunID]*files{}, running: map[crony.RunID]*process{}}
 	r.idle = sync.NewCond(&r.mu)
 	reports.starting = r.starting
 	return r, nil
@@ -140,6 +141,12 @@ func (r *runner) keep(e entry) *crony.Fact {
 	written, err := r.journal.keep(e)
 	if err != nil {
 		r.log.Error("fact not written down yet", "run", e.Fact.Run, "err", err)
+	}
+	switch f := written.Fact; {
+	case f.Started != nil:
+		r.metrics.started.Inc()
+	case f.Ended != nil:
+		r.metrics.ended.WithLabelValues(string(f.Ended.State)).Inc()
 	}
 	r.reports.fact(*written.Fact)
 	return written.Fact
@@ -279,6 +286,13 @@ func (r *runner) finish(p *process, exit crony.ExitedFact) {
 	}
 	r.keep(entry{Fact: &crony.Fact{Run: p.run, At: r.now().UTC(), Exited: &exit}})
 	r.end(p.run, state, reason)
+}
+
+// count returns how many processes go on.
+func (r *runner) count() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.running)
 }
 
 // drain starts nothing more, waits for the runs as long as patience says, and kills what is left.
