@@ -194,12 +194,12 @@ func (j *journal) writeAnew() error {
 const (
 	reserveMost  = 16 << 20 // bytes: entries of about as many runs as an agent answers for
 	reserveLeast = 16 << 10
-	reservePart  = 64 // of the file system, at most
+	reservePart  = 64 // of the file system, and of the spool, at most
 )
 
 // reserve has the file system keep room for entries, ahead of the last one, from now on: when others fill the disk, runs are
 // written down all the same. A file system that can't do that keeps none.
-func (j *journal) reserve() {
+func (j *journal) reserve(spool int64) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	var fs unix.Statfs_t
@@ -207,7 +207,7 @@ func (j *journal) reserve() {
 		j.log.Warn("no room is kept for the journal", "err", err)
 		return
 	}
-	j.ahead = max(min(int64(fs.Blocks)*fs.Bsize/reservePart, reserveMost), reserveLeast)
+	j.ahead = max(min(min(int64(fs.Blocks)*fs.Bsize, spool)/reservePart, reserveMost), reserveLeast)
 	j.back()
 }
 
