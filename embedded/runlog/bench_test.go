@@ -235,7 +235,7 @@ func million(b *testing.B) (*Log, int) {
 	l := openTest(b, Options{})
 	var facts []crony.Fact
 	for n := range total {
-		at := noon().Add(time.Duration(n) * time.Duration(min(30*time.Millisecond, 10*time.Hour/time.Duration(total))))
+		at := noon().Add(time.Duration(n) * min(30*time.Millisecond, 10*time.Hour/time.Duration(total)))
 		state := crony.Succeeded
 		if n%100 == 7 {
 			state = crony.Failed

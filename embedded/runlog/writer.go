@@ -18,7 +18,8 @@ const (
 
 	growing = 0.9 // how full pages are made of keys that mostly grow
 
-	settleAfter = 2 * time.Second // without anything to write: then days that are over are settled
+	settleAfter = 2 * time.Second // without anything to write: then days that are over are settled,
+	settleEvery = time.Minute     // and one of them so often if there always is
 	writtenDays = 8               // days of which the writer remembers names
 )
 
@@ -37,6 +38,9 @@ func (l *Log) write(settleAt int) {
 		select {
 		case r := <-l.queue:
 			w.commit(l.batch(r))
+			if time.Since(w.looked) > settleEvery {
+				w.settleOne()
+			}
 			idle.Reset(settleAfter)
 		case task := <-l.tasks:
 			task(w)
@@ -119,7 +123,8 @@ func split(batch []*request) []*part {
 // writer is what only the writing goroutine knows.
 type writer struct {
 	log      *Log
-	settleAt int // pending runs of a day
+	settleAt int       // pending runs of a day
+	looked   time.Time // for days that are over
 	days     map[dayNumber]*writtenDay
 	doubtful map[dayNumber]bool // see certain
 }
@@ -239,6 +244,7 @@ func (w *writer) commit(batch []*request) {
 // settleOne settles a day that is over and has pending runs, and reports whether there may be another. The newest day is
 // settled while it is written, and not for the sake of a few runs.
 func (w *writer) settleOne() bool {
+	w.looked = time.Now()
 	days := w.log.days.newestFirst()
 	if len(days) == 0 {
 		return false

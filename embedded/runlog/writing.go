@@ -288,11 +288,12 @@ func (w *writing) notePending(t *touched, value []byte) error {
 	p := &pendingRun{is: is}
 	known := []byte{valueVersion}
 	if t.was.known {
-		old, size := w.runs.Get(t.key[:]), 0
-		if p.was, size, err = headerOf(t.key, old); err != nil {
+		old := w.runs.Get(t.key[:])
+		was, size, err := headerOf(t.key, old)
+		if err != nil {
 			return err
 		}
-		known = bytes.Clone(old[:size])
+		p.was, known = was, bytes.Clone(old[:size])
 	}
 	w.own.pending[t.key] = p
 	return w.pending.Put(t.key[:], known)
