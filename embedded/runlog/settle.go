@@ -1,6 +1,7 @@
 package runlog
 
 import (
+	"bytes"
 	"maps"
 	"slices"
 
@@ -15,7 +16,8 @@ const settleRuns = 2048
 
 // pending calls fn for each pending run: with its header as index and counters have it, and as it is.
 func pending(tx *bbolt.Tx, fn func(k runKey, was, is *header) error) error {
-	runs := tx.Bucket([]byte(bucketRuns))
+	runs := tx.Bucket([]byte(bucketRuns)).Cursor()
+	var at, stored []byte // most pending runs are neighbours: a step is cheaper than a search
 	c := tx.Bucket([]byte(bucketPending)).Cursor()
 	for key, value := c.First(); key != nil; key, value = c.Next() {
 		if len(key) != runSize {
@@ -26,8 +28,14 @@ func pending(tx *bbolt.Tx, fn func(k runKey, was, is *header) error) error {
 		if err != nil {
 			return err
 		}
+		if at != nil {
+			at, stored = runs.Next()
+		}
+		if !bytes.Equal(at, key) {
+			at, stored = runs.Seek(key)
+		}
 		is := header{}
-		if stored := runs.Get(key); stored != nil {
+		if bytes.Equal(at, key) {
 			if is, _, err = headerOf(k, stored); err != nil {
 				return err
 			}
