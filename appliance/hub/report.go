@@ -3,6 +3,7 @@ package hub
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -11,13 +12,20 @@ import (
 	"crony/internal/wire"
 )
 
+// How long a report waits before it is tried again when the run log could not take it, and how long in all before the agent
+// is to look for a server that can.
+const (
+	storeAgain    = time.Second
+	storePatience = 30 * time.Second
+)
+
 // store puts a report on the disks of most servers, and acknowledges it when it is there.
 func (s *stream) store(ctx context.Context, report *wire.Report) error {
 	r, err := s.accept(ctx, report)
 	if err != nil {
 		return err
 	}
-	if err := s.append(ctx, r); err != nil {
+	if err := s.appendPatiently(ctx, r); err != nil {
 		return fmt.Errorf("store a report: %w", err)
 	}
 	for i := range r.facts { // an order is taken with its run's first fact, should the agent's word of it be lost
@@ -28,6 +36,28 @@ func (s *stream) store(ctx context.Context, report *wire.Report) error {
 		}
 	}
 	return s.send(&wire.FromServer{Kind: &wire.FromServer_Ack{Ack: &wire.Ack{Id: report.GetId()}}})
+}
+
+// appendPatiently stores records as soon as the run log takes them. While it does not, for want of room or of other servers,
+// the agent's reports wait and nothing else: to end the stream would be to keep the agent from claiming what it is to run.
+func (s *stream) appendPatiently(ctx context.Context, r records) error {
+	patience := time.After(storePatience)
+	for waiting := false; ; waiting = true {
+		err := s.append(ctx, r)
+		if crony.CodeOf(err) != crony.Unavailable {
+			return err
+		}
+		if !waiting {
+			s.log.Warn("the agent's reports have to wait", "err", err)
+		}
+		select {
+		case <-time.After(storeAgain):
+		case <-patience:
+			return err
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
 }
 
 // records are what a report holds.

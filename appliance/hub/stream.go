@@ -100,7 +100,10 @@ func (s *stream) giveUp(answered []string) error {
 				Ended: &crony.EndedFact{State: crony.Lost, Reason: "its agent came back and knows nothing of it"}})
 		}
 	}
-	if err := s.hub.opts.Runs.Append(s.ctx, verdicts, nil); err != nil {
+	switch err := s.hub.opts.Runs.Append(s.ctx, verdicts, nil); {
+	case crony.CodeOf(err) == crony.Unavailable && s.ctx.Err() == nil: // a full disk, say, which is no reason to run nothing
+		s.log.Warn("runs can't be declared lost yet", "runs", len(verdicts), "err", err)
+	case err != nil:
 		return fmt.Errorf("declare runs lost: %w", err)
 	}
 	return nil
