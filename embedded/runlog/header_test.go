@@ -46,7 +46,7 @@ func FuzzStored(f *testing.F) {
 		if facts, err := factsOf(k, value, numbered{}); err == nil {
 			crony.Fold(facts)
 		}
-		_, _ = chunkHeaderOf(value)
+		_, _ = chunkHeaderOf(k[:], value)
 		_ = readSum(value)
 		if c, err := readCounter(value); err == nil {
 			c.durations()

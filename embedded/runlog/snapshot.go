@@ -18,8 +18,8 @@ import (
 )
 
 // Snapshot calls put for each day file, the oldest first, and at last for one with the log's bounds if it has any, with the name
-// that the file has in a log's directory and its size in bytes. What write then writes is the file as it was at one moment, whole: such files in a directory are a log that
-// [Open] opens. All that was acknowledged before Snapshot was called is in them. What is appended meanwhile may be, but no
+// that the file has in a log's directory and its size in bytes. What write then writes is the file as it was at one moment,
+// whole: such files in a directory are a log that [Open] opens. All that was acknowledged before Snapshot was called is in them. What is appended meanwhile may be, but no
 // run is there by halves of a transaction, as a run is in one file. A day that is dropped meanwhile is left out.
 //
 // Put may take its time: it reads a copy that has no name any more, not the file. So the log's disk must have room for the
@@ -149,7 +149,7 @@ func (l *Log) AdoptDay(ctx context.Context, day string, r io.Reader) error {
 	if err != nil {
 		return err
 	}
-	if err := l.canAdopt(number); err != nil {
+	if err := l.canAdopt(number); err != nil { //nolint:contextcheck // a quick look
 		return err
 	}
 	path, err := l.receive(ctx, r)
@@ -157,7 +157,7 @@ func (l *Log) AdoptDay(ctx context.Context, day string, r io.Reader) error {
 		err = l.verify(ctx, path, number)
 	}
 	if err == nil {
-		err = l.exclusively(ctx, func(*writer) error { return l.adopt(number, path) })
+		err = l.exclusively(ctx, func(*writer) error { return l.adopt(number, path) }) //nolint:contextcheck // as above
 	}
 	if err != nil {
 		if path != "" {

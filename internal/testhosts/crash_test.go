@@ -149,7 +149,7 @@ func (f *fleet) strike(random *rand.Rand) {
 	case 5:
 		s = f.servers[2] // has a disk that can be filled
 		fill := filepath.Join(s.data, "fill")
-		exec.Command("dd", "if=/dev/zero", "of="+fill, "bs=1M").Run() //nolint:errcheck // it ends when the disk is full
+		exec.Command("dd", "if=/dev/zero", "of="+fill, "bs=1M").Run() // it ends when the disk is full
 		pauseUpTo(random, 3*time.Second)
 		if err := os.Remove(fill); err != nil {
 			f.t.Error(err)
@@ -162,7 +162,7 @@ func (f *fleet) strike(random *rand.Rand) {
 			f.revive(x)
 		}
 	case 7:
-		s.proc.Stop(20 * time.Second) //nolint:errcheck // it may have ended by itself before
+		s.proc.Stop(20 * time.Second) // it may have ended by itself before
 	}
 	f.revive(s)
 }

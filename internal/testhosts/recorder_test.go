@@ -119,11 +119,11 @@ func record(dir string) error {
 	r.out = bufio.NewWriter(file)
 	for {
 		address := r.servers[r.rand.IntN(len(r.servers))]
-		if err := r.serve(address); errors.Is(err, errFinished) {
+		err := r.serve(address)
+		if errors.Is(err, errFinished) {
 			return r.out.Flush()
-		} else {
-			fmt.Fprintln(os.Stderr, time.Now().Format(time.TimeOnly), address, r.reports, "reports:", err)
 		}
+		fmt.Fprintln(os.Stderr, time.Now().Format(time.TimeOnly), address, r.reports, "reports:", err)
 		time.Sleep(50 * time.Millisecond)
 	}
 }
