@@ -3,6 +3,8 @@ package agent
 import (
 	"sync"
 
+	"golang.org/x/sys/unix"
+
 	"crony"
 )
 
@@ -21,9 +23,16 @@ func newFiles(dir string, run crony.RunID, limit int64) *files {
 // prepare makes the files, unless it has been tried or they are not wanted any more. What fails is tried again at the start.
 func (f *files) prepare() { f.once.Do(func() { f.made = createAll(f.outputs) == nil }) }
 
-// take makes the files if they are not there. Whoever calls it has them for good.
-func (f *files) take() ([]*output, error) {
+// take makes the files if they are not there. Whoever calls it has them for good. Where there is no room it has none, and the
+// error says so.
+func (f *files) take(room bool) ([]*output, error) {
 	f.once.Do(func() {}) // it is over, or will not be
+	if !room {
+		if f.made {
+			removeAll(f.outputs)
+		}
+		return f.outputs, unix.ENOSPC
+	}
 	if f.made {
 		return f.outputs, nil
 	}

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -37,10 +38,14 @@ type output struct {
 	freed   int64 // bytes from the start that were given back
 	punched int64 // end of what was given back of the middle
 
-	skip, given int64     // the last part that was given up
-	disk        int64     // bytes that the file takes of the disk, when last looked at
-	waits       time.Time // since when something of it waits to be queued; zero if nothing does
+	given int64     // end of the last part that was given up for want of disk
+	early []span    // acknowledged, and something before is not
+	disk  int64     // bytes that the file takes of the disk, when last looked at
+	waits time.Time // since when something of it waits to be queued; zero if nothing does
 }
+
+// span is a part of a stream.
+type span struct{ off, end int64 }
 
 // head returns how much is kept of the beginning; the rest of the limit is for the end.
 func (o *output) head() int64 { return o.limit - o.tail() }
@@ -173,13 +178,19 @@ func (o *output) rest() (left []stretch, size, lost int64) {
 	return []stretch{first, o.upTo(size)}, size, lost
 }
 
-// ack notes that a part is on the servers.
-func (o *output) ack(s stretch) {
-	if s.off <= o.acked {
-		o.acked = max(o.acked, s.end)
+// ack notes that a part is on the servers, or given up. Parts may come in any order.
+func (o *output) ack(off, end int64) {
+	if off > o.acked {
+		o.early = append(o.early, span{off, end})
+		return
 	}
-	if o.acked >= o.skip {
-		o.acked = max(o.acked, o.given)
+	o.acked = max(o.acked, end)
+	for i := 0; i < len(o.early); i++ {
+		if o.early[i].off <= o.acked {
+			o.acked = max(o.acked, o.early[i].end)
+			o.early = slices.Delete(o.early, i, i+1)
+			i = -1 // the others may follow now
+		}
 	}
 }
 
@@ -213,10 +224,8 @@ func (o *output) giveUp(size int64) int64 {
 	if until-from < lossStep || !o.punch(from, until) {
 		return 0
 	}
-	if from != o.given {
-		o.skip = from
-	}
 	o.queued, o.given = until, until
+	o.ack(from, until)
 	return max(min(until, o.head())-from, 0)
 }
 

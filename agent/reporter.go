@@ -10,6 +10,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"crony"
@@ -30,6 +31,7 @@ type reporter struct {
 	rush     time.Time   // since when they have; zero if none do
 
 	spool spool
+	full  atomic.Bool // the disk is: what is written may fail
 
 	mu       sync.Mutex
 	queue    []item
@@ -402,7 +404,7 @@ func (r *reporter) acked(id uint64) {
 	for i := range r.inflight[id] {
 		it := &r.inflight[id][i]
 		if it.fact == nil {
-			it.from.ack(it.stretch)
+			it.from.ack(it.off, it.end)
 		}
 		if r.done(it) {
 			done = append(done, it.run())

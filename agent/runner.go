@@ -90,7 +90,7 @@ func (r *runner) want(run crony.RunID, limit int64) {
 	f := newFiles(r.dir, run, limit)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.stopped {
+	if r.stopped || r.reports.full.Load() {
 		return
 	}
 	r.claimed[run] = f
@@ -238,7 +238,7 @@ func (r *runner) launch(a *attempt) (*process, error) {
 	if f == nil {
 		f = newFiles(r.dir, a.run, a.job.OutputLimit())
 	}
-	list, err := f.take()
+	list, err := f.take(!r.reports.full.Load())
 	if diskFull(err) {
 		r.log.Warn("output of a run can't be kept", "job", a.job.Name, "run", a.run, "err", err)
 		for _, o := range list {

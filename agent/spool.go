@@ -16,7 +16,8 @@ import (
 // spool bounds what an agent takes of its disk while it can't deliver. The journal's facts go on whatever happens; output
 // makes room for them. First goes the output of runs that have ended, the oldest first. If that is not enough, runs that go on
 // keep the beginning of their output, and of the rest only what can be sent at once. What was given up shows as a gap: a run's
-// record says how much it has written.
+// record says how much it has written. When the disk is all but full, what starts has no output, and its record says so: a job
+// is not to fail because there is no room for what it says.
 type spool struct {
 	dir  string // on the disk
 	size int64  // bytes that the journal and outputs may take; 0: any number
@@ -26,46 +27,56 @@ type spool struct {
 const (
 	spoolPoll = time.Second // how often the bounds are looked at
 	freePart  = 20          // of the disk, that are to stay free at most
+	fullPart  = 8           // of what is to stay free: with less, the disk is full
 	calm      = 16          // part of a bound that is to be free again before the disk is short no more
 	smallHead = 16 << 10    // bytes of each stream that are kept while it is
 )
 
-// excess returns by how many bytes the spool, which takes so many, is over its bounds, and by how many it should come under
-// them.
-func (s *spool) excess(used int64) (over, margin int64, err error) {
-	bounded := false
+// standing is how a spool stands to its bounds.
+type standing struct {
+	over, margin int64 // bytes by which it is over one, and by which it should come under it
+	full         bool  // nothing is left free, or next to nothing
+}
+
+// look returns how a spool that takes so many bytes stands.
+func (s *spool) look(used int64) (standing, error) {
+	now := standing{over: -1}
 	if s.size > 0 {
-		over, margin, bounded = used-s.size, s.size/calm, true
+		now.over, now.margin = used-s.size, s.size/calm
 	}
-	if s.free > 0 {
-		var fs unix.Statfs_t
-		if err := unix.Statfs(s.dir, &fs); err != nil {
-			return over, margin, err
-		}
-		least := min(s.free, int64(fs.Blocks)*fs.Bsize/freePart)
-		if want := least - int64(fs.Bavail)*fs.Bsize; !bounded || want > over {
-			over, margin = want, least/calm
-		}
+	if s.free == 0 {
+		return now, nil
 	}
-	return over, margin, nil
+	var fs unix.Statfs_t
+	if err := unix.Statfs(s.dir, &fs); err != nil {
+		return now, err
+	}
+	least, free := min(s.free, int64(fs.Blocks)*fs.Bsize/freePart), int64(fs.Bavail)*fs.Bsize
+	if s.size == 0 || least-free > now.over {
+		now.over, now.margin = least-free, least/calm
+	}
+	now.full = free < least/fullPart
+	return now, nil
 }
 
 // relieve holds the spool to its bounds.
 func (r *reporter) relieve() {
 	inJournal := r.journal.bytes()
 	r.mu.Lock()
-	over, margin, err := r.spool.excess(inJournal + r.used)
+	now, err := r.spool.look(inJournal + r.used)
 	if err != nil {
 		r.mu.Unlock()
 		r.log.Warn("free disk not known", "err", err)
 		return
 	}
 	var freed int64
-	if over > 0 {
-		freed = r.dropEnded(over + margin)
+	if now.over > 0 {
+		freed = r.dropEnded(now.over + now.margin)
 	}
 	before, lost := r.short, r.lost
-	r.short = over-freed > 0 || r.short && over-freed > -margin
+	over := now.over - freed
+	r.short = over > 0 || r.short && over > -now.margin
+	r.full.Store(now.full && over > 0)
 	done := r.prune()
 	lost = r.lost - lost
 	r.mu.Unlock()
