@@ -83,7 +83,7 @@ func TestHeader(t *testing.T) {
 			if diff := cmp.Diff(want, got, cmp.AllowUnexported(header{})); diff != "" || err != nil {
 				t.Errorf("after %d facts: %v\n%s", n+1, err, diff)
 			}
-			again, _, err := headerOf(k, bytes.Clone(value[:size])) // as it is stored with a pending run
+			again, err := pendingHeader(k, bytes.Clone(value[:size])) // as it is stored with a pending run
 			if diff := cmp.Diff(got, again, cmp.AllowUnexported(header{})); diff != "" || err != nil {
 				t.Errorf("alone, after %d facts: %v\n%s", n+1, err, diff)
 			}
