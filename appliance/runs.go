@@ -51,7 +51,8 @@ func (s *Server) runMetrics() []prometheus.Collector {
 		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "crony_runlog_output_given_up_bytes_total",
 			Help: "What runs wrote and was not kept for want of room."}, func() float64 { return float64(s.Runs.Space().GivenUp) }),
 		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "crony_runlog_files_set_aside_total",
-			Help: "Files of the run log that were damaged, or of a newer crony."}, func() float64 { return float64(s.Runs.SetAsideTotal()) }),
+			Help: "Files of the run log that were damaged, or of a newer crony."},
+			func() float64 { return float64(s.Runs.SetAsideTotal()) }),
 	}
 }
 

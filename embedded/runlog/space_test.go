@@ -139,7 +139,7 @@ func TestFullDisk(t *testing.T) {
 	kept, refusedAt := map[int64]string{}, 0
 	n := 0
 	for ; n < 400; n++ { // 100 MiB
-		random.Read(noise) //nolint:errcheck // it never fails
+		random.Read(noise)
 		err := l.Append(t.Context(), nil, said(noon(), int64(n*len(noise)), string(noise)))
 		if err != nil {
 			if crony.CodeOf(err) != crony.Unavailable || !isFull(err) {

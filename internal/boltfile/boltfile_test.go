@@ -263,7 +263,7 @@ func TestDamage(t *testing.T) {
 	try := func(what string, data []byte) {
 		t.Helper()
 		path := filepath.Join(dir, what) // of its own, as bbolt can leave locks
-		defer os.Remove(path)            //nolint:errcheck // the directory goes too
+		defer os.Remove(path)
 		if err := os.WriteFile(path, data, 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -271,7 +271,7 @@ func TestDamage(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer file.Close() //nolint:errcheck // it was only read
+		defer file.Close()
 		f, err := Read(file)
 		if err != nil {
 			found++
@@ -296,7 +296,7 @@ func TestDamage(t *testing.T) {
 		}
 		found++
 		if branches == nil {
-			use(path, false) //nolint:errcheck // it may be wrong, but it comes back
+			use(path, false)
 		}
 	}
 	step := 150
