@@ -1,6 +1,7 @@
 package runlog
 
 import (
+	"bytes"
 	"encoding/binary"
 	"hash/crc32"
 	"math"
@@ -95,6 +96,8 @@ func (k runKey) day() dayNumber  { return dayNumber(k.millis() / dayMillis) }
 
 // minute returns which of the day's minutes the run belongs to.
 func (k runKey) minute() int { return int(k.millis() % dayMillis / minuteMillis) }
+
+func compareRuns(a, b runKey) int { return bytes.Compare(a[:], b[:]) }
 
 // below returns the greatest key that is less than k; false if there is none.
 func (k runKey) below() (runKey, bool) {

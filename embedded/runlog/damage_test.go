@@ -120,7 +120,13 @@ func newDamagedLog(t *testing.T) *damagedLog {
 		t.Fatal(err)
 	}
 	err := l.exclusively(t.Context(), func(w *writer) error { // so that index and counters have something
-		return w.update(dayOf(noon()), func(tx *bbolt.Tx) error { return settle(tx, dayOf(noon())) })
+		return w.update(dayOf(noon()), func(tx *bbolt.Tx) error {
+			own, err := w.day(tx, dayOf(noon()))
+			if err != nil {
+				return err
+			}
+			return own.settle(tx, dayOf(noon()))
+		})
 	})
 	if err != nil {
 		t.Fatal(err)

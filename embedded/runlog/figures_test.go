@@ -16,6 +16,8 @@ import (
 	"crony"
 )
 
+var _ crony.Figures = (*Log)(nil)
+
 // tally is figures made by looking at each run.
 type tally struct {
 	counts crony.RunCounts

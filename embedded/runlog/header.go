@@ -94,7 +94,7 @@ func readHeader(k runKey, value []byte) (h header, size int, err error) {
 	if h.claimed() {
 		u.uvarint() // the first fact's number, kind and time
 		u.byte()
-		u.uvarint()
+		u.time(base)
 		h.job, h.agent, h.group = u.name(), u.name(), u.name()
 		h.labels, h.trigger = u.name(), u.name()
 		h.due = u.time(base)

@@ -1,7 +1,6 @@
 package runlog
 
 import (
-	"bytes"
 	"maps"
 	"math/rand/v2"
 	"slices"
@@ -9,8 +8,6 @@ import (
 
 	"go.etcd.io/bbolt"
 )
-
-func compareKeys(a, b runKey) int { return bytes.Compare(a[:], b[:]) }
 
 // TestIndexAgainstAModel adds runs to lists and removes some, in any order, and then goes down and up each list.
 func TestIndexAgainstAModel(t *testing.T) {
@@ -26,7 +23,7 @@ func TestIndexAgainstAModel(t *testing.T) {
 		}
 		changeList(t, rng, l, day, id, model[id])
 		for id, runs := range model {
-			wantList(t, rng, l, day, id, slices.SortedFunc(maps.Keys(runs), compareKeys))
+			wantList(t, rng, l, day, id, slices.SortedFunc(maps.Keys(runs), compareRuns))
 		}
 	}
 }
@@ -35,7 +32,7 @@ func TestIndexAgainstAModel(t *testing.T) {
 func changeList(t *testing.T, rng *rand.Rand, l *Log, day dayNumber, id listID, model map[runKey]bool) {
 	t.Helper()
 	s := settled{add: map[posting]block{}, remove: map[posting]block{}}
-	all := slices.SortedFunc(maps.Keys(model), compareKeys)
+	all := slices.SortedFunc(maps.Keys(model), compareRuns)
 	for _, k := range all {
 		if rng.IntN(4) == 0 {
 			p := posting{slotOf(k), id}
@@ -52,7 +49,7 @@ func changeList(t *testing.T, rng *rand.Rand, l *Log, day dayNumber, id listID, 
 			model[k] = true
 		}
 	}
-	for _, k := range slices.SortedFunc(maps.Keys(fresh), compareKeys) {
+	for _, k := range slices.SortedFunc(maps.Keys(fresh), compareRuns) {
 		p := posting{slotOf(k), id}
 		s.add[p] = append(s.add[p], k[:]...)
 	}
@@ -83,7 +80,7 @@ func wantList(t *testing.T, rng *rand.Rand, l *Log, day dayNumber, id listID, wa
 		}
 		for range 50 { // from anywhere, with what was read before still in mind
 			k := firstOf(int64(day)*dayMillis + int64(rng.IntN(3))*slotMillis*40 + int64(rng.IntN(600)) - 50)
-			at, _ := slices.BinarySearchFunc(want, k, compareKeys)
+			at, _ := slices.BinarySearchFunc(want, k, compareRuns)
 			if got, ok := newList(tx, day, id).atOrAbove(k); k.day() == day && (ok != (at < len(want)) || ok && got != want[at]) {
 				t.Fatalf("at or above %v: %v, %v", k, got, ok)
 			}

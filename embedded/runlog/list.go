@@ -15,7 +15,7 @@ import (
 // reaches it is shorter than asked, or empty, and goes on with its cursor. Counting may cost more, and then says so.
 const (
 	pageBudget  = 20_000
-	countBudget = 200_000
+	countBudget = 100_000
 	dayCost     = 200
 )
 
@@ -130,81 +130,4 @@ func (p *page) result() crony.RunPage {
 		r.Next = string(p.before.id())
 	}
 	return r
-}
-
-// countRuns counts what is selected: by the counters, where jobs and ends are all that is asked for and of days that are
-// asked for whole, else one by one as far as it may.
-func (l *Log) countRuns(ctx context.Context, s *selection, steps int) (*crony.RunCount, error) {
-	n := &crony.RunCount{}
-	b := budget{steps}
-	for _, day := range l.days.newestFirst() {
-		if !s.has(day, s.high) {
-			continue
-		}
-		if err := l.alive(ctx); err != nil {
-			return nil, err
-		}
-		if b.left -= dayCost; b.left <= 0 {
-			n.More = true
-			break
-		}
-		err := l.days.view(day, func(tx *bbolt.Tx) error {
-			if s.counted(day) {
-				return s.countDay(tx, n)
-			}
-			return s.countWalking(tx, day, &b, n)
-		})
-		if err != nil {
-			return nil, err
-		}
-	}
-	return n, nil
-}
-
-// counted says whether counters can tell how many of a day's runs are selected.
-func (s *selection) counted(day dayNumber) bool {
-	first, last := day.first(), day.last()
-	q := &s.q
-	return bytes.Compare(s.low[:], first[:]) <= 0 && bytes.Compare(last[:], s.high[:]) < 0 &&
-		q.Agent == "" && q.Group == "" && q.Trigger == "" && len(q.Labels) == 0 && q.Longer == 0 && q.Shorter == 0 &&
-		(q.State == "" || q.State.Ended())
-}
-
-func (s *selection) countDay(tx *bbolt.Tx, n *crony.RunCount) error {
-	job, ok := namesOf(tx).find(s.q.Job)
-	if !ok {
-		return nil
-	}
-	c, err := readDay(tx, job)
-	if err != nil {
-		return err
-	}
-	if s.q.State != "" {
-		n.Runs += *c.counts.Of(s.q.State)
-		return nil
-	}
-	n.Runs += c.counts.Total()
-	runs := tx.Bucket([]byte(bucketRuns))
-	return tx.Bucket([]byte(bucketLive)).ForEach(func(key, _ []byte) error {
-		h, _, err := headerOf(runKey(key), runs.Get(key))
-		if err == nil && (job == 0 || h.job == job) {
-			n.Runs++
-		}
-		return err
-	})
-}
-
-func (s *selection) countWalking(tx *bbolt.Tx, day dayNumber, b *budget, n *crony.RunCount) error {
-	w, ok := s.on(tx, day, s.high)
-	if !ok {
-		return nil
-	}
-	for {
-		_, _, found, err := w.next(b)
-		if err != nil || !found {
-			n.More = n.More || w.before != runKey{}
-			return err
-		}
-		n.Runs++
-	}
 }

@@ -167,7 +167,7 @@ func TestListAgainstAModel(t *testing.T) {
 			for range 4 {
 				mustAppend(t, l, h.grow(150), nil)
 				all := h.all()
-				for range 150 {
+				for range 80 {
 					q := h.query()
 					var want []crony.Run
 					for i := range all {

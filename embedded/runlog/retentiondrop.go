@@ -43,12 +43,14 @@ func (w *writing) drop(k runKey, job string, left *int) error {
 		room = appendFact(append(room[:0], k[:]...), k.millis(), (*spelled)(nil), &facts[i])
 		w.lose(k.minute(), xxhash.Sum64(room))
 	}
-	if w.pending.Get(k[:]) == nil {
-		_, size, err := headerOf(k, value)
+	if p := w.own.pending[k]; p != nil {
+		p.is = header{}
+	} else {
+		was, size, err := headerOf(k, value)
 		if err != nil {
 			return err
 		}
-		w.own.pending++
+		w.own.pending[k] = &pendingRun{was: was}
 		if err := w.pending.Put(k[:], bytes.Clone(value[:size])); err != nil {
 			return err
 		}

@@ -356,7 +356,11 @@ func (l *Log) outOfBounds(day dayNumber, job string, mark runKey) (victims []run
 func (w *writer) drop(day dayNumber, job string, victims []runKey) error {
 	var t *writing
 	err := w.update(day, func(tx *bbolt.Tx) error {
-		t = newWriting(tx, day, w.log.mem, w.day(tx, day))
+		own, err := w.day(tx, day)
+		if err != nil {
+			return err
+		}
+		t = newWriting(tx, day, w.log.mem, own)
 		left := sweepStep
 		for _, k := range victims {
 			if err := t.drop(k, job, &left); err != nil {

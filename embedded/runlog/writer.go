@@ -18,7 +18,8 @@ const (
 
 	growing = 0.9 // how full pages are made of keys that mostly grow
 
-	settleAfter = 2 * time.Second // without anything to write: then days that are over are settled
+	settleAfter = 2 * time.Second // without anything to write: then days that are over are settled,
+	settleEvery = time.Minute     // and one of them so often if there always is
 	writtenDays = 8               // days of which the writer remembers names
 )
 
@@ -37,6 +38,9 @@ func (l *Log) write(settleAt int) {
 		select {
 		case r := <-l.queue:
 			w.commit(l.batch(r))
+			if time.Since(w.looked) > settleEvery {
+				w.settleOne()
+			}
 			idle.Reset(settleAfter)
 		case task := <-l.tasks:
 			task(w)
@@ -119,7 +123,8 @@ func split(batch []*request) []*part {
 // writer is what only the writing goroutine knows.
 type writer struct {
 	log      *Log
-	settleAt int // pending runs of a day
+	settleAt int       // pending runs of a day
+	looked   time.Time // for days that are over
 	days     map[dayNumber]*writtenDay
 }
 
@@ -127,30 +132,43 @@ type writer struct {
 type writtenDay struct {
 	db      *bbolt.DB // of which all this is true; opened again, a file is another
 	names   *names
-	pending int    // runs
+	pending map[runKey]*pendingRun
+	newest  runKey // no run is above it
 	room    []byte // for the values of one transaction
 }
 
+// pendingRun is a run's header as index and counters have it, and as it is.
+type pendingRun struct{ was, is header }
+
 // day returns what is remembered of a day's file.
-func (w *writer) day(tx *bbolt.Tx, day dayNumber) *writtenDay {
+func (w *writer) day(tx *bbolt.Tx, day dayNumber) (*writtenDay, error) {
 	d := w.days[day]
 	if d == nil || d.db != tx.DB() {
 		if len(w.days) >= writtenDays {
 			clear(w.days)
 		}
-		d = &writtenDay{db: tx.DB(), names: newNames(), pending: countPending(tx)}
+		d = &writtenDay{db: tx.DB(), names: newNames(), pending: map[runKey]*pendingRun{}}
+		err := pending(tx, func(k runKey, was, is *header) error {
+			d.pending[k] = &pendingRun{*was, *is}
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+		if last, _ := tx.Bucket([]byte(bucketRuns)).Cursor().Last(); len(last) == runSize {
+			d.newest = runKey(last)
+		}
 		w.days[day] = d
 	}
 	d.names.in(tx)
-	return d
+	return d, nil
 }
 
-func countPending(tx *bbolt.Tx) (n int) {
-	c := tx.Bucket([]byte(bucketPending)).Cursor()
-	for key, _ := c.First(); key != nil; key, _ = c.Next() {
-		n++
-	}
-	return n
+// settle brings index and counters up to what the runs are.
+func (d *writtenDay) settle(tx *bbolt.Tx, day dayNumber) error {
+	err := settle(tx, day, d.pending)
+	clear(d.pending)
+	return err
 }
 
 // update changes a day's file in a transaction. If that finds the file damaged, it is set aside, and fn is called again for a
@@ -181,7 +199,11 @@ func (w *writer) commit(batch []*request) {
 		start := time.Now()
 		var t *writing
 		err := w.update(p.day, func(tx *bbolt.Tx) error {
-			t = newWriting(tx, p.day, w.log.mem, w.day(tx, p.day))
+			own, err := w.day(tx, p.day)
+			if err != nil {
+				return err
+			}
+			t = newWriting(tx, p.day, w.log.mem, own)
 			t.noRoom = w.log.refusesOutput()
 			return t.store(p, w.settleAt)
 		})
@@ -211,6 +233,7 @@ func (w *writer) commit(batch []*request) {
 // settleOne settles a day that is over and has pending runs, and reports whether there may be another. The newest day is
 // settled while it is written, and not for the sake of a few runs.
 func (w *writer) settleOne() bool {
+	w.looked = time.Now()
 	days := w.log.days.newestFirst()
 	if len(days) == 0 {
 		return false
@@ -220,8 +243,11 @@ func (w *writer) settleOne() bool {
 		return false
 	}
 	err := w.update(day, func(tx *bbolt.Tx) error {
-		w.day(tx, day).pending = 0
-		return settle(tx, day)
+		own, err := w.day(tx, day)
+		if err != nil {
+			return err
+		}
+		return own.settle(tx, day)
 	})
 	if err != nil {
 		w.log.log.Error("index and counters of a day can't be brought up to date", "day", day.String(), "err", err)

@@ -38,8 +38,8 @@ type writing struct {
 // touched is a run with new facts: as it was, and its facts as they are now.
 type touched struct {
 	key     runKey
-	value   []byte // as it was stored; nil if it was not
 	was     *record
+	stored  bool
 	facts   []crony.Fact // in the order of their numbers
 	changed bool
 }
@@ -94,7 +94,7 @@ func (w *writing) store(p *part, settleAt int) error {
 	if w.stored == 0 {
 		return errNothingNew
 	}
-	inOrder := slices.SortedFunc(maps.Values(w.touched), func(a, b *touched) int { return bytes.Compare(a.key[:], b.key[:]) })
+	inOrder := slices.SortedFunc(maps.Values(w.touched), func(a, b *touched) int { return compareRuns(a.key, b.key) })
 	for _, t := range inOrder {
 		if err := w.put(t); err != nil {
 			return err
@@ -112,13 +112,12 @@ func (w *writing) finish(settleAt int) error {
 			return err
 		}
 	}
-	if w.own.pending >= settleAt {
-		if err := settle(w.tx, w.day); err != nil {
+	if len(w.own.pending) >= settleAt {
+		if err := w.own.settle(w.tx, w.day); err != nil {
 			return err
 		}
-		w.own.pending = 0
 	}
-	w.unsettled = w.own.pending > 0
+	w.unsettled = len(w.own.pending) > 0
 	return w.own.names.err
 }
 
@@ -127,16 +126,21 @@ func (w *writing) touch(k runKey) (*touched, error) {
 	if t := w.touched[k]; t != nil {
 		return t, nil
 	}
-	t := &touched{key: k, value: w.runs.Get(k[:]), was: &record{}}
-	if t.value != nil {
-		if t.was = w.mem.liveRecord(k); t.was == nil {
+	t := &touched{key: k, was: w.mem.liveRecord(k)}
+	t.stored = t.was != nil
+	if !t.stored && bytes.Compare(k[:], w.own.newest[:]) <= 0 {
+		if value := w.runs.Get(k[:]); value != nil {
 			var err error
-			if t.was, err = readRecord(k, t.value, w.own.names); err != nil {
+			if t.was, err = readRecord(k, value, w.own.names); err != nil {
 				return nil, err
 			}
+			t.stored = true
 		}
 	}
-	t.facts = t.was.facts[:len(t.was.facts):len(t.was.facts)]
+	if !t.stored {
+		t.was = &record{}
+	}
+	t.facts = append(make([]crony.Fact, 0, max(4, len(t.was.facts)+1)), t.was.facts...)
 	w.touched[k] = t
 	return t, nil
 }
@@ -163,7 +167,6 @@ func (w *writing) fact(f *factRecord, from *request) error {
 			conflict{from, fmt.Sprintf("run %s has another fact under number %d", f.fact.Run, f.fact.Seq)})
 	case f.outweighs(&there):
 		w.replace(f.run.minute(), there.hash, f.hash)
-		t.facts = slices.Clone(t.facts)
 		t.facts[at] = f.fact
 		t.changed = true
 	}
@@ -256,38 +259,44 @@ func (w *writing) put(t *touched) error {
 		unseen := t.was.known && sameRun(&t.was.run, &now.run)
 		w.changes = append(w.changes, change{run: t.key, was: t.was, now: now, unseen: unseen})
 	}
-	if err := w.notePending(t, now); err != nil {
-		return err
-	}
 	if err := w.noteLive(t, now); err != nil {
 		return err
 	}
 	start := len(w.own.room)
 	w.own.room = appendRun(w.own.room, t.key, w.own.names, t.facts, &now.run, now.known)
 	end := len(w.own.room)
-	return w.runs.Put(t.key[:], w.own.room[start:end:end])
+	value := w.own.room[start:end:end]
+	if err := w.notePending(t, value); err != nil {
+		return err
+	}
+	if bytes.Compare(t.key[:], w.own.newest[:]) > 0 {
+		w.own.newest = t.key
+	}
+	return w.runs.Put(t.key[:], value)
 }
 
-// notePending notes a run whose header changes, with the header that index and counters know.
-func (w *writing) notePending(t *touched, now *record) error {
-	if !t.was.known && !now.known {
+// notePending notes a run whose value changes, with the header that index and counters know.
+func (w *writing) notePending(t *touched, value []byte) error {
+	is, _, err := headerOf(t.key, value)
+	if err != nil {
+		return err
+	}
+	if p := w.own.pending[t.key]; p != nil {
+		p.is = is
 		return nil
 	}
-	old := []byte{valueVersion}
-	if t.value != nil {
-		if w.pending.Get(t.key[:]) != nil {
-			return nil
+	p := &pendingRun{is: is}
+	known := []byte{valueVersion}
+	if t.was.known {
+		old := w.runs.Get(t.key[:])
+		was, size, err := headerOf(t.key, old)
+		if err != nil {
+			return err
 		}
-		if t.was.known {
-			_, size, err := headerOf(t.key, t.value)
-			if err != nil {
-				return err
-			}
-			old = bytes.Clone(t.value[:size])
-		}
+		p.was, known = was, bytes.Clone(old[:size])
 	}
-	w.own.pending++
-	return w.pending.Put(t.key[:], old)
+	w.own.pending[t.key] = p
+	return w.pending.Put(t.key[:], known)
 }
 
 func (w *writing) noteLive(t *touched, now *record) error {
