@@ -252,6 +252,13 @@ func (m *memory) newestOf(job string) newest {
 	return m.newest[job]
 }
 
+// forgetNewest has the files be asked for a job's newest run again.
+func (m *memory) forgetNewest(job string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.newest, job)
+}
+
 // learnNewest takes in what the files say, and returns what is right now: a newer run may have come while they were read.
 func (m *memory) learnNewest(job string, found newest) newest {
 	m.mu.Lock()

@@ -65,18 +65,24 @@ func (l *Log) LastRun(job string) (crony.Run, bool) {
 	if l.closed() || job == "" {
 		return crony.Run{}, false
 	}
-	n := l.mem.newestOf(job)
-	if !n.sure {
-		n = l.findNewest(job)
+	for range 2 {
+		n := l.mem.newestOf(job)
+		if !n.sure {
+			n = l.findNewest(job)
+		}
+		if !n.any {
+			break
+		}
+		run, found, err := l.load(n.run)
+		if err != nil {
+			l.log.Error("a job's last run can't be read", "job", job, "run", n.run.id(), "err", err)
+		}
+		if found && err == nil {
+			return run, true
+		}
+		l.mem.forgetNewest(job) // the log has let go of it since it was found
 	}
-	if !n.any {
-		return crony.Run{}, false
-	}
-	run, found, err := l.load(n.run)
-	if err != nil {
-		l.log.Error("a job's last run can't be read", "job", job, "run", n.run.id(), "err", err)
-	}
-	return run, found && err == nil
+	return crony.Run{}, false
 }
 
 func (l *Log) findNewest(job string) newest {

@@ -198,8 +198,8 @@ func (l *Log) RaiseMarks(marks map[string]crony.RunID) error {
 			return err
 		}
 		if k.day() > dayOf(l.now())+1 {
-			return crony.Errorf(crony.Invalid,
-				"the runs of the job %.80s can't be dropped up to %s: by this server's clock that is to come", job, id).WithHint("look at the servers' clocks")
+			return crony.Errorf(crony.Invalid, "the runs of the job %.80s can't be dropped up to %s: by this server's clock that is "+
+				"to come", job, id).WithHint("look at the servers' clocks")
 		}
 		raised[job] = k
 	}

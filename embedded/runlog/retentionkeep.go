@@ -131,7 +131,7 @@ func (k *keeping) retain(ctx context.Context) error {
 		return err
 	}
 	if floor > 0 {
-		if err := k.log.RaiseFloor(floor.String()); err != nil { //nolint:contextcheck // a floor is raised whole, whoever waits
+		if err := k.log.RaiseFloor(floor.String()); err != nil { //nolint:contextcheck // it is short, and for good
 			return err
 		}
 	}
@@ -139,7 +139,7 @@ func (k *keeping) retain(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := k.log.RaiseMarks(marks); err != nil { //nolint:contextcheck // as above
+	if err := k.log.RaiseMarks(marks); err != nil { //nolint:contextcheck // likewise
 		return err
 	}
 	return k.log.sweep(ctx)

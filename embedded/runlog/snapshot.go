@@ -17,10 +17,11 @@ import (
 	"crony/internal/durable"
 )
 
-// Snapshot calls put for each day file, the oldest first, and at last for one with the log's bounds if it has any, with the name
-// that the file has in a log's directory and its size in bytes. What write then writes is the file as it was at one moment,
-// whole: such files in a directory are a log that [Open] opens. All that was acknowledged before Snapshot was called is in them. What is appended meanwhile may be, but no
-// run is there by halves of a transaction, as a run is in one file. A day that is dropped meanwhile is left out.
+// Snapshot calls put for each day file, the oldest first, and at last for one with the log's bounds if it has any, with the
+// name that the file has in a log's directory and its size in bytes. What write then writes is the file as it was at one
+// moment, whole: such files in a directory are a log that [Open] opens. All that was acknowledged before Snapshot was called
+// is in them. What is appended meanwhile may be, but no run is there by halves of a transaction, as a run is in one file. A
+// day that is dropped meanwhile is left out.
 //
 // Put may take its time: it reads a copy that has no name any more, not the file. So the log's disk must have room for the
 // largest day once more. While that is copied its transaction is held, the longest of all readers': an append to that day
@@ -149,7 +150,7 @@ func (l *Log) AdoptDay(ctx context.Context, day string, r io.Reader) error {
 	if err != nil {
 		return err
 	}
-	if err := l.canAdopt(number); err != nil { //nolint:contextcheck // a quick look
+	if err := l.canAdopt(ctx, number); err != nil {
 		return err
 	}
 	path, err := l.receive(ctx, r)
@@ -157,7 +158,7 @@ func (l *Log) AdoptDay(ctx context.Context, day string, r io.Reader) error {
 		err = l.verify(ctx, path, number)
 	}
 	if err == nil {
-		err = l.exclusively(ctx, func(*writer) error { return l.adopt(number, path) }) //nolint:contextcheck // as above
+		err = l.exclusively(ctx, func(*writer) error { return l.adopt(ctx, number, path) })
 	}
 	if err != nil {
 		if path != "" {
@@ -177,8 +178,8 @@ func gone(err error) error {
 	return err
 }
 
-func (l *Log) canAdopt(day dayNumber) error {
-	if err := l.alive(context.Background()); err != nil {
+func (l *Log) canAdopt(ctx context.Context, day dayNumber) error {
+	if err := l.alive(ctx); err != nil {
 		return err
 	}
 	switch d, err := l.days.file(day); {
@@ -224,8 +225,8 @@ func (l *Log) verify(ctx context.Context, path string, day dayNumber) (err error
 }
 
 // adopt makes a verified file the day's. Only the writer calls it.
-func (l *Log) adopt(day dayNumber, path string) error {
-	if err := l.canAdopt(day); err != nil {
+func (l *Log) adopt(ctx context.Context, day dayNumber, path string) error {
+	if err := l.canAdopt(ctx, day); err != nil {
 		return err
 	}
 	if l.days.isCondemned(day) {
