@@ -50,7 +50,7 @@ func TestNobodyTakesReports(t *testing.T) {
 		began, tries := time.Now(), 0
 		for time.Since(began) < 10*time.Minute {
 			end()
-			stream, end = context.WithCancel(ctx)
+			stream, end = context.WithCancel(ctx) //nolint:fatcontext // each is of its own
 			r.reports.begin(stream)
 			for n := posted(); n == before; n = posted() {
 				if time.Sleep(outputPoll); time.Since(began) > 11*time.Minute {

@@ -354,9 +354,9 @@ func readStretch(it *item, report *wire.Report) error {
 		return err
 	}
 	defer file.Close()
-	off, end := it.off, it.end
-	for off < it.end {
-		if end = it.end; it.from.holes {
+	for off := it.off; off < it.end; {
+		end := it.end
+		if it.from.holes {
 			if off, end = nextData(file, off, it.end); off >= end {
 				return nil
 			}

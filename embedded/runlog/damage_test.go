@@ -330,7 +330,7 @@ func TestDamagedWhileOpen(t *testing.T) {
 				t.Fatal(err)
 			}
 			_, errs := holdingOf(t, l)
-			if errs == 0 {
+			if errs == 0 && len(l.SetAside()) == 0 { // the writer may have come by it first
 				t.Error("nobody noticed")
 			}
 			f0, c0 := crashed(502)
