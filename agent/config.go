@@ -59,7 +59,8 @@ const DefaultDir = "/var/lib/crony-agent"
 
 // ReadConfig reads a configuration file. Its faults are an Invalid error, each with its line.
 func ReadConfig(path string) (Config, error) {
-	c := Config{Dir: DefaultDir, Spool: SpoolConfig{Size: defaultSpool, Free: defaultFree}, Metrics: MetricsConfig{Listen: defaultMetrics}}
+	c := Config{Dir: DefaultDir, Spool: SpoolConfig{Size: defaultSpool, Free: defaultFree},
+		Metrics: MetricsConfig{Listen: defaultMetrics}}
 	data, err := os.ReadFile(path)
 	if err != nil {
 		return c, err
