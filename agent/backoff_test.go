@@ -20,6 +20,13 @@ import (
 	"crony/internal/wire"
 )
 
+// newStream begins a stream, and returns what ends it.
+func (r *rig) newStream(ctx context.Context) (end func()) {
+	stream, end := context.WithCancel(ctx)
+	r.reports.begin(stream)
+	return end
+}
+
 // TestNobodyTakesReports has stream after stream end when the first report comes: reports come ever more seldom, one on each
 // stream, and never stop. When one is acknowledged, all go at once.
 func TestNobodyTakesReports(t *testing.T) {
@@ -41,8 +48,7 @@ func TestNobodyTakesReports(t *testing.T) {
 			defer r.desk.mu.Unlock()
 			return len(r.desk.posted)
 		}
-		stream, end := context.WithCancel(ctx)
-		r.reports.begin(stream)
+		end := r.newStream(ctx)
 		before := posted()
 		if before < 2 || before > window {
 			t.Fatalf("%d reports on the first stream", before)
@@ -50,8 +56,7 @@ func TestNobodyTakesReports(t *testing.T) {
 		began, tries := time.Now(), 0
 		for time.Since(began) < 10*time.Minute {
 			end()
-			stream, end = context.WithCancel(ctx) //nolint:fatcontext // each is of its own
-			r.reports.begin(stream)
+			end = r.newStream(ctx)
 			for n := posted(); n == before; n = posted() {
 				if time.Sleep(outputPoll); time.Since(began) > 11*time.Minute {
 					t.Fatal("no report comes any more")

@@ -94,7 +94,8 @@ const scanSize = 64 << 10
 // another entry: the length of every frame has a byte 0 in it, and JSON has none.
 func (f *frames) skip() (bool, error) {
 	buf := make([]byte, scanSize)
-	for at := f.off + 1; ; at += scanSize - frameHead - 1 { // a frame's head may be in one part, and what follows in the next
+	const again = frameHead + 1 // a frame's head and its first byte may be in one part of the file, the second in the next
+	for at := f.off + 1; ; at += scanSize - again {
 		n, err := f.file.ReadAt(buf[:min(scanSize, max(f.size-at, 0))], at)
 		if err != nil && !errors.Is(err, io.EOF) {
 			return false, err

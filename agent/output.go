@@ -40,6 +40,7 @@ type output struct {
 
 	given int64     // end of the last part that was given up for want of disk
 	early []span    // acknowledged, and something before is not
+	quiet int       // rounds since something of it was queued
 	disk  int64     // bytes that the file takes of the disk, when last looked at
 	waits time.Time // since when something of it waits to be queued; zero if nothing does
 }

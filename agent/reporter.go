@@ -40,6 +40,7 @@ type reporter struct {
 	stream   context.Context              //nolint:containedctx // done when the stream is; nil before the first
 	open     map[*output]bool             // that may still grow
 	owed     map[crony.RunID]*outstanding // by run
+	turn     []*output                    // that are being looked at; of one goroutine
 	used     int64                        // bytes of the disk that outputs take
 	short    bool                         // the disk is: what is not queued soon is given up
 	lost     int64                        // bytes of output that were given up
@@ -82,6 +83,8 @@ const (
 	chunkSize  = 64 << 10               // bytes of output in one piece
 	outputPoll = 200 * time.Millisecond // how often growing outputs are looked at
 	busy       = 4096                   // items: behind a longer queue, outputs that still grow wait in their files
+	few        = 1000                   // outputs: of so many, all are looked at each time
+	lookPart   = 128                    // outputs that are looked at while nobody else can report
 	giveWay    = 2 * time.Second        // the longest that reports wait for processes to be started
 	firstHold  = 500 * time.Millisecond // how long reports wait after two streams that took none
 	lastHold   = 15 * time.Second       // and at most, after many
@@ -174,27 +177,45 @@ func (r *reporter) output(list ...*output) {
 	}
 }
 
-// look queues what outputs have grown by, if it can be sent soon.
+// look queues what outputs have grown by, if it can be sent soon. Of many outputs, those that have been quiet for a while are
+// looked at in every third round only.
 func (r *reporter) look() {
 	r.mu.Lock()
-	defer r.mu.Unlock()
+	r.turn = slices.AppendSeq(r.turn[:0], maps.Keys(r.open))
+	r.mu.Unlock()
 	now := r.now().UTC()
-	for o := range r.open {
-		size := r.size(o)
-		o.giveBack(size)
-		if r.up() && len(r.queue) < busy {
-			r.stretch(o.grown(size))
+	for part := range slices.Chunk(r.turn, lookPart) {
+		r.mu.Lock()
+		for _, o := range part {
+			o.quiet++
+			if r.open[o] && (len(r.turn) <= few || o.quiet < 5 || o.quiet%3 == 0) {
+				r.lookAt(o, now)
+			}
 		}
-		if r.short {
-			r.stretch(o.upTo(min(size, o.head(), smallHead)))
-			r.lost += o.giveUp(size)
-		}
-		switch waits := o.queued < min(size, o.head()); {
-		case !waits:
-			o.waits = time.Time{}
-		case o.waits.IsZero():
-			o.waits = now
-		}
+		r.mu.Unlock()
+	}
+	clear(r.turn) // what has ended is not to be held
+}
+
+func (r *reporter) lookAt(o *output, now time.Time) {
+	size := r.size(o)
+	o.giveBack(size)
+	before := o.queued
+	if r.up() && len(r.queue) < busy {
+		r.stretch(o.grown(size))
+	}
+	if r.short {
+		r.stretch(o.upTo(min(size, o.head(), smallHead)))
+		r.lost += o.giveUp(size)
+	}
+	if o.queued > before {
+		o.quiet = 0
+	}
+	switch waits := o.queued < min(size, o.head()); {
+	case !waits:
+		o.waits = time.Time{}
+	case o.waits.IsZero():
+		o.waits = now
 	}
 }
 
@@ -375,7 +396,6 @@ func readStretch(it *item, report *wire.Report) error {
 				return err // io.EOF: the process has cut its own output
 			}
 		}
-		off = end
 	}
 	return nil
 }

@@ -226,6 +226,38 @@ func TestSpoolShort(t *testing.T) {
 	}
 }
 
+// TestLookAtMany has thousands of quiet outputs: each is looked at soon enough for its first bytes to be delivered within a
+// second, though not in each round.
+func TestLookAtMany(t *testing.T) {
+	t.Parallel()
+	const rounds = 3
+	if rounds*outputPoll > 700*time.Millisecond {
+		t.Fatal("so many rounds take too long")
+	}
+	r := newRig(t, t.TempDir())
+	for n := range few {
+		r.reports.output(outputs(r.dir, runAt(n), 1, 1<<20)...)
+	}
+	f := r.follower(-1, 1<<20)
+	r.reports.begin(t.Context())
+	for n := range 20 {
+		r.reports.look()
+		if n < 10 {
+			continue
+		}
+		f.write(10)
+		for range rounds {
+			r.reports.look()
+		}
+		if f.queued != f.size {
+			t.Fatalf("%d bytes of %d are queued after %d rounds", f.queued, f.size, rounds)
+		}
+		for range n {
+			r.reports.look()
+		}
+	}
+}
+
 // TestAckedIsFreed has a long run's output delivered while it goes on: the disk is given back. The next life of the agent
 // delivers the rest, and takes no hole for output.
 func TestAckedIsFreed(t *testing.T) {
