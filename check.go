@@ -42,6 +42,7 @@ func (c *checker) job(at string, j *Job) {
 	c.schedules(at, j)
 	c.uses(at, j)
 	c.misfire(at+"misfire.", j.Misfire)
+	c.retention(at+"retention.", j.Retention)
 	c.work(at, j)
 	c.jobLater(at, j)
 }
@@ -73,6 +74,18 @@ func (c *checker) misfire(at string, m *Misfire) {
 	}
 	if m != nil && m.Deadline < 0 {
 		c.fault(at+"deadline", "as 6h", "%s is less than nothing", m.Deadline)
+	}
+}
+
+func (c *checker) retention(at string, r *Retention) {
+	if r == nil {
+		return
+	}
+	if r.Age != 0 && r.Age < MinRetention {
+		c.fault(at+"age", fmt.Sprintf("at least %s, as 30d", MinRetention), "%s is too short", r.Age)
+	}
+	if r.Runs < 0 || r.Runs > MaxRetainRuns {
+		c.fault(at+"runs", fmt.Sprintf("1 to %d; left out, there is no bound", MaxRetainRuns), "%d is out of range", r.Runs)
 	}
 }
 
@@ -148,7 +161,6 @@ func (c *checker) jobLater(at string, j *Job) {
 	c.later(at+"http", j.HTTP != nil)
 	c.later(at+"grpc", j.GRPC != nil)
 	c.later(at+"notify", j.Notify != nil)
-	c.later(at+"retention", j.Retention != nil)
 }
 
 func (c *checker) shellLater(at string, s *Shell) {

@@ -41,6 +41,25 @@ type ServerStatus struct {
 	Authority      string    `json:"authority,omitempty"`
 	CertificateEnd time.Time `json:"certificate_end,omitzero"`
 	Trusts         []string  `json:"trusts,omitempty"` // fingerprints of the authorities that its store trusts since it started
+
+	RunLog *RunLogStatus `json:"run_log,omitempty"` // absent if it is not known
+}
+
+// RunLogStatus is how a server's run log stands to those of the others, as the server says itself.
+type RunLogStatus struct {
+	// Whole says that since the server started its log was compared with those of most servers, and that it lacked nothing then.
+	Whole   bool          `json:"whole"`
+	Copying int           `json:"copying"`          // days that it is still to copy from others
+	Others  []RunLogOther `json:"others,omitempty"` // what it knows of the other voting servers, by id
+}
+
+// RunLogOther is what a server knows of the run log of another.
+type RunLogOther struct {
+	Server        string    `json:"server"`                // its id
+	Behind        int       `json:"behind"`                // runs, stretches and batches of records that it is still to be sent
+	BehindSince   time.Time `json:"behind_since,omitzero"` // since when the oldest of them waits
+	ComparedAt    time.Time `json:"compared_at,omitzero"`  // when the two logs were compared last
+	DifferingDays int       `json:"differing_days"`        // of which they did not hold the same then
 }
 
 // ClusterStatus is the cluster, as the server that answers sees it.

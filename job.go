@@ -150,10 +150,11 @@ type Notify struct {
 	Channels []string   `json:"channels,omitempty"`
 }
 
-// Retention bounds how much of a job's history is kept.
+// Retention bounds how much of a job's history is kept: its runs, with their output. The servers keep no job's history for
+// longer than their own configuration says.
 type Retention struct {
-	Age  Duration `json:"age,omitempty"`
-	Runs int      `json:"runs,omitempty"`
+	Age  Duration `json:"age,omitempty"`  // since a run was due; 0: no bound
+	Runs int      `json:"runs,omitempty"` // the newest; 0: no bound
 }
 
 // Defaults that more than one part must agree on.
@@ -162,6 +163,9 @@ const (
 	DefaultInterpreter = "/bin/sh"
 	DefaultKillGrace   = Duration(10 * time.Second)
 	DefaultOutputLimit = 16 * MiB
+
+	MinRetention  = Duration(time.Minute) // the shortest [Retention] by age
+	MaxRetainRuns = 1_000_000             // the largest by runs
 )
 
 // InGroup returns the job's group.

@@ -82,6 +82,9 @@ func TestManifestFaults(t *testing.T) {
 			`line 2: jobs[0].name: "A" cannot be a name (small letters, digits and . _ -, with a letter or digit first)`,
 			"line 3: jobs[0].retry: not supported yet: retry",
 			"line 4: jobs[0].shell: 0 of command, script and argv are given (give one of command, script and argv)"}},
+		{"more than is kept", "jobs:\n  - name: a\n    retention: {age: 59s, runs: -1}\n" + shell, []string{
+			`line 3: jobs[0].retention.age: 59s is too short (at least 1m, as 30d)`,
+			`line 3: jobs[0].retention.runs: -1 is out of range (1 to 1000000; left out, there is no bound)`}},
 		{"no work", "jobs:\n  - name: a\n", []string{
 			"line 2: jobs[0]: 0 of shell, http and grpc are given (give one of shell, http and grpc)"}},
 		{"a word that is not known", "jobs:\n  - name: a\n    overlap: skip\n" + shell, []string{
@@ -130,7 +133,7 @@ func TestNotSupportedYet(t *testing.T) {
 	}
 	want := map[string]bool{}
 	for _, key := range strings.Fields(`scripts channels mode agent selector exclude strategy failover overlap max_parallel
-		on_disconnect on_lost retry http grpc notify retention user secrets umask memory cpu pids`) {
+		on_disconnect on_lost retry http grpc notify user secrets umask memory cpu pids`) {
 		want[key] = true
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

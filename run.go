@@ -143,14 +143,24 @@ type EndedFact struct {
 // Fold makes a run of its facts, in whatever order and however often they are given. It reports false if the first fact is
 // missing, for then nothing says what the run is a run of.
 func Fold(facts []Fact) (Run, bool) {
-	facts = slices.Clone(facts)
-	slices.SortStableFunc(facts, func(a, b Fact) int { return cmp.Compare(a.Seq, b.Seq) })
-	facts = slices.CompactFunc(facts, func(a, b Fact) bool { return a.Seq == b.Seq })
+	for i := 1; i < len(facts); i++ {
+		if facts[i-1].Seq >= facts[i].Seq {
+			facts = inOrder(facts)
+			break
+		}
+	}
 	var r Run
 	for i := range facts {
 		r.apply(&facts[i])
 	}
 	return r, r.Job != ""
+}
+
+// inOrder returns the facts in the order of their numbers, the first of each.
+func inOrder(facts []Fact) []Fact {
+	facts = slices.Clone(facts)
+	slices.SortStableFunc(facts, func(a, b Fact) int { return cmp.Compare(a.Seq, b.Seq) })
+	return slices.CompactFunc(facts, func(a, b Fact) bool { return a.Seq == b.Seq })
 }
 
 func (r *Run) apply(f *Fact) {

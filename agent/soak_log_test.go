@@ -98,6 +98,9 @@ func (l *soakLog) Run(_ context.Context, id crony.RunID) (crony.Run, error) {
 	return crony.Run{}, crony.Errorf(crony.NotFound, "there is no run %s", id)
 }
 
+// Refresh implements hub.RunLog: there is no other log.
+func (*soakLog) Refresh(context.Context, ...crony.RunID) error { return nil }
+
 // Unfinished implements hub.RunLog.
 func (l *soakLog) Unfinished(agent string) []crony.Run {
 	l.mu.Lock()

@@ -30,6 +30,7 @@ import (
 	"crony/appliance/ledger"
 	"crony/appliance/peers"
 	"crony/appliance/placement"
+	"crony/appliance/replica"
 	"crony/appliance/upkeep"
 	"crony/embedded/member"
 	"crony/embedded/runlog"
@@ -52,11 +53,13 @@ type Options struct {
 	Agents        net.Listener // for agents, and for the other servers
 	AgentsAddress string       // HOST:PORT as they reach it; the listener's own if empty
 
-	PeerListen    string     // IP:PORT for the other servers' stores; "": there are none, and can't be
-	PeerAddress   string     // HOST:PORT as they reach it; PeerListen if empty
-	ClientListen  string     // IP:PORT for etcd's own tools; "": closed
-	Quota         crony.Size // of the store; 2 GiB if 0
-	PublicMetrics bool       // /metrics answers everyone
+	PeerListen    string        // IP:PORT for the other servers' stores; "": there are none, and can't be
+	PeerAddress   string        // HOST:PORT as they reach it; PeerListen if empty
+	ClientListen  string        // IP:PORT for etcd's own tools; "": closed
+	Quota         crony.Size    // of the store; 2 GiB if 0
+	RunsAge       time.Duration // how long the run log keeps a day; 90 days if 0
+	RunsSize      crony.Size    // of the run log's files; [runlog.Policy] if 0
+	PublicMetrics bool          // /metrics answers everyone
 	Log           *slog.Logger
 	Now           func() time.Time // the wall clock; time.Now if nil
 }
@@ -74,6 +77,7 @@ type Server struct {
 	id      *identity
 	member  *member.Member
 	peers   *peers.Client
+	replica *replica.Log
 	started time.Time
 	stack   *lifecycle.Stack
 }
@@ -245,12 +249,18 @@ func (s *Server) serve() error {
 	if err := s.registerMetrics(metrics); err != nil {
 		return err
 	}
-	calls, err := peers.New(peers.Options{Self: s.ID, Member: s.member, Status: s.status, Caller: hub.Caller, Log: s.log})
+	var err error
+	if s.replica, err = replica.New(replica.Options{Self: s.ID, Own: s.Runs, Peers: s.peers, Members: s.voters,
+		Registerer: metrics, Log: s.log, Now: s.opts.Now}); err != nil {
+		return err
+	}
+	calls, err := peers.New(peers.Options{Self: s.ID, Member: s.member, Status: s.status, RunLog: s.replica, Caller: hub.Caller,
+		Log: s.log})
 	if err != nil {
 		return err
 	}
 	agents, err := hub.New(hub.Options{Server: s.ID, TLS: pki.ServerTLS(s.id.trust, s.id.own, pki.Agent, pki.Server),
-		State: s.Store, Runs: s.Runs, Trust: s.id.trusted, Sign: s.signAgent, Ready: s.member.Ready, Peers: calls,
+		State: s.Store, Runs: records{s.Runs, s.replica}, Trust: s.id.trusted, Sign: s.signAgent, Ready: s.member.Ready, Peers: calls,
 		Registerer: metrics, Log: s.log, Now: s.opts.Now})
 	if err != nil {
 		return err
@@ -260,7 +270,8 @@ func (s *Server) serve() error {
 		return err
 	}
 	people, err := webui.New(webui.Options{
-		Jobs: s.Store, Runs: s.Runs, Agents: fleet{s}, Ledger: accounts, Calendars: s.Store, Access: s.Store, Events: events{s},
+		Jobs: s.Store, Runs: s.Runs, Outputs: s.Runs, Figures: s.Runs, Agents: fleet{s}, Ledger: accounts,
+		Calendars: s.Store, Access: s.Store, Events: events{s},
 		Cluster: s, Join: s.join, Backup: s.backup, Revision: s.Store.Revision,
 		LastRun: s.Runs.LastRun, Facts: s.facts, Ready: s.ready,
 		Registerer: metrics, Gatherer: prometheus.Gatherers{metrics, prometheus.DefaultGatherer},
@@ -272,10 +283,12 @@ func (s *Server) serve() error {
 	if err != nil {
 		return err
 	}
+	s.stack.Go("replication", 0, s.replica.Run) // under all that appends
 	s.stack.Go("authorities", 0, s.followAuthority)
 	s.stack.Go("upkeep", 0, func(ctx context.Context) error {
 		return upkeep.Run(ctx, upkeep.Options{Self: s.ID, Store: s.member, Servers: s, Log: s.log, Now: s.opts.Now})
 	})
+	s.stack.Go("run log's upkeep", 0, s.keepRuns)
 	s.stack.Go("leadership", 0, func(ctx context.Context) error {
 		return s.Store.Lead(ctx, s.ID, s.member.Leading, s.lead)
 	})
@@ -289,7 +302,7 @@ func (s *Server) serve() error {
 func (s *Server) lead(ctx context.Context, term state.Term) error {
 	duties, ctx := errgroup.WithContext(ctx)
 	duties.Go(func() error { return placement.Run(ctx, s.Store, term, s.log, s.opts.Now) })
-	duties.Go(func() error { return ledger.Deliver(ctx, s.Store, s.Runs, s.log, s.opts.Now) })
+	duties.Go(func() error { return ledger.Deliver(ctx, s.Store, records{s.Runs, s.replica}, s.log, s.opts.Now) })
 	return duties.Wait()
 }
 

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -30,9 +31,12 @@ func (s *Server) status() crony.ServerStatus {
 	if store.Learner {
 		status.State = crony.ServerJoining
 	}
+	status.Trouble = s.runsTrouble()
 	if err := s.member.Ready(); err != nil {
 		status.Trouble = err.Error()
 	}
+	log := s.replica.Status()
+	status.RunLog = &log
 	return status
 }
 
@@ -156,6 +160,7 @@ func warnings(c crony.ClusterStatus, voters int, now time.Time) []string {
 			warn("the certificate of %s ends at %s", s.Name, s.CertificateEnd.Format(time.DateTime))
 		}
 	}
+	list = append(list, logWarnings(c, now)...)
 	for _, a := range c.Authorities {
 		if left := a.EndsAt.Sub(now); left < 365*24*time.Hour {
 			warn("the authority %.16s ends at %s: replace it with `crony cluster rotate-ca`", a.Fingerprint,
@@ -164,6 +169,42 @@ func warnings(c crony.ClusterStatus, voters int, now time.Time) []string {
 	}
 	if len(c.Authorities) > 1 {
 		warn("the authority is being replaced: finish with `crony cluster rotate-ca --finish`")
+	}
+	return list
+}
+
+// logPatience is how long a run log may lack something before somebody should know.
+const logPatience = time.Minute
+
+// logWarnings says whose run log lacks something: what was acknowledged is on the disks of most servers, so that one that has
+// it is not to go before the others have it too.
+func logWarnings(c crony.ClusterStatus, now time.Time) (list []string) {
+	names, behind := map[string]string{}, map[string]time.Time{}
+	for _, s := range c.Servers {
+		names[s.ID] = s.Name
+		if s.RunLog == nil {
+			continue
+		}
+		for _, o := range s.RunLog.Others {
+			if since := o.BehindSince; !since.IsZero() && (behind[o.Server].IsZero() || since.Before(behind[o.Server])) {
+				behind[o.Server] = since
+			}
+		}
+	}
+	for _, s := range c.Servers {
+		if log := s.RunLog; log != nil && log.Copying > 0 {
+			list = append(list, fmt.Sprintf("the run log of %s is still being copied (%d days are left): don't remove another server now",
+				s.Name, log.Copying))
+		} else if log != nil && !log.Whole && now.Sub(s.StartedAt) > logPatience {
+			list = append(list, fmt.Sprintf("the run log of %s was not compared with those of most servers since it started: "+
+				"don't remove another server now", s.Name))
+		}
+	}
+	for _, id := range slices.Sorted(maps.Keys(behind)) {
+		if since := behind[id]; now.Sub(since) > logPatience {
+			list = append(list, fmt.Sprintf("the run log of %s lacks what others have had since %s: don't remove another server now",
+				cmp.Or(names[id], id), since.UTC().Format(time.DateTime)))
+		}
 	}
 	return list
 }
@@ -332,12 +373,19 @@ func (s *Server) RemoveAgent(ctx context.Context, agent string) error {
 
 // giveUp ends the runs of an agent that was removed: it will say no more of them.
 func (s *Server) giveUp(ctx context.Context, grave crony.Tombstone) error {
+	var open []crony.RunID
+	for _, run := range s.Runs.Unfinished(grave.ID) {
+		open = append(open, run.ID)
+	}
+	if err := s.replica.Refresh(ctx, open...); err != nil { // other servers may know how they ended
+		return fmt.Errorf("end the runs of the agent: %w", err)
+	}
 	var verdicts []crony.Fact
 	for _, run := range s.Runs.Unfinished(grave.ID) {
 		verdicts = append(verdicts, crony.Fact{Run: run.ID, Seq: crony.VerdictSeq, At: s.opts.Now().UTC(),
 			Ended: &crony.EndedFact{State: crony.Lost, Reason: "its agent was removed from the cluster"}})
 	}
-	if err := s.Runs.Append(ctx, verdicts, nil); err != nil {
+	if err := s.replica.Append(ctx, verdicts, nil); err != nil {
 		return fmt.Errorf("end the runs of the agent: %w", err)
 	}
 	return nil

@@ -19,6 +19,7 @@ type Config struct {
 	Agents  Endpoint      `json:"agents"` // where agents, and the other servers, connect; port 8471
 	Peers   Endpoint      `json:"peers"`  // where the other servers' stores connect; port 8472
 	Etcd    EtcdConfig    `json:"etcd"`
+	RunLog  RunLogConfig  `json:"run_log"`
 	Metrics MetricsConfig `json:"metrics"`
 }
 
@@ -45,6 +46,15 @@ type EtcdConfig struct {
 	// Quota is how large the store may grow: 2 GiB if not given, at most 8 GiB. Beyond it nothing can be changed until there is
 	// room again, which the leader makes if it can.
 	Quota crony.Size `json:"quota"`
+}
+
+// RunLogConfig is how much is kept of what ran. All servers should say the same: what one of them lets go of, all do.
+type RunLogConfig struct {
+	// Keep is how long a day is kept, at least 1d; 90d. What a job's `retention` says can be less, and never more.
+	Keep crony.Duration `json:"keep"`
+	// Size is how large the files may become, at least 64MiB: beyond it the oldest days go, whatever Keep says. 20GiB, or half
+	// of their disk if that is less.
+	Size crony.Size `json:"size"`
 }
 
 // MetricsConfig is about /metrics.
@@ -137,6 +147,12 @@ func (c *Config) complete() []crony.Fault {
 	}
 	if c.Etcd.Quota != 0 && (c.Etcd.Quota < minQuota || c.Etcd.Quota > maxQuota) {
 		fault("etcd.quota", "4MiB to 8GiB", fmt.Errorf("%s is no quota for a store", c.Etcd.Quota))
+	}
+	if c.RunLog.Keep != 0 && c.RunLog.Keep < minRunsAge {
+		fault("run_log.keep", "at least "+minRunsAge.String()+", as 90d", fmt.Errorf("%s is too short", c.RunLog.Keep))
+	}
+	if c.RunLog.Size != 0 && c.RunLog.Size < minRunsSize {
+		fault("run_log.size", "at least "+minRunsSize.String()+", as 20GiB", fmt.Errorf("%s is too small", c.RunLog.Size))
 	}
 	if c.People.CertFile == "" && c.People.KeyFile != "" {
 		fault("people.key_file", "give cert_file too", fmt.Errorf("there is a key and no certificate"))

@@ -76,6 +76,8 @@ func TestConfigFaults(t *testing.T) {
 		"agents: {listen: 127.0.0.1, advertise: ':7'}":   `agents.advertise: ":7" is no address that others could reach`,
 		"name: a b": `name: "a b" is no name for a server`,
 		"people: {listen: 127.0.0.1, key_file: k.pem}": `people.key_file: there is a key and no certificate`,
+		"run_log: {keep: 23h}":                         `run_log.keep: 23h is too short (at least 1d, as 90d)`,
+		"run_log: {size: 63MiB}":                       `run_log.size: 63MiB is too small (at least 64MiB, as 20GiB)`,
 		"etcd: {quota: 1MiB}":                          `etcd.quota: 1MiB is no quota`,
 		"etcd: {client_listen: no}":                    `etcd.client_listen: "no:2379" is no address`,
 	} {

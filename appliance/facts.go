@@ -173,7 +173,7 @@ func (s *Server) registerMetrics(r prometheus.Registerer) error {
 			ConstLabels: prometheus.Labels{"version": info.Version, "revision": info.Revision, "goversion": info.Go}},
 			func() float64 { return 1 }),
 	}
-	for _, c := range collectors {
+	for _, c := range append(collectors, s.runMetrics()...) {
 		if err := r.Register(c); err != nil {
 			return fmt.Errorf("register the server's metrics: %w", err)
 		}

@@ -31,7 +31,8 @@ func Run(ctx context.Context, c Config, log *slog.Logger) (err error) {
 	server, err := Open(ctx, Options{
 		Dir: c.Dir, Name: c.Name, People: people, PeopleURL: c.PeopleURL(), CertFile: c.People.CertFile, KeyFile: c.People.KeyFile,
 		Agents: agents, AgentsAddress: c.Agents.Advertise, PeerListen: c.Peers.Listen, PeerAddress: c.Peers.Advertise,
-		ClientListen: c.Etcd.ClientListen, Quota: c.Etcd.Quota, PublicMetrics: c.Metrics.Public, Log: log})
+		ClientListen: c.Etcd.ClientListen, Quota: c.Etcd.Quota,
+		RunsAge: c.RunLog.Keep.Std(), RunsSize: c.RunLog.Size, PublicMetrics: c.Metrics.Public, Log: log})
 	if err != nil {
 		return err
 	}

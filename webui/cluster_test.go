@@ -98,6 +98,8 @@ func clusterOfTwo() crony.ClusterStatus {
 			Peer: "127.0.0.1:8472", Agents: "127.0.0.1:8471", People: "https://127.0.0.1:8470", StartedAt: noon, Connected: 3,
 			Behind: 1, StoreSize: 16 * crony.MiB, StoreInUse: 3 * crony.KiB, Authority: "ab", CertificateEnd: noon.Add(time.Hour),
 			Trusts: []string{"ab"},
+			RunLog: &crony.RunLogStatus{Whole: true, Copying: 1, Others: []crony.RunLogOther{{Server: "s2", Behind: 7, BehindSince: noon,
+				ComparedAt: noon, DifferingDays: 2}}},
 		}, {ID: "s2", Name: "b", State: crony.ServerDown, Peer: "127.0.0.2:8472"}},
 		Authorities: []crony.AuthorityStatus{{Fingerprint: "ab", Current: true, EndsAt: noon.Add(time.Hour), Servers: 1, Agents: 3}},
 	}

@@ -170,6 +170,29 @@ func (f *fakeRuns) Output(ctx context.Context, _ crony.RunID, follow bool) iter.
 	}
 }
 
+// fakeFinds answers what it is told to, and keeps what it was asked.
+type fakeFinds struct {
+	query   crony.OutputQuery
+	page    crony.OutputPage
+	job     string
+	days    int
+	history []crony.DayFigures
+	figures crony.Overview
+	err     error
+}
+
+func (f *fakeFinds) SearchOutput(_ context.Context, q crony.OutputQuery) (crony.OutputPage, error) {
+	f.query = q
+	return f.page, f.err
+}
+
+func (f *fakeFinds) History(_ context.Context, job string, days int) ([]crony.DayFigures, error) {
+	f.job, f.days = job, days
+	return f.history, f.err
+}
+
+func (f *fakeFinds) Overview(context.Context) (crony.Overview, error) { return f.figures, f.err }
+
 type fakeAgents []crony.AgentStatus
 
 func (f fakeAgents) ListAgents(context.Context) ([]crony.AgentStatus, error) { return f, nil }

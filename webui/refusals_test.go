@@ -182,6 +182,27 @@ func TestRefusals(t *testing.T) {
 		"bad count": {
 			call{method: "GET", path: apiBase + "/runs?count=all", as: "viewer"},
 			400, api.Invalid, `\"count\"`},
+		"a search of an unknown state": {
+			call{method: "GET", path: apiBase + "/outputs/search?text=a&state=broken", as: "viewer"},
+			422, api.Invalid, `state: \"broken\" is not known`},
+		"a search of a bad label": {
+			call{method: "GET", path: apiBase + "/outputs/search?text=a&label==b", as: "viewer"},
+			422, api.Invalid, `label: `},
+		"a search with bad context": {
+			call{method: "GET", path: apiBase + "/outputs/search?text=a&context=some", as: "viewer"},
+			400, api.Invalid, `\"context\"`},
+		"a search without a limit": {
+			call{method: "GET", path: apiBase + "/outputs/search?text=a&limit=0", as: "viewer"},
+			422, api.Invalid, "1 to 1000"},
+		"no days": {
+			call{method: "GET", path: apiBase + "/history?days=0", as: "viewer"},
+			422, api.Invalid, "days: 0 is out of range"},
+		"too many days": {
+			call{method: "GET", path: job + "/history?days=401", as: "viewer"},
+			422, api.Invalid, "1 to 400"},
+		"a stranger searches": {
+			call{method: "GET", path: apiBase + "/outputs/search?text=a"},
+			401, api.Unauthorized, "not signed in"},
 		"bad run id": {
 			call{method: "GET", path: apiBase + "/runs/1", as: "viewer"},
 			422, api.Invalid, "not a run's id"},

@@ -90,3 +90,11 @@ func selectionOf(p *api.ListRunsParams) selection {
 		from: p.From, to: p.To, longer: p.Longer, shorter: p.Shorter,
 	}
 }
+
+// outputSelectionOf returns the selection of a search.
+func outputSelectionOf(p *api.SearchOutputParams) selection {
+	return selection{
+		job: p.Job, agent: p.Agent, group: p.Group, state: p.State, trigger: p.Trigger, labels: p.Label,
+		from: p.From, to: p.To, longer: p.Longer, shorter: p.Shorter,
+	}
+}

@@ -27,7 +27,9 @@ func TestSchemasAreTheTypes(t *testing.T) {
 		crony.GRPC{}, crony.TLS{}, crony.Notify{}, crony.Retention{}, crony.Calendar{}, crony.Blackout{},
 		crony.CalendarStatus{}, crony.LedgerPage{}, crony.LedgerEntry{}, crony.Explanation{}, crony.Verification{},
 		crony.LedgerFault{}, crony.ClusterStatus{}, crony.ServerStatus{}, crony.AuthorityStatus{}, crony.RotateStep(""),
-		crony.JoinTokenSpec{}, crony.JoinToken{}, crony.JoinRequest{}, crony.JoinAnswer{},
+		crony.RunLogStatus{}, crony.RunLogOther{},
+		crony.OutputPage{}, crony.OutputHit{}, crony.RunCounts{}, crony.Durations{}, crony.DayFigures{}, crony.HourFigures{},
+		crony.JobFigures{}, crony.Overview{}, crony.JoinTokenSpec{}, crony.JoinToken{}, crony.JoinRequest{}, crony.JoinAnswer{},
 	} {
 		types["crony."+reflect.TypeOf(v).Name()] = reflect.TypeOf(v)
 	}

@@ -7,6 +7,7 @@
 //	header.json                {format, cluster, created_at}: what this is, before all that is large
 //	keyspace.db                etcd's snapshot of the keyspace
 //	runs/runs-YYYY-MM-DD.db    the run log, a file a day
+//	runs/bounds                what the run log no longer holds; missing if it has let go of nothing yet
 //	pki/ca.crt, pki/seal.key   whom the cluster trusts, and the key to what its servers share in secret
 //	manifest.json              [Manifest]: whose it is, and the size and the SHA-256 of each file above
 //
@@ -45,6 +46,7 @@ const (
 	RunsDir      = "runs/"
 	RootsFile    = "pki/ca.crt"
 	SealKeyFile  = "pki/seal.key"
+	BoundsFile   = RunsDir + "bounds"
 
 	headerFile   = "header.json"
 	manifestFile = "manifest.json"
@@ -55,6 +57,7 @@ const (
 	maxHeader   = 64 << 10
 	maxManifest = 8 << 20
 	maxSmall    = 1 << 20 // of each file under pki/
+	maxBounds   = 64 << 20
 )
 
 // maxFiles is more than a century of days.
@@ -110,7 +113,7 @@ type header struct {
 	CreatedAt time.Time `json:"created_at"`
 }
 
-var fileName = regexp.MustCompile(`^(keyspace\.db|pki/(ca\.crt|seal\.key)|runs/runs-[0-9]{4}-[0-9]{2}-[0-9]{2}\.db)$`)
+var fileName = regexp.MustCompile(`^(keyspace\.db|pki/(ca\.crt|seal\.key)|runs/(runs-[0-9]{4}-[0-9]{2}-[0-9]{2}\.db|bounds))$`)
 
 var sum256 = regexp.MustCompile(`^[0-9a-f]{64}$`)
 
@@ -123,7 +126,7 @@ func admit(files []File, name string, size int64) error {
 		return fmt.Errorf("%.80q is no name of a file in an archive", name)
 	case size < 0:
 		return fmt.Errorf("%s can't have %d bytes", name, size)
-	case isSmall(name) && size > maxSmall:
+	case isSmall(name) && size > maxSmall, name == BoundsFile && size > maxBounds:
 		return fmt.Errorf("%s has %d bytes, which is more than it can need", name, size)
 	}
 	for _, f := range files {

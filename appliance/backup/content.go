@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"hash"
+	"hash/crc32"
 	"hash/fnv"
 	"io"
 	"strings"
@@ -24,6 +25,8 @@ func contentOf(name, cluster string) content {
 	switch {
 	case name == KeyspaceFile:
 		return &etcdSnapshot{sum: sha256.New()}
+	case name == BoundsFile:
+		return &bounds{}
 	case strings.HasPrefix(name, RunsDir):
 		return &boltFile{}
 	case name == RootsFile:
@@ -133,4 +136,15 @@ type sealKey struct{ bytes.Buffer }
 func (k *sealKey) end(int64) error {
 	_, err := pki.ParseSealKey(k.String())
 	return err
+}
+
+// bounds reads what the run log no longer holds: a line with the CRC-32C of what follows it.
+type bounds struct{ bytes.Buffer }
+
+func (b *bounds) end(int64) error {
+	line, body, _ := bytes.Cut(b.Bytes(), []byte("\n"))
+	if string(line) != fmt.Sprintf("%08x", crc32.Checksum(body, crc32.MakeTable(crc32.Castagnoli))) {
+		return errors.New("its checksum does not fit")
+	}
+	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"os"
 	"path/filepath"
@@ -64,6 +65,7 @@ func parts(tb testing.TB) []named {
 		{RunsDir + "runs-2026-11-21.db", db},
 		{RootsFile, ca.Root().PEM()},
 		{SealKeyFile, []byte(strings.Repeat("0123456789abcdef", 4) + "\n")},
+		{BoundsFile, fmt.Appendf(nil, "%08x\n{}", crc32.Checksum([]byte("{}"), crc32.MakeTable(crc32.Castagnoli)))},
 	}
 }
 

@@ -140,6 +140,7 @@ func TestContent(t *testing.T) {
 		"day empty":            {1, nil, "too short"},
 		"day's first page":     {1, flip(db, 60), "first page is damaged"},
 		"day cut":              {1, db[:len(db)-1], "ought to have"},
+		"bounds changed":       {5, flip(good[5].data, len(good[5].data)-1), "checksum does not fit"},
 		"no authority":         {3, []byte("hello"), "pki/ca.crt"},
 		"other authority":      {3, other.Root().PEM(), "of cluster c2"},
 		"no key":               {4, []byte("hello"), "pki/seal.key"},

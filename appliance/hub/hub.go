@@ -37,10 +37,14 @@ import (
 
 // RunLog is where reports go. Its methods are safe for concurrent use.
 type RunLog interface {
-	// Append stores facts and pieces of output, and returns once they are on disk. What is stored already changes nothing.
+	// Append stores facts and pieces of output, and returns once they are on the disks of most servers. What is stored already
+	// changes nothing.
 	Append(ctx context.Context, facts []crony.Fact, chunks []crony.Chunk) error
-	// Run returns one run; NotFound if there is none.
+	// Run returns one run; NotFound if this server knows of none.
 	Run(ctx context.Context, id crony.RunID) (crony.Run, error)
+	// Refresh brings what other servers know of runs. An error says that too few of them answer: what is not known here may
+	// not be taken for what is not.
+	Refresh(ctx context.Context, runs ...crony.RunID) error
 	// Unfinished returns the runs of an agent that have not ended.
 	Unfinished(agent string) []crony.Run
 }

@@ -46,12 +46,20 @@ type server struct {
 	stop    func()
 }
 
+// onlyLog is the log of the only server.
+type onlyLog struct{ *runlog.Log }
+
+func (onlyLog) Refresh(context.Context, ...crony.RunID) error { return nil }
+
 // faultyLog is a run log that can be made to fail.
 type faultyLog struct {
 	*runlog.Log
 	mu     sync.Mutex
 	append error
 	run    error
+
+	refresh   func() error // what other servers answer; nil: that they know no more
+	refreshed int
 }
 
 func (l *faultyLog) fail(appending, reading error) {
@@ -68,6 +76,17 @@ func (l *faultyLog) Append(ctx context.Context, facts []crony.Fact, chunks []cro
 		return err
 	}
 	return l.Log.Append(ctx, facts, chunks)
+}
+
+// Refresh finds that the other servers know no more, unless reading fails.
+func (l *faultyLog) Refresh(context.Context, ...crony.RunID) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.refreshed++
+	if l.refresh != nil {
+		return l.refresh()
+	}
+	return nil
 }
 
 func (l *faultyLog) Run(ctx context.Context, id crony.RunID) (crony.Run, error) {

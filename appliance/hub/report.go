@@ -3,6 +3,7 @@ package hub
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -11,13 +12,20 @@ import (
 	"crony/internal/wire"
 )
 
-// store puts a report on disk, and acknowledges it when it is there.
+// How long a report waits before it is tried again when the run log could not take it, and how long in all before the agent
+// is to look for a server that can.
+const (
+	storeAgain    = time.Second
+	storePatience = 30 * time.Second
+)
+
+// store puts a report on the disks of most servers, and acknowledges it when it is there.
 func (s *stream) store(ctx context.Context, report *wire.Report) error {
 	r, err := s.accept(ctx, report)
 	if err != nil {
 		return err
 	}
-	if err := s.append(ctx, r); err != nil {
+	if err := s.appendPatiently(ctx, r); err != nil {
 		return fmt.Errorf("store a report: %w", err)
 	}
 	for i := range r.facts { // an order is taken with its run's first fact, should the agent's word of it be lost
@@ -28,6 +36,28 @@ func (s *stream) store(ctx context.Context, report *wire.Report) error {
 		}
 	}
 	return s.send(&wire.FromServer{Kind: &wire.FromServer_Ack{Ack: &wire.Ack{Id: report.GetId()}}})
+}
+
+// appendPatiently stores records as soon as the run log takes them. While it does not, for want of room or of other servers,
+// the agent's reports wait and nothing else: to end the stream would be to keep the agent from claiming what it is to run.
+func (s *stream) appendPatiently(ctx context.Context, r records) error {
+	patience := time.After(storePatience)
+	for waiting := false; ; waiting = true {
+		err := s.append(ctx, r)
+		if crony.CodeOf(err) != crony.Unavailable {
+			return err
+		}
+		if !waiting {
+			s.log.Warn("the agent's reports have to wait", "err", err)
+		}
+		select {
+		case <-time.After(storeAgain):
+		case <-patience:
+			return err
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
 }
 
 // records are what a report holds.
@@ -80,18 +110,24 @@ func (s *stream) append(ctx context.Context, r records) error {
 // comes first.
 func (s *stream) accept(ctx context.Context, report *wire.Report) (records, error) {
 	var r records
-	runs := owners{stream: s, own: map[crony.RunID]bool{}}
-	for _, data := range report.GetFacts() {
-		f, err := wire.Decode[crony.Fact](data)
-		if err != nil {
+	facts := make([]crony.Fact, len(report.GetFacts()))
+	for i, data := range report.GetFacts() {
+		var err error
+		if facts[i], err = wire.Decode[crony.Fact](data); err != nil {
 			return r, status.Error(codes.InvalidArgument, err.Error())
 		}
-		own, err := runs.ownsFact(ctx, &f)
+	}
+	runs := owners{stream: s, own: map[crony.RunID]bool{}}
+	if err := runs.ask(ctx, facts, report.GetChunks()); err != nil {
+		return r, err
+	}
+	for i := range facts {
+		own, err := runs.ownsFact(ctx, &facts[i])
 		if err != nil {
 			return r, err
 		}
 		if own {
-			r.facts = append(r.facts, f)
+			r.facts = append(r.facts, facts[i])
 		}
 	}
 	for _, c := range report.GetChunks() {
@@ -110,6 +146,45 @@ func (s *stream) accept(ctx context.Context, report *wire.Report) (records, erro
 type owners struct {
 	*stream
 	own map[crony.RunID]bool // false: nobody's
+}
+
+// ask asks the other servers for all runs that this one does not know, and that should be known: what is said of a run is
+// dropped only if nobody knows it.
+func (o *owners) ask(ctx context.Context, facts []crony.Fact, chunks []*wire.Chunk) error {
+	seen := map[crony.RunID]bool{}
+	var unknown []crony.RunID
+	look := func(id crony.RunID) error {
+		if seen[id] {
+			return nil
+		}
+		seen[id] = true
+		own, err := o.look(ctx, id)
+		if own {
+			o.own[id] = true
+		} else if err == nil {
+			unknown = append(unknown, id)
+		}
+		return err
+	}
+	for i := range facts {
+		if facts[i].Claimed != nil {
+			seen[facts[i].Run] = true
+		} else if err := look(facts[i].Run); err != nil {
+			return err
+		}
+	}
+	for _, c := range chunks {
+		if err := look(crony.RunID(c.GetRun())); err != nil {
+			return err
+		}
+	}
+	if len(unknown) == 0 {
+		return nil
+	}
+	if err := o.hub.opts.Runs.Refresh(ctx, unknown...); err != nil {
+		return fmt.Errorf("ask the other servers for runs that are not known here: %w", err)
+	}
+	return nil
 }
 
 func (o *owners) ownsFact(ctx context.Context, f *crony.Fact) (bool, error) {

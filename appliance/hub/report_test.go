@@ -10,6 +10,7 @@ import (
 	"google.golang.org/grpc/codes"
 
 	"crony"
+	"crony/internal/wire"
 )
 
 func (s *server) output(id crony.RunID) string {
@@ -111,5 +112,39 @@ func TestLogFails(t *testing.T) {
 	s.connect("a1").acked(1, life("a1", id))
 	if got := s.stateOf(id); got != crony.Succeeded {
 		t.Errorf("the run is %s", got)
+	}
+}
+
+// TestFullLog has a run log that has no room for a while. Reports wait, and nothing but them: claims are answered, and agents
+// are welcomed, also such as have lost runs.
+func TestFullLog(t *testing.T) {
+	s := newServer(t)
+	s.apply(testJob("minutely", "* * * * *"))
+	p := s.connect("a1")
+	job, _ := p.assigned("minutely")
+	lost, id := newRun(), newRun()
+	p.acked(1, life("a1", lost)[:2])
+	s.runs.fail(crony.Errorf(crony.Unavailable, "the disk of the run log is full"), nil)
+	p.send(report(2, life("a1", id)))
+	s.logged("reports have to wait")
+	for n := range 3 {
+		at := time.Now().UTC().Truncate(time.Minute).Add(time.Duration(n) * time.Minute)
+		if got := p.claim(uint64(n+1), claimFor(job, at)); len(got.GetDecisions()) != 1 {
+			t.Errorf("claim %d: %v", n, got)
+		}
+	}
+	p.leave()
+	p = s.connect("a1")
+	s.logged("can't be declared lost yet")
+	p.send(report(3, life("a1", id)))
+	s.runs.fail(nil, nil)
+	p.until(func(m *wire.FromServer) bool { return m.GetAck().GetId() == 3 })
+	if got := s.stateOf(id); got != crony.Succeeded {
+		t.Errorf("the run is %s", got)
+	}
+	p.leave()
+	s.connect("a1")
+	if got := s.stateOf(lost); got != crony.Lost {
+		t.Errorf("the lost run is %s", got)
 	}
 }

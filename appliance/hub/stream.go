@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -59,26 +61,52 @@ func (s *stream) begin(runs []string) error {
 		return err
 	}
 	s.presence = presence
-	known := make(map[crony.RunID]bool, len(runs))
-	for _, id := range runs {
-		known[crony.RunID(id)] = true
-	}
-	var verdicts []crony.Fact
-	for _, run := range s.hub.opts.Runs.Unfinished(s.agent.ID) {
-		if !known[run.ID] {
-			s.log.Warn("run lost", "run", run.ID, "job", run.Job)
-			verdicts = append(verdicts, crony.Fact{Run: run.ID, Seq: crony.VerdictSeq, At: s.hub.opts.Now().UTC(),
-				Ended: &crony.EndedFact{State: crony.Lost, Reason: "its agent came back and knows nothing of it"}})
-		}
-	}
-	if err := s.hub.opts.Runs.Append(s.ctx, verdicts, nil); err != nil {
-		return fmt.Errorf("declare runs lost: %w", err)
+	if err := s.giveUp(runs); err != nil {
+		return err
 	}
 	if err := s.send(&wire.FromServer{Kind: &wire.FromServer_Welcome{Welcome: &wire.Welcome{
 		Server: s.hub.opts.Server, MaxReportBytes: maxReport}}}); err != nil {
 		return err
 	}
 	return s.tellNews()
+}
+
+// giveUp ends the runs that the agent does not answer for any more, as lost. This server's log may lack their ends, so others
+// are asked; if too few of them answer, nothing is judged until the agent connects again.
+func (s *stream) giveUp(answered []string) error {
+	known := make(map[crony.RunID]bool, len(answered))
+	for _, id := range answered {
+		known[crony.RunID(id)] = true
+	}
+	silent := map[crony.RunID]bool{}
+	for _, run := range s.hub.opts.Runs.Unfinished(s.agent.ID) {
+		if !known[run.ID] {
+			silent[run.ID] = true
+		}
+	}
+	if len(silent) == 0 {
+		return nil
+	}
+	if err := s.hub.opts.Runs.Refresh(s.ctx, slices.Collect(maps.Keys(silent))...); err != nil {
+		s.log.Warn("runs that the agent is silent of are not lost yet: other servers may know how they ended",
+			"runs", len(silent), "err", err)
+		return context.Cause(s.ctx)
+	}
+	var verdicts []crony.Fact
+	for _, run := range s.hub.opts.Runs.Unfinished(s.agent.ID) {
+		if silent[run.ID] {
+			s.log.Warn("run lost", "run", run.ID, "job", run.Job)
+			verdicts = append(verdicts, crony.Fact{Run: run.ID, Seq: crony.VerdictSeq, At: s.hub.opts.Now().UTC(),
+				Ended: &crony.EndedFact{State: crony.Lost, Reason: "its agent came back and knows nothing of it"}})
+		}
+	}
+	switch err := s.hub.opts.Runs.Append(s.ctx, verdicts, nil); {
+	case crony.CodeOf(err) == crony.Unavailable && s.ctx.Err() == nil: // a full disk, say, which is no reason to run nothing
+		s.log.Warn("runs can't be declared lost yet", "runs", len(verdicts), "err", err)
+	case err != nil:
+		return fmt.Errorf("declare runs lost: %w", err)
+	}
+	return nil
 }
 
 // serve runs the stream until it ends, and says why it did.

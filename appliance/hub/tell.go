@@ -129,9 +129,15 @@ func (s *stream) owed(ctx context.Context, job state.Assigned) (crony.RunID, err
 	return c.Run, nil
 }
 
-// known says whether the run log has the run. An error must not be taken for a no: the run would start twice.
+// known says whether a run was reported, to whichever server. An error must not be taken for a no: the run would start twice.
 func (s *stream) known(ctx context.Context, id crony.RunID) (bool, error) {
 	_, err := s.hub.opts.Runs.Run(ctx, id)
+	if crony.CodeOf(err) == crony.NotFound {
+		if err := s.hub.opts.Runs.Refresh(ctx, id); err != nil {
+			return false, fmt.Errorf("ask the other servers for the run %s: %w", id, err)
+		}
+		_, err = s.hub.opts.Runs.Run(ctx, id)
+	}
 	if crony.CodeOf(err) == crony.NotFound {
 		return false, nil
 	}

@@ -17,8 +17,11 @@ type Keeper interface {
 	// AppendStretches stores stretches, and returns once they are on disk. What is stored already changes nothing. Conflict
 	// and Invalid are for what never can be stored.
 	AppendStretches(ctx context.Context, list []crony.Stretch) error
-	// Run returns one run; NotFound if there is none.
+	// Run returns one run; NotFound if this server knows of none.
 	Run(ctx context.Context, id crony.RunID) (crony.Run, error)
+	// Refresh brings what other servers know of runs. An error says that too few of them answer: what is not known here may
+	// not be taken for what is not.
+	Refresh(ctx context.Context, runs ...crony.RunID) error
 }
 
 const (
@@ -76,13 +79,14 @@ func deliver(ctx context.Context, store *state.Store, runs Keeper, log *slog.Log
 			ready = append(ready, p)
 			continue
 		}
-		reported, err := known(ctx, runs, p.Unless)
+		waits := left > 0 && left <= reportWait
+		reported, err := known(ctx, runs, p.Unless, !waits)
 		switch {
 		case err != nil:
 			return 0, err
 		case reported:
 			err = store.Forget(ctx, []state.Pass{p})
-		case left > 0 && left <= reportWait:
+		case waits:
 			if wait == 0 || left < wait {
 				wait = left
 			}
@@ -138,8 +142,15 @@ func dropped(log *slog.Logger, err error) error {
 	return fmt.Errorf("store what was passed over: %w", err)
 }
 
-func known(ctx context.Context, runs Keeper, id crony.RunID) (bool, error) {
+// known says whether a run was reported; for good, if the other servers are asked too.
+func known(ctx context.Context, runs Keeper, id crony.RunID, others bool) (bool, error) {
 	_, err := runs.Run(ctx, id)
+	if others && crony.CodeOf(err) == crony.NotFound {
+		if err := runs.Refresh(ctx, id); err != nil {
+			return false, fmt.Errorf("ask the other servers for the run %s: %w", id, err)
+		}
+		_, err = runs.Run(ctx, id)
+	}
 	if crony.CodeOf(err) == crony.NotFound {
 		return false, nil
 	}

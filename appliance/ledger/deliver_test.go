@@ -22,6 +22,9 @@ type keeper struct {
 	fail  error                    // of every write
 	wrong func(crony.Stretch) bool // what can't be right
 	calls int
+
+	elsewhere map[crony.RunID]bool // runs that other servers know
+	cutOff    error                // of asking them
 }
 
 func (k *keeper) AppendStretches(_ context.Context, list []crony.Stretch) error {
@@ -40,6 +43,18 @@ func (k *keeper) AppendStretches(_ context.Context, list []crony.Stretch) error 
 		k.kept[s.JobUID+s.From.String()] = s
 	}
 	return nil
+}
+
+// Refresh finds what other servers know of the run.
+func (k *keeper) Refresh(_ context.Context, runs ...crony.RunID) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, id := range runs {
+		if k.elsewhere[id] {
+			k.runs[id] = true
+		}
+	}
+	return k.cutOff
 }
 
 func (k *keeper) Run(_ context.Context, id crony.RunID) (crony.Run, error) {
@@ -197,6 +212,35 @@ func TestDeliverClaimed(t *testing.T) {
 		time.Sleep(reportWait)
 		synctest.Wait()
 		if n := k.ends(crony.EndLost); n != 1 || len(store.Passes()) > 0 {
+			t.Errorf("%d are lost, %d records are left", n, len(store.Passes()))
+		}
+	})
+}
+
+// TestDeliverKnownElsewhere has a claim that was reported to another server: it is not lost, nor judged while that is cut off.
+func TestDeliverKnownElsewhere(t *testing.T) {
+	delivering(t, func(t *testing.T, store *state.Store, k *keeper) {
+		job, err := store.Job(t.Context(), "a")
+		if err != nil || job.Assignment == nil {
+			t.Fatalf("%+v, %v", job, err)
+		}
+		d, err := store.Claim(t.Context(), []state.Ask{{Job: "a", Agent: "a1", Epoch: job.Assignment.Epoch,
+			At: time.Now().Truncate(time.Second).Add(time.Second)}})
+		if err != nil || !d[0].Granted {
+			t.Fatalf("%+v, %v", d, err)
+		}
+		synctest.Wait()
+		remove(t, store, "a")
+		k.set(func() { k.cutOff = errors.New("too few servers answer") })
+		time.Sleep(2 * reportWait)
+		synctest.Wait()
+		if n := len(store.Passes()); n != 1 {
+			t.Errorf("%d records are left", n)
+		}
+		k.set(func() { k.cutOff, k.elsewhere = nil, map[crony.RunID]bool{d[0].Run: true} })
+		time.Sleep(2 * deliverAgain)
+		synctest.Wait()
+		if n := k.ends(crony.EndLost); n != 0 || len(store.Passes()) > 0 {
 			t.Errorf("%d are lost, %d records are left", n, len(store.Passes()))
 		}
 	})

@@ -1,5 +1,5 @@
 // Package peers is what servers ask of each other beside the store's own traffic: to be admitted as a member, how they are,
-// and to do to their own store what only they can do.
+// to do to their own store what only they can do, and to take and to give records of the run log.
 //
 // The one thing to know: the caller is whom its certificate names, and the hub has looked at it before a call comes here: a
 // server of this cluster that was not removed. So a call needs no more rights than to come in.
@@ -37,6 +37,7 @@ type Options struct {
 	Self   string // the server's id
 	Member Member
 	Status func() crony.ServerStatus
+	RunLog RunLog
 	Caller func(ctx context.Context) (string, error) // the id of the server that calls
 	Log    *slog.Logger
 }
@@ -52,7 +53,7 @@ type Service struct {
 
 // New returns the service.
 func New(opts Options) (*Service, error) {
-	if opts.Self == "" || opts.Member == nil || opts.Status == nil || opts.Caller == nil || opts.Log == nil {
+	if opts.Self == "" || opts.Member == nil || opts.Status == nil || opts.RunLog == nil || opts.Caller == nil || opts.Log == nil {
 		return nil, errors.New("peers: an option is missing")
 	}
 	return &Service{opts: opts, log: opts.Log.With("part", "peers")}, nil
@@ -161,6 +162,9 @@ func (s *Service) transfer(ctx context.Context, to string) error {
 
 // refusal says an error of crony's in the transport's terms; message and hint go with it.
 func refusal(err error) error {
+	if err == nil {
+		return nil
+	}
 	code := codes.Internal
 	switch crony.CodeOf(err) {
 	case crony.Conflict:
@@ -169,6 +173,8 @@ func refusal(err error) error {
 		code = codes.Unavailable
 	case crony.NotFound:
 		code = codes.NotFound
+	case crony.Invalid:
+		code = codes.InvalidArgument
 	}
 	text := err.Error()
 	var e *crony.Error

@@ -44,6 +44,7 @@ func (s *store) Transfer(_ context.Context, to uint64) error {
 func service(t *testing.T, s *store, caller string) *Service {
 	t.Helper()
 	served, err := New(Options{Self: "s1", Member: s, Status: func() crony.ServerStatus { return crony.ServerStatus{ID: "s1"} },
+		RunLog: emptyLog{},
 		Caller: func(context.Context) (string, error) { return caller, nil }, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)

@@ -26,8 +26,10 @@ func (c *cli) clusterStatusCmd() *cobra.Command {
 		Long: `Status shows the cluster as the server that is called sees it: its servers, whether enough of them are up, and what
 somebody should do something about. Without a quorum it shows what was last known.
 
-BEHIND is the number of changes that a server's store has yet to take in. CERTIFICATE is when a server's certificate ends; it is
-renewed long before.
+BEHIND is the number of changes that a server's store has yet to take in. RUN LOG is how the server's run log stands to those of
+the others: "whole"; "N behind", if others have yet to send it records of so many runs; "copying N days"; "differs", if it was
+not the same as another's when the two were compared last; or "not compared" since the server started. All but the first mend
+themselves. CERTIFICATE is when a server's certificate ends; it is renewed long before.
 
 The exit code is 0 if the cluster has a quorum and a leader, and 1 if not.`,
 		Args: cobra.NoArgs,
@@ -68,8 +70,38 @@ func (c *cli) showCluster(status *crony.ClusterStatus) error {
 		{"AGENTS", func(s crony.ServerStatus) string { return ofUp(s, strconv.Itoa(s.Connected)) }},
 		{"STORE", func(s crony.ServerStatus) string { return ofUp(s, bytesText(int64(s.StoreSize))) }},
 		{"BEHIND", func(s crony.ServerStatus) string { return ofUp(s, strconv.FormatInt(s.Behind, 10)) }},
+		{"RUN LOG", func(s crony.ServerStatus) string { return logText(status, &s) }},
 		{"CERTIFICATE", func(s crony.ServerStatus) string { return ago(now, s.CertificateEnd) }},
 	}, each(status.Servers))
+}
+
+// logText says how the run log of a server is. That it lacks something others know, also while it is down.
+func logText(status *crony.ClusterStatus, server *crony.ServerStatus) string {
+	behind, differs := 0, false
+	for i := range status.Servers {
+		if status.Servers[i].RunLog == nil {
+			continue
+		}
+		for _, o := range status.Servers[i].RunLog.Others {
+			if o.Server == server.ID {
+				behind, differs = max(behind, o.Behind), differs || o.DifferingDays > 0
+			}
+		}
+	}
+	log := server.RunLog
+	switch {
+	case log != nil && log.Copying > 0:
+		return fmt.Sprintf("copying %d days", log.Copying)
+	case behind > 0:
+		return fmt.Sprintf("%d behind", behind)
+	case log == nil:
+		return ""
+	case !log.Whole:
+		return "not compared"
+	case differs:
+		return "differs"
+	}
+	return "whole"
 }
 
 func yes(is bool) string {

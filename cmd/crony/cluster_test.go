@@ -33,6 +33,9 @@ func three() crony.ClusterStatus {
 			Servers: 2, Agents: 14}},
 	}
 	status.Servers[1].Leader = true
+	others := []crony.RunLogOther{{Server: "s3", Behind: 12, BehindSince: noon}}
+	status.Servers[0].RunLog = &crony.RunLogStatus{Whole: true, Others: others}
+	status.Servers[1].RunLog = &crony.RunLogStatus{Copying: 3, Others: others}
 	return status
 }
 
@@ -44,10 +47,10 @@ Quorum:     2 of 3 up, 2 needed
 Leader:     beta
 Authority:  1111111111111111… signs, ends in 3650d
 
-NAME   STATE  LEADER  VERSION  PEER        AGENTS  STORE    BEHIND  CERTIFICATE
-alpha  up     -       v1.2.3   alpha:8472  7       16.0MiB  3       in 90d
-beta   up     yes     v1.2.3   beta:8472   7       16.0MiB  3       in 90d
-gamma  down   -       -        gamma:8472  -       -        -       -
+NAME   STATE  LEADER  VERSION  PEER        AGENTS  STORE    BEHIND  RUN LOG         CERTIFICATE
+alpha  up     -       v1.2.3   alpha:8472  7       16.0MiB  3       whole           in 90d
+beta   up     yes     v1.2.3   beta:8472   7       16.0MiB  3       copying 3 days  in 90d
+gamma  down   -       -        gamma:8472  -       -        -       12 behind       -
 `
 	if diff := cmp.Diff(want, s.want("cluster", "status")); diff != "" {
 		t.Error(diff)

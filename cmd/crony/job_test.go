@@ -164,6 +164,7 @@ func TestJobShow(t *testing.T) {
 	j := job("hello")
 	j.Job.Title, j.Job.Labels = "每日\n\x1b[2J报表", map[string]string{"tier": "gold", "team": "data"}
 	j.Job.Timeout = crony.Duration(90 * time.Second)
+	j.Job.Retention = &crony.Retention{Age: crony.Duration(36 * time.Hour), Runs: 50}
 	j.Assignment = &crony.Assignment{Agent: "A1", Since: noon.Add(-time.Hour), Reason: "the only one that matches"}
 	j.LastRun = &crony.Run{ID: "R", State: crony.Running, StartedAt: noon.Add(-3 * time.Second)}
 	j.CreatedAt, j.UpdatedAt, j.UpdatedBy = noon.Add(-72*time.Hour), noon.Add(-48*time.Hour), "ada"
@@ -177,6 +178,7 @@ State:       active
 Schedule:    */2 * * * * *
 Work:        true
 Timeout:     1m30s
+Kept:        the last 50 runs, for 1d12h
 Agent:       A1
 Placed:      2027-03-01 11:00:00 UTC (1h ago), the only one that matches
 Last run:    R running, began 3s ago

@@ -29,6 +29,7 @@ func (c *cli) jobSheet(j *crony.JobStatus, agents agentNames) error {
 	if j.Job.Timeout > 0 {
 		s.line("Timeout", j.Job.Timeout.String())
 	}
+	s.line("Kept", retention(j.Job.Retention))
 	if a := j.Assignment; a != nil {
 		s.line("Agent", agents.name(a.Agent))
 		s.line("Placed", instant(now, a.Since)+", "+a.Reason)
@@ -44,6 +45,21 @@ func (c *cli) jobSheet(j *crony.JobStatus, agents agentNames) error {
 	}
 	s.line("Changed", changed)
 	return s.flush()
+}
+
+// retention says how much of a job's history is kept; "" if that is not for the job to say.
+func retention(r *crony.Retention) string {
+	if r == nil {
+		return ""
+	}
+	var bounds []string
+	if r.Runs > 0 {
+		bounds = append(bounds, fmt.Sprintf("the last %d runs", r.Runs))
+	}
+	if r.Age > 0 {
+		bounds = append(bounds, "for "+r.Age.String())
+	}
+	return strings.Join(bounds, ", ")
 }
 
 // jobState says in a word where a job stands.

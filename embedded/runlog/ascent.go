@@ -7,7 +7,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/oklog/ulid/v2"
 	"go.etcd.io/bbolt"
 
 	"crony"
@@ -28,11 +27,7 @@ func (l *Log) Stretches(
 	}
 	prefix := stretchPrefix(job)
 	err = a.climb(ctx, l, lastDay, func(tx *bbolt.Tx, start time.Time) error { // what has begun by then may end on any day
-		bucket := tx.Bucket([]byte(bucketStretches))
-		if bucket == nil {
-			return nil
-		}
-		c, low := bucket.Cursor(), stretchKey(job, start, time.Unix(0, 0), "")
+		n, c, low := namesOf(tx), tx.Bucket([]byte(bucketStretches)).Cursor(), stretchKey(job, start, time.Unix(0, 0), "")
 		for key, value := c.Seek(low); bytes.HasPrefix(key, prefix); key, value = c.Next() {
 			begin, end, ok := timesOf(key[len(prefix):])
 			if ok && a.endsAt(end) {
@@ -41,9 +36,9 @@ func (l *Log) Stretches(
 			if ok && begin.After(to) { // by far the most, where the time is long ago: they are not worth decoding
 				continue
 			}
-			var s crony.Stretch
-			if err := decodeJSON(value, &s); err != nil || !ok {
-				return &crony.Error{Code: crony.Internal, Message: "a stretch of the job " + job + " can't be read", Err: err}
+			s, err := stretchOf(key, value, n)
+			if err != nil {
+				return err
 			}
 			a.list = append(a.list, s)
 		}
@@ -69,22 +64,25 @@ func (l *Log) Occurrences(
 	if err != nil {
 		return nil, next, err
 	}
-	prefix := indexPrefix(indexJob, job)
 	err = a.climb(ctx, l, dayOf(to), func(tx *bbolt.Tx, start time.Time) error {
-		c, low := tx.Bucket([]byte(bucketIndex)).Cursor(), firstAt(start)
-		for key, _ := c.Seek(append(slices.Clone(prefix), low[:]...)); bytes.HasPrefix(key, prefix); key, _ = c.Next() {
-			k := runKey(key[len(prefix):])
-			due := k.id().Time()
+		c, ok := newAscending(tx, job, start)
+		for ok {
+			k, h, err := c.next()
+			if err != nil || h == nil {
+				return err
+			}
+			due := time.UnixMilli(k.millis()).UTC()
 			if due.After(to) || a.endsAt(due) {
 				return nil
 			}
-			run, found, err := readRun(tx, k)
+			if h.trigger != c.schedule || h.due.Before(from) || h.due.After(to) {
+				continue
+			}
+			run, _, err := foldOf(k, c.runs.Get(k[:]), c.names)
 			if err != nil {
 				return err
 			}
-			if at := run.ScheduledAt; found && run.Trigger == crony.BySchedule && !at.Before(from) && !at.After(to) {
-				a.list = append(a.list, run)
-			}
+			a.list = append(a.list, run)
 		}
 		return nil
 	})
@@ -161,15 +159,57 @@ func (s *days) upward(first, last dayNumber) []dayNumber {
 
 func (d dayNumber) begin() time.Time { return time.UnixMilli(int64(d) * dayMillis) }
 
-// firstAt returns the smallest key that a run of an instant's millisecond can have. The instant is not before 1970.
-func firstAt(t time.Time) (k runKey) {
-	_ = (*ulid.ULID)(&k).SetTime(ulid.Timestamp(t)) // fails from the year 10889 on
-	return k
-}
-
 func later(a, b time.Time) time.Time {
 	if a.After(b) {
 		return a
 	}
 	return b
+}
+
+// ascending goes up the runs of a job on a day: those in its list, and the pending ones beside them.
+type ascending struct {
+	names         *names
+	runs          *bbolt.Bucket
+	list          *list
+	pending       *bbolt.Cursor
+	job, schedule uint32
+	day           dayNumber
+	from          runKey // what is below it has been looked at
+}
+
+// newAscending returns the way up from an instant on; false if the day knows nothing of the job or of schedules.
+func newAscending(tx *bbolt.Tx, job string, start time.Time) (*ascending, bool) {
+	c := &ascending{names: namesOf(tx), runs: tx.Bucket([]byte(bucketRuns)), day: dayOf(start), from: firstOf(start.UnixMilli())}
+	var known, scheduled bool
+	c.job, known = c.names.find(job)
+	c.schedule, scheduled = c.names.find(string(crony.BySchedule))
+	c.list = newList(tx, c.day, listID{indexJob, c.job})
+	c.pending = tx.Bucket([]byte(bucketPending)).Cursor()
+	return c, known && scheduled && c.job != 0
+}
+
+// next returns the next run of the job, and its header; nil if there is none.
+func (c *ascending) next() (runKey, *header, error) {
+	for c.from.day() == c.day {
+		k, listed := c.list.atOrAbove(c.from)
+		if key, _ := c.pending.Seek(c.from[:]); len(key) == runSize && (!listed || bytes.Compare(key, k[:]) < 0) {
+			k, listed = runKey(key), true
+		}
+		if !listed {
+			break
+		}
+		c.from, _ = k.above()
+		value := c.runs.Get(k[:])
+		if value == nil {
+			continue
+		}
+		h, _, err := headerOf(k, value)
+		if err != nil {
+			return k, nil, err
+		}
+		if h.claimed() && h.job == c.job {
+			return k, &h, nil
+		}
+	}
+	return runKey{}, nil, nil
 }

@@ -4,13 +4,11 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
-	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"go.etcd.io/bbolt"
 
 	"crony"
 	"crony/internal/storetest"
@@ -178,29 +176,6 @@ func TestPagesRefuse(t *testing.T) {
 		if crony.CodeOf(err) != crony.Unavailable {
 			t.Errorf("after Close: %v, want unavailable", err)
 		}
-	}
-}
-
-// TestStretchOfAnotherVersion has a stretch on the disk as a crony wrote it that knew more of it.
-func TestStretchOfAnotherVersion(t *testing.T) {
-	l := openTest(t, Options{})
-	s := stretchAt("a", "u", noon(), 3)
-	mustStore(t, l, s)
-	rec, err := newStretchRecord(&s)
-	if err != nil {
-		t.Fatal(err)
-	}
-	err = l.days.update(rec.day, func(tx *bbolt.Tx) error {
-		newer := strings.Replace(string(rec.value), "{", `{"mood":"calm",`, 1)
-		return tx.Bucket([]byte(bucketStretches)).Put(rec.key, []byte(newer))
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	mustStore(t, l, s)
-	s.Count++
-	if err := l.AppendStretches(t.Context(), []crony.Stretch{s}); crony.CodeOf(err) != crony.Conflict {
-		t.Errorf("another count: %v, want a conflict", err)
 	}
 }
 

@@ -18,6 +18,7 @@ import (
 	bolterrors "go.etcd.io/bbolt/errors"
 
 	"crony"
+	"crony/internal/boltfile"
 	"crony/internal/durable"
 )
 
@@ -28,12 +29,14 @@ type days struct {
 	log     *slog.Logger
 	maxOpen int // may be passed for a moment while all open files are in use
 
-	mu     sync.Mutex
-	closed bool
-	files  map[dayNumber]*dayFile // every file that exists
-	order  []dayNumber            // their days, newest first; replaced, never changed
-	opened map[*dayFile]use
-	clock  uint64
+	mu        sync.Mutex
+	closed    bool
+	files     map[dayNumber]*dayFile // every file that exists and can be used
+	order     []dayNumber            // their days, newest first; replaced, never changed
+	opened    map[*dayFile]use
+	clock     uint64
+	condemned []*dayFile    // no day's any more, and not set aside yet
+	wake      chan struct{} // of one: there are condemned files
 }
 
 type use struct {
@@ -49,6 +52,8 @@ type dayFile struct {
 	mu       sync.RWMutex
 	db       *bbolt.DB // nil while it is closed
 	writable bool
+	stuck    bool    // a transaction of the writer never ended: db can't be closed
+	damage   *damage // why it is condemned; days.mu guards it
 }
 
 const (
@@ -61,7 +66,13 @@ const (
 )
 
 func openDays(dir string, maxOpen int, log *slog.Logger) (*days, error) {
-	s := &days{dir: dir, log: log, maxOpen: maxOpen, files: map[dayNumber]*dayFile{}, opened: map[*dayFile]use{}}
+	s := &days{
+		dir: dir, log: log, maxOpen: maxOpen, files: map[dayNumber]*dayFile{}, opened: map[*dayFile]use{},
+		wake: make(chan struct{}, 1),
+	}
+	if err := takeBack(dir); err != nil {
+		return nil, err
+	}
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return nil, err
@@ -131,27 +142,38 @@ func (s *days) update(day dayNumber, fn func(*bbolt.Tx) error) error {
 	if err != nil {
 		return err
 	}
+	if d == nil && s.isCondemned(day) {
+		return crony.Errorf(crony.Unavailable, "day file %s is damaged, and could not be set aside yet", s.path(day))
+	}
 	if d == nil {
 		if err := s.create(day); err != nil {
 			return fmt.Errorf("make day file %s: %w", s.path(day), err)
 		}
 		d = s.add(day)
 	}
-	return s.with(d, true, func(db *bbolt.DB) error { return db.Update(fn) })
+	return s.with(d, true, func(db *bbolt.DB) error {
+		var last *bbolt.Tx
+		defer func() { d.stuck = d.stuck || (last != nil && last.DB() != nil) }()
+		return db.Update(func(tx *bbolt.Tx) error {
+			last = tx
+			return fn(tx)
+		})
+	})
 }
 
+// with calls fn with the file open. If that finds the file damaged, the error says so, and from then on there is no such file.
 func (s *days) with(d *dayFile, write bool, fn func(*bbolt.DB) error) error {
 	for {
 		done, err := d.with(write, fn)
+		if err == nil && !done {
+			s.makeRoom()
+			err = s.open(d, write)
+		}
 		if err != nil {
-			return fmt.Errorf("day file %s: %w", d.path, err)
+			return s.judge(d, fmt.Errorf("day file %s: %w", d.path, err))
 		}
 		if done {
 			return nil
-		}
-		s.makeRoom()
-		if err := s.open(d, write); err != nil {
-			return err
 		}
 	}
 }
@@ -163,7 +185,7 @@ func (d *dayFile) with(write bool, fn func(*bbolt.DB) error) (bool, error) {
 	if d.db == nil || (write && !d.writable) {
 		return false, nil
 	}
-	return true, fn(d.db)
+	return true, guarded(func() error { return fn(d.db) })
 }
 
 func (s *days) open(d *dayFile, write bool) error {
@@ -175,7 +197,11 @@ func (s *days) open(d *dayFile, write bool) error {
 	if err := d.close(); err != nil {
 		return err
 	}
-	db, err := openDay(d.path, write)
+	var db *bbolt.DB
+	err := guarded(func() (err error) {
+		db, err = openDay(d.path, write)
+		return err
+	})
 	if err != nil {
 		return err
 	}
@@ -190,13 +216,16 @@ func (s *days) open(d *dayFile, write bool) error {
 	return nil
 }
 
-// close closes the file if it is open. The caller holds d.mu.
+// close closes the file if it is open. The caller holds d.mu. What can't be closed is left to the end of the process.
 func (d *dayFile) close() error {
 	if d.db == nil {
 		return nil
 	}
-	err := d.db.Close()
-	d.db, d.writable = nil, false
+	var err error
+	if !d.stuck {
+		err = guarded(d.db.Close)
+	}
+	d.db, d.writable, d.stuck = nil, false, false
 	return err
 }
 
@@ -238,6 +267,52 @@ func (s *days) makeRoom() {
 	}
 }
 
+// drop removes the files of the days before one, the set aside as well, and returns those days, the oldest first.
+func (s *days) drop(floor dayNumber) (dropped []dayNumber, err error) {
+	for _, day := range s.upward(0, floor-1) {
+		d, err := s.file(day)
+		if err != nil {
+			return dropped, err
+		}
+		if err := s.remove(d); err != nil {
+			return dropped, err
+		}
+		dropped = append(dropped, day)
+	}
+	entries, err := os.ReadDir(s.dir)
+	if err != nil {
+		return dropped, err
+	}
+	for _, e := range entries {
+		if day, ok := setAsideDay(e.Name()); ok && day < floor {
+			if err := os.RemoveAll(filepath.Join(s.dir, e.Name())); err != nil {
+				return dropped, err
+			}
+		}
+	}
+	return dropped, durable.SyncDir(s.dir)
+}
+
+func (s *days) remove(d *dayFile) error {
+	s.mu.Lock()
+	s.forget(d)
+	s.mu.Unlock()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err := d.close(); err != nil {
+		s.log.Warn("day file did not close well", "path", d.path, "err", err)
+	}
+	return os.Remove(d.path)
+}
+
+// setAsideDay returns the day of a file by a name that it has for being set aside.
+func setAsideDay(name string) (dayNumber, bool) {
+	rest, isDay := strings.CutPrefix(name, filePrefix)
+	date, mark, isAside := strings.Cut(rest, fileSuffix)
+	day, err := parseDay(date)
+	return day, isDay && isAside && err == nil && (strings.HasPrefix(mark, damagedMark) || strings.HasPrefix(mark, newerMark))
+}
+
 func (s *days) close() error {
 	s.mu.Lock()
 	s.closed = true
@@ -263,7 +338,7 @@ func (s *days) create(day dayNumber) error {
 		return err
 	}
 	err = db.Update(func(tx *bbolt.Tx) error {
-		for _, name := range []string{bucketMeta, bucketFacts, bucketRuns, bucketIndex, bucketChunks} {
+		for _, name := range buckets() {
 			if _, err := tx.CreateBucket([]byte(name)); err != nil {
 				return err
 			}
@@ -280,14 +355,23 @@ func (s *days) create(day dayNumber) error {
 	return durable.SyncDir(s.dir)
 }
 
+// boltOptions has bbolt keep the list of free pages in the file. Without it every transaction that is not committed, and
+// every opening for writing, would have it read the whole file, and in a goroutine that nobody can guard.
 func boltOptions(write bool) *bbolt.Options {
 	return &bbolt.Options{
-		Timeout: lockWait, ReadOnly: !write, NoFreelistSync: true, FreelistType: bbolt.FreelistMapType,
-		InitialMmapSize: initialMmap, NoStatistics: true,
+		Timeout: lockWait, ReadOnly: !write, FreelistType: bbolt.FreelistMapType, InitialMmapSize: initialMmap, NoStatistics: true,
 	}
 }
 
+// openDay looks at a file before bbolt may: at all of it if that is to write.
 func openDay(path string, write bool) (*bbolt.DB, error) {
+	depth := boltfile.Branches
+	if write {
+		depth = boltfile.Whole
+	}
+	if err := inspect(path, depth); err != nil {
+		return nil, err
+	}
 	db, err := bbolt.Open(path, 0o600, boltOptions(write))
 	if errors.Is(err, bolterrors.ErrTimeout) {
 		return nil, &crony.Error{
@@ -295,23 +379,5 @@ func openDay(path string, write bool) (*bbolt.DB, error) {
 			Hint: "end what else has it open", Err: err,
 		}
 	}
-	if err != nil {
-		return nil, fmt.Errorf("open day file %s: %w", path, err)
-	}
-	if err := db.View(checkFormat); err != nil {
-		return nil, errors.Join(fmt.Errorf("open day file %s: %w", path, err), db.Close())
-	}
-	return db, nil
-}
-
-func checkFormat(tx *bbolt.Tx) error {
-	meta := tx.Bucket([]byte(bucketMeta))
-	if meta == nil || len(meta.Get([]byte(keyFormat))) != 4 {
-		return crony.Errorf(crony.Invalid, "this is not a run log's file")
-	}
-	if found := binary.BigEndian.Uint32(meta.Get([]byte(keyFormat))); found > format {
-		return crony.Errorf(crony.Invalid, "the file has format %d, and this crony knows none above %d", found, format).
-			WithHint("start the crony that wrote it, or a newer one")
-	}
-	return nil
+	return db, err
 }

@@ -1,21 +1,28 @@
 // Package runlog keeps what runs were and what they wrote, in one bbolt file per UTC day (`runs-2026-11-21.db`). It is a
-// [crony.Runs] that can also be appended to.
+// [crony.Runs] and a [crony.Figures] that can also be appended to.
 //
-// The one thing to know: of a run, only facts and chunks are stored as truth. A fact is identified by its run and sequence
-// number, a chunk by its run, attempt, stream and offset, and neither ever changes, so that merging is a union: the same
-// records in any order, any number of times, from any number of senders, make the same log. The folded [crony.Run] beside
-// the facts and the indexes by job, agent and state are derived from them in the transaction that stores them, so that lists
-// never fold.
+// The one thing to know: of a run, only facts and chunks are stored. A fact is identified by its run and sequence number, a
+// chunk by its run, attempt, stream and offset, and neither ever changes, so that merging is a union: the same records in any
+// order, any number of times, from any number of senders, make the same log. The [crony.Run] is folded from its facts when it
+// is read. A short header before them, made in the transaction that stores them, is what lists select by, so that they decode
+// only what they return. Index and counters are derived too, and follow some thousand runs behind; who reads them takes in
+// what they do not have yet, so that nothing is ever seen late.
 //
 // What did not run has no facts: a [crony.Stretch] is stored as it is, never changes either, and nothing is derived from it.
 // Whether a run outweighs it is for the reader to say.
 //
 // A run belongs to the day of the instant in its id, whenever its records arrive, and a stretch to that of its last
-// occurrence. [Log.Append] and [Log.AppendStretches] return when their records are on the disk: one goroutine writes, and
-// merges what arrives while it waits for the disk into one transaction per day. Readers hold a transaction for a bounded
-// step only, never while their caller thinks, because a file can't reuse pages that a reader may still see.
+// occurrence. [Log.Append] and its kin return when their records are on the disk: one goroutine writes, and merges what
+// arrives while it waits for the disk into one transaction per day. Readers hold a transaction for a bounded step only, never
+// while their caller thinks, because a file can't reuse pages that a reader may still see.
 //
-// It does not replicate, expire or search, and does not mend a damaged file: it says which file it is.
+// Of other servers it knows nothing, but has what they need to become alike: a [Batch] is records in a form that travels,
+// [Log.Merge] makes the union of two logs, where they differ in one record too, and [Log.Days] says by sums where they differ.
+//
+// A day file that is damaged is set aside, and its day has none then: see damage.go. What the log no longer holds is said by
+// its bounds, which only grow: see retention.go.
+//
+// It does not replicate: appliance/replica does, by Batch, Merge and the sums.
 package runlog
 
 import (
@@ -27,6 +34,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -38,9 +46,12 @@ import (
 
 // Options says where a log is and how it behaves.
 type Options struct {
-	Dir      string       // of the day files; required. Its parent must exist: a lost disk is not a new one
-	OpenDays int          // day files kept open at once; 32 if 0. An open file costs one descriptor and one mapping
-	Log      *slog.Logger // nothing is logged if nil
+	Dir      string           // of the day files; required. Its parent must exist: a lost disk is not a new one
+	OpenDays int              // day files kept open at once; 32 if 0. An open file costs one descriptor and one mapping
+	Log      *slog.Logger     // nothing is logged if nil
+	Now      func() time.Time // the wall clock; time.Now if nil
+
+	settle int // runs that are settled at once; settleRuns if 0
 }
 
 func (o *Options) validate() error {
@@ -53,8 +64,14 @@ func (o *Options) validate() error {
 	if o.OpenDays == 0 {
 		o.OpenDays = 32
 	}
+	if o.settle == 0 {
+		o.settle = settleRuns
+	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Now == nil {
+		o.Now = time.Now
 	}
 	return nil
 }
@@ -67,15 +84,24 @@ type Log struct {
 	days  *days
 	codec *codec
 	mem   *memory
+	now   func() time.Time
 
-	queue   chan *request // unbuffered: a request is with its sender or with the writer, never lost between them
+	bounds   atomic.Pointer[bounds]
+	setAside setAside
+	space    space
+
+	mended  chan struct{}      // of one: files were set aside
+	raised  chan struct{}      // of one: marks were raised, or a day adopted
+	tasks   chan func(*writer) // for the writer to do between transactions
+	queue   chan *request      // unbuffered: a request is with its sender or with the writer, never lost between them
 	closing chan struct{}
 	shut    func() error
 	writer  sync.WaitGroup
 }
 
 // Open opens the log in o.Dir and makes the directory if it is missing. It answers Conflict while another process has the
-// log open, and Invalid if a file was written by a newer crony.
+// log open. A day file that is damaged, or was written by a newer crony, is set aside, which is logged; the log opens
+// without it.
 func Open(o Options) (*Log, error) {
 	if err := o.validate(); err != nil {
 		return nil, err
@@ -87,7 +113,7 @@ func Open(o Options) (*Log, error) {
 	}
 	l.log.Info("run log opened",
 		"dir", o.Dir, "days", len(l.days.newestFirst()), "running", l.Running(), "took", time.Since(start))
-	l.writer.Go(l.write)
+	l.writer.Go(func() { l.write(o.settle) })
 	return l, nil
 }
 
@@ -98,7 +124,9 @@ func open(o Options) (_ *Log, err error) {
 	}
 	l := &Log{
 		log:  o.Log.With("part", "runlog"),
-		lock: lock, mem: newMemory(), queue: make(chan *request), closing: make(chan struct{}),
+		lock: lock, mem: newMemory(), now: o.Now,
+		mended: make(chan struct{}, 1), raised: make(chan struct{}, 1),
+		tasks: make(chan func(*writer)), queue: make(chan *request), closing: make(chan struct{}),
 	}
 	l.shut = sync.OnceValue(l.release)
 	defer func() {
@@ -112,12 +140,28 @@ func open(o Options) (_ *Log, err error) {
 	if l.days, err = openDays(o.Dir, o.OpenDays, l.log); err != nil {
 		return nil, err
 	}
-	for _, day := range l.days.newestFirst() {
-		if err := l.days.view(day, func(tx *bbolt.Tx) error { return l.mem.recover(tx) }); err != nil {
-			return nil, err
-		}
+	if err := l.recover(); err != nil {
+		return nil, err
 	}
 	return l, nil
+}
+
+// recover reads what goes on. A file that can't be used is set aside.
+func (l *Log) recover() error {
+	if err := l.readBounds(); err != nil {
+		return err
+	}
+	if err := l.dropDays(); err != nil {
+		return err
+	}
+	for _, day := range l.days.newestFirst() {
+		err := l.days.view(day, func(tx *bbolt.Tx) error { return l.mem.learn(day, tx) })
+		if err != nil && !l.days.isCondemned(day) {
+			return err
+		}
+	}
+	l.mend()
+	return nil
 }
 
 // Close ends subscriptions and followers, waits for the appends that the writer has taken, and closes the files. Calling it
@@ -183,6 +227,27 @@ func (l *Log) closed() bool {
 		return true
 	default:
 		return false
+	}
+}
+
+// signal notes that there is something to do.
+func signal(ch chan<- struct{}) {
+	select {
+	case ch <- struct{}{}:
+	default:
+	}
+}
+
+// exclusively has the writer do something between its transactions, and waits for it.
+func (l *Log) exclusively(ctx context.Context, fn func(*writer) error) error {
+	done := make(chan error, 1)
+	select {
+	case l.tasks <- func(w *writer) { done <- fn(w) }:
+		return <-done
+	case <-l.closing:
+		return errClosed()
+	case <-ctx.Done():
+		return context.Cause(ctx)
 	}
 }
 

@@ -5,9 +5,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"go.etcd.io/bbolt"
 	"go.uber.org/goleak"
 
@@ -27,6 +29,9 @@ func openTest(tb testing.TB, o Options) *Log {
 	tb.Helper()
 	if o.Dir == "" {
 		o.Dir = filepath.Join(tb.TempDir(), "runs")
+	}
+	if o.Now == nil {
+		o.Now = func() time.Time { return noon().AddDate(0, 0, 1) }
 	}
 	l, err := Open(o)
 	if err != nil {
@@ -119,7 +124,7 @@ func TestLockedDay(t *testing.T) {
 	}
 }
 
-func TestNewerFormat(t *testing.T) {
+func TestOtherFormats(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "runs")
 	l := openTest(t, Options{Dir: dir})
 	mustAppend(t, l, life(noon()), nil)
@@ -128,13 +133,34 @@ func TestNewerFormat(t *testing.T) {
 	}
 	path := filepath.Join(dir, "runs-2026-11-21.db")
 	writeFormat(t, path, format+1)
-	if _, err := Open(Options{Dir: dir}); crony.CodeOf(err) != crony.Invalid {
-		t.Errorf("a newer format: %v, want invalid", err)
-	} else {
-		t.Log(err)
+	l = openTest(t, Options{Dir: dir})
+	if _, err := l.Run(t.Context(), runAt(noon())); crony.CodeOf(err) != crony.NotFound {
+		t.Errorf("a run of a newer format: %v, want not found", err)
 	}
-	writeFormat(t, path, format)
-	openTest(t, Options{Dir: dir})
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	aside := fmt.Sprintf("%s%s%d", path, newerMark, format+1)
+	if diff := cmp.Diff([]string{"lock", filepath.Base(aside)}, files(t, dir)); diff != "" {
+		t.Errorf("the log's directory (-want +got):\n%s", diff)
+	}
+	// What that format is is known one day: then the file is found under its name again.
+	writeFormat(t, aside, format)
+	if err := os.Rename(aside, fmt.Sprintf("%s%s%d", path, newerMark, format)); err != nil {
+		t.Fatal(err)
+	}
+	l = openTest(t, Options{Dir: dir})
+	if _, err := l.Run(t.Context(), runAt(noon())); err != nil {
+		t.Errorf("a run of a format that was newer once: %v", err)
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	writeFormat(t, path, format-1)
+	l = openTest(t, Options{Dir: dir})
+	if list := l.SetAside(); len(list) != 1 || !strings.Contains(list[0].Found, "format 1") {
+		t.Errorf("the format that was never released: %+v", list)
+	}
 }
 
 func writeFormat(t *testing.T, path string, version byte) {

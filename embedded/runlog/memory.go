@@ -3,6 +3,7 @@ package runlog
 import (
 	"bytes"
 	"context"
+	"maps"
 	"sync"
 
 	"go.etcd.io/bbolt"
@@ -10,13 +11,15 @@ import (
 	"crony"
 )
 
-// memory is what the log knows without its files: the runs that go on, each job's newest run, and who listens. The writer
-// alone changes what is known, after the files.
+// memory is what the log knows without its files: the runs that go on, each job's newest run, what each day adds up to, and
+// who listens. The writer alone changes what is known, after the files.
 type memory struct {
 	mu        sync.RWMutex
 	live      map[runKey]*record
 	byAgent   map[string]map[runKey]*record
 	newest    map[string]newest
+	sums      map[dayNumber]Sum
+	unsettled map[dayNumber]struct{} // days that have pending runs
 	listeners map[*listener]struct{}
 	followers map[runKey]map[*follower]struct{}
 	closed    bool
@@ -24,10 +27,12 @@ type memory struct {
 
 // record is a run with its facts. It is never changed, but replaced.
 type record struct {
-	facts   []crony.Fact
-	run     crony.Run
-	summary []byte // run as it is stored; nil while its first fact is missing
+	facts []crony.Fact // in the order of their numbers
+	run   crony.Run
+	known bool // its first fact is there, and so run is
 }
+
+func (r *record) goesOn() bool { return r.known && !r.run.State.Ended() }
 
 // newest is the newest run of a job that is known of: of all its runs if sure, else of those that changed since Open.
 type newest struct {
@@ -39,69 +44,106 @@ type newest struct {
 func newMemory() *memory {
 	return &memory{
 		live: map[runKey]*record{}, byAgent: map[string]map[runKey]*record{}, newest: map[string]newest{},
+		sums: map[dayNumber]Sum{}, unsettled: map[dayNumber]struct{}{},
 		listeners: map[*listener]struct{}{}, followers: map[runKey]map[*follower]struct{}{},
 	}
 }
 
-// recover reads the runs of a day that go on.
-func (m *memory) recover(tx *bbolt.Tx) error {
-	for _, state := range []crony.RunState{crony.Claimed, crony.Running} {
-		prefix := indexPrefix(indexState, string(state))
-		c := tx.Bucket([]byte(bucketIndex)).Cursor()
-		for key, _ := c.Seek(prefix); bytes.HasPrefix(key, prefix); key, _ = c.Next() {
-			k := runKey(key[len(prefix):])
-			rec, err := readRecord(tx, k)
-			if err != nil {
-				return err
-			}
-			m.set(k, rec)
+// learn takes in a day that the log has: its runs that go on, and what it adds up to.
+func (m *memory) learn(day dayNumber, tx *bbolt.Tx) error {
+	n, runs := namesOf(tx), tx.Bucket([]byte(bucketRuns))
+	live := map[runKey]*record{}
+	err := tx.Bucket([]byte(bucketLive)).ForEach(func(key, _ []byte) error {
+		value := runs.Get(key)
+		if len(key) != runSize || value == nil {
+			return errUnknownRecord
 		}
+		rec, err := readRecord(runKey(key), value, n)
+		live[runKey(key)] = rec
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	var sum Sum
+	err = tx.Bucket([]byte(bucketSums)).ForEach(func(_, value []byte) error {
+		sum = sum.plus(readSum(value))
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	first, _ := tx.Bucket([]byte(bucketPending)).Cursor().First()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for k, rec := range live {
+		m.set(k, rec)
+	}
+	m.sums[day] = sum
+	if first != nil {
+		m.unsettled[day] = struct{}{}
 	}
 	return nil
 }
 
-// readRecord reads a run's facts and summary; a run that is not there has neither.
-func readRecord(tx *bbolt.Tx, k runKey) (*record, error) {
-	rec := &record{}
-	c := tx.Bucket([]byte(bucketFacts)).Cursor()
-	for key, value := c.Seek(k[:]); bytes.HasPrefix(key, k[:]); key, value = c.Next() {
-		var f crony.Fact
-		if err := decodeJSON(value, &f); err != nil {
-			return nil, unreadable(k, err)
-		}
-		rec.facts = append(rec.facts, f)
+// readRecord reads a run's value.
+func readRecord(k runKey, value []byte, n *names) (*record, error) {
+	facts, err := factsOf(k, value, n)
+	if err != nil {
+		return nil, err
 	}
-	if rec.summary = bytes.Clone(tx.Bucket([]byte(bucketRuns)).Get(k[:])); rec.summary == nil {
-		return rec, nil
-	}
-	if err := decodeJSON(rec.summary, &rec.run); err != nil {
-		return nil, unreadable(k, err)
-	}
+	rec := &record{facts: facts}
+	rec.run, rec.known = crony.Fold(facts)
 	return rec, nil
 }
 
-// record returns what is known of a run, from memory if it goes on.
-func (m *memory) record(tx *bbolt.Tx, k runKey) (*record, error) {
+// liveRecord returns what is known of a run that goes on; nil if it does not.
+func (m *memory) liveRecord(k runKey) *record {
 	m.mu.RLock()
-	rec := m.live[k]
-	m.mu.RUnlock()
-	if rec != nil {
-		return rec, nil
-	}
-	return readRecord(tx, k)
+	defer m.mu.RUnlock()
+	return m.live[k]
 }
 
-// set notes how a run stands. The caller holds mu, or is alone.
-func (m *memory) set(k runKey, rec *record) {
-	agent := rec.run.Agent
-	if rec.run.State.Ended() {
-		delete(m.live, k)
-		delete(m.byAgent[agent], k)
-		if len(m.byAgent[agent]) == 0 {
-			delete(m.byAgent, agent)
+// daySums returns what each day adds up to that has any records.
+func (m *memory) daySums() map[string]Sum {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	sums := make(map[string]Sum, len(m.sums))
+	for day, sum := range m.sums {
+		if sum.Records > 0 {
+			sums[day.String()] = sum
 		}
+	}
+	return sums
+}
+
+// unsettledBefore returns the earliest day before another that has pending runs.
+func (m *memory) unsettledBefore(newest dayNumber) (found dayNumber, ok bool) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	for day := range m.unsettled {
+		if day < newest && (!ok || day < found) {
+			found, ok = day, true
+		}
+	}
+	return found, ok
+}
+
+func (m *memory) settled(day dayNumber) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.unsettled, day)
+}
+
+// set notes how a run stands. The caller holds mu.
+func (m *memory) set(k runKey, rec *record) {
+	if was := m.live[k]; was != nil {
+		m.unset(k, was.run.Agent)
+	}
+	if !rec.goesOn() {
 		return
 	}
+	agent := rec.run.Agent
 	m.live[k] = rec
 	if m.byAgent[agent] == nil {
 		m.byAgent[agent] = map[runKey]*record{}
@@ -109,10 +151,67 @@ func (m *memory) set(k runKey, rec *record) {
 	m.byAgent[agent][k] = rec
 }
 
+// unset takes a run from those that go on. The caller holds mu.
+func (m *memory) unset(k runKey, agent string) {
+	delete(m.live, k)
+	delete(m.byAgent[agent], k)
+	if len(m.byAgent[agent]) == 0 {
+		delete(m.byAgent, agent)
+	}
+}
+
+// forgetDays forgets the runs of days whose files are gone, and tells those who listen that something is.
+func (m *memory) forgetDays(gone func(dayNumber) bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for k, rec := range m.live {
+		if gone(k.day()) {
+			m.unset(k, rec.run.Agent)
+		}
+	}
+	for k, followers := range m.followers {
+		for f := range followers {
+			if gone(k.day()) {
+				f.ended()
+			}
+		}
+	}
+	maps.DeleteFunc(m.sums, func(day dayNumber, _ Sum) bool { return gone(day) })
+	maps.DeleteFunc(m.unsettled, func(day dayNumber, _ struct{}) bool { return gone(day) })
+	m.relearn()
+}
+
+// adopt reads the runs of a new day that go on, and tells those who listen that there is much that they do not know.
+func (m *memory) adopt(day dayNumber, tx *bbolt.Tx) error {
+	err := m.learn(day, tx)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.relearn()
+	return err
+}
+
+// relearn has all be read again that is known from files. The caller holds mu.
+func (m *memory) relearn() {
+	clear(m.newest)
+	for l := range m.listeners {
+		l.tell(Change{Reset: true})
+	}
+}
+
 // commit takes over what is on the disk now, and tells those who listen.
 func (m *memory) commit(w *writing) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	for _, by := range w.sums {
+		m.sums[w.day] = m.sums[w.day].plus(by)
+	}
+	delete(m.unsettled, w.day)
+	if w.unsettled {
+		m.unsettled[w.day] = struct{}{}
+	}
+	for _, d := range w.dropped {
+		m.drop(d)
+	}
 	for _, a := range w.arrived {
 		for f := range m.followers[a.run] {
 			f.arrived(a.ref)
@@ -122,6 +221,9 @@ func (m *memory) commit(w *writing) {
 		m.set(c.run, c.now)
 		if c.unseen {
 			continue
+		}
+		if was := c.was.run.Job; was != "" && was != c.now.run.Job {
+			delete(m.newest, was) // it may have been this one
 		}
 		m.sawRun(c.now.run.Job, c.run)
 		for l := range m.listeners {
@@ -148,6 +250,13 @@ func (m *memory) newestOf(job string) newest {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	return m.newest[job]
+}
+
+// forgetNewest has the files be asked for a job's newest run again.
+func (m *memory) forgetNewest(job string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.newest, job)
 }
 
 // learnNewest takes in what the files say, and returns what is right now: a newer run may have come while they were read.

@@ -119,6 +119,9 @@ func (o *output) step(tx *bbolt.Tx, from []byte) (chunks []crony.Chunk, next []b
 		if err != nil {
 			return nil, nil, err
 		}
+		if len(ch.Data) == 0 { // given up: a gap
+			continue
+		}
 		chunks = append(chunks, ch)
 		size += len(ch.Data)
 	}
@@ -240,6 +243,14 @@ func (f *follower) arrived(ref chunkRef) {
 	} else {
 		f.refs = append(f.refs, ref)
 	}
+	f.signal()
+}
+
+// lost says that chunks may have arrived anywhere, and that the run may have ended.
+func (f *follower) lost() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.refs, f.lagged = nil, true
 	f.signal()
 }
 

@@ -124,13 +124,21 @@ func TestCodecChunk(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		key, value := chunkKey(k, chunkRef{attempt: 3, stream: 2, offset: 1 << 40}), c.encodeChunk(&want)
+		key := chunkKey(k, chunkRef{attempt: 3, stream: 2, offset: 1 << 40})
+		value := c.encodeChunk(key, &want)
 		if len(data) > 100 && len(value) > len(data)/10 {
 			t.Errorf("%d bytes are stored as %d", len(data), len(value))
 		}
 		got, err := c.decodeChunk(want.Run, key, value)
 		if diff := cmp.Diff(want, got); diff != "" || err != nil {
 			t.Errorf("%v\n%s", err, diff)
+		}
+		for at := range len(key) + len(value) {
+			damaged := append(bytes.Clone(key), value...)
+			damaged[at] ^= 1 << (at % 8)
+			if ch, err := c.decodeChunk(want.Run, damaged[:len(key)], damaged[len(key):]); err == nil {
+				t.Errorf("a chunk with a flipped bit in byte %d was read: %+v", at, ch)
+			}
 		}
 		for cut := range len(value) {
 			if _, err := c.decodeChunk(want.Run, key, value[:cut]); err == nil {

@@ -95,7 +95,7 @@ func TestBoundedWork(t *testing.T) {
 	const total = pageBudget + pageBudget/2
 	fill(t, l, total)
 	mustAppend(t, l, storetest.Life(crony.OccurrenceRunID("x", noon(), ""), "job-0", "a9", crony.Succeeded), nil)
-	q, pages, found := crony.RunQuery{Agent: "a0", State: crony.Lost}, 0, 0
+	q, pages, found := crony.RunQuery{Longer: time.Hour}, 0, 0
 	for ; pages == 0 || q.Cursor != ""; pages++ {
 		p, err := l.ListRuns(t.Context(), q)
 		if err != nil {

@@ -1,14 +1,15 @@
 package runlog
 
 import (
-	"context"
+	"bytes"
 	"encoding/binary"
 	"fmt"
+	"math"
 	"strings"
 	"time"
 	"unicode/utf8"
 
-	"go.etcd.io/bbolt"
+	"github.com/cespare/xxhash/v2"
 
 	"crony"
 )
@@ -16,51 +17,110 @@ import (
 // maxReason is how long a stretch's reason may be, in bytes.
 const maxReason = 4 << 10
 
+// stretchRecord is a stretch that was checked. It is never changed, and shares nothing with who gave it.
 type stretchRecord struct {
-	day   dayNumber
-	key   []byte
-	value []byte
-	name  string // for people
-	from  *request
+	day     dayNumber
+	key     []byte
+	plain   []byte // what the key does not tell, with its texts spelled out
+	stretch crony.Stretch
+	hash    uint64 // of key and plain
 }
 
-// AppendStretches stores stretches and returns when they are on the disk, under the terms of [Log.Append]: what is stored
-// already stays as it is; after Invalid nothing of the call is stored, after Conflict all but what differs from the stored.
-// A stretch belongs to the day of its To; it must lie within the years 1970 to 2261, as nanoseconds in 64 bits do.
-func (l *Log) AppendStretches(ctx context.Context, list []crony.Stretch) error {
-	if err := l.alive(ctx); err != nil {
-		return err
+func (s *stretchRecord) name() string {
+	return fmt.Sprintf("the stretch of job %.80q from %s", s.stretch.Job, s.stretch.From.Format(time.RFC3339Nano))
+}
+
+// A stretch's key has its job, its times and its job's uid. Its value is a version byte, where it is stored, and then
+//
+//	generation, count, end byte; references: agent, reason; when it was decided
+func appendStretch(b []byte, t texts, s *crony.Stretch) []byte {
+	b = binary.AppendVarint(b, s.Generation)
+	b = binary.AppendUvarint(b, uint64(s.Count))
+	b = append(b, endByte(s.End))
+	b = t.appendRef(b, s.Agent, false)
+	b = t.appendRef(b, s.Reason, false)
+	return appendTime(b, s.To.UnixMilli(), s.DecidedAt)
+}
+
+// stretch reads what appendStretch has written, of the stretch that key names.
+func (u *unpacker) stretch(key []byte, t texts) (s crony.Stretch) {
+	job, rest, ok := bytes.Cut(key, []byte{0})
+	from, to, fits := timesOf(rest)
+	if !ok || !fits {
+		u.fail()
+		return s
 	}
-	if len(list) == 0 {
-		return nil
-	}
-	r := &request{done: make(chan error, 1)}
-	for i := range list {
-		rec, err := newStretchRecord(&list[i])
-		if err != nil {
-			return err
+	s.Job, s.JobUID, s.From, s.To = string(job), string(rest[16:]), from, to
+	s.Generation, s.Count, s.End = u.varint(), int64(u.number(math.MaxInt64)), endOf(u.byte())
+	s.Agent, s.Reason = t.text(u), t.text(u)
+	s.DecidedAt = u.time(s.To.UnixMilli())
+	return s
+}
+
+// stretchOf reads a stretch that is stored.
+func stretchOf(key, value []byte, t texts) (crony.Stretch, error) {
+	value, ok := unseal(key, value)
+	u := unpacker{b: value}
+	u.byte() // the version
+	s := u.stretch(key, t)
+	if !ok || u.failed || len(u.b) > 0 {
+		job, _, _ := bytes.Cut(key, []byte{0})
+		return s, &crony.Error{
+			Code: crony.Internal, Message: fmt.Sprintf("a stretch of the job %.80q can't be read", job), Err: errUnknownRecord,
 		}
-		rec.from = r
-		r.stretches = append(r.stretches, rec)
-		r.size += len(rec.key) + len(rec.value)
 	}
-	return l.send(ctx, r)
+	return s, nil
+}
+
+func endByte(e crony.End) byte {
+	switch e {
+	case crony.EndSkipped:
+		return 1
+	case crony.EndMissed:
+		return 2
+	case crony.EndLost:
+		return 3
+	}
+	return 0
+}
+
+func endOf(b byte) crony.End {
+	switch b {
+	case 1:
+		return crony.EndSkipped
+	case 2:
+		return crony.EndMissed
+	case 3:
+		return crony.EndLost
+	}
+	return ""
 }
 
 func newStretchRecord(s *crony.Stretch) (stretchRecord, error) {
-	name := fmt.Sprintf("the stretch of job %.80q from %s", s.Job, s.From.Format(time.RFC3339Nano))
-	if wrong := faultOfStretch(s); wrong != "" {
-		return stretchRecord{}, crony.Errorf(crony.Invalid, "%s: %s", name, wrong)
-	}
 	own := *s
 	own.From, own.To, own.DecidedAt = stored(s.From), stored(s.To), stored(s.DecidedAt)
-	value, err := encodeJSON(&own)
-	if err != nil {
-		return stretchRecord{}, &crony.Error{Code: crony.Invalid, Message: name + " can't be written as JSON", Err: err}
+	rec := stretchRecord{stretch: own}
+	if wrong := faultOfStretch(s); wrong != "" {
+		return stretchRecord{}, crony.Errorf(crony.Invalid, "%s: %s", rec.name(), wrong)
 	}
-	key := stretchKey(own.Job, own.To, own.From, own.JobUID)
-	return stretchRecord{day: dayOf(own.To), key: key, value: value, name: name}, nil
+	rec.day, rec.key = dayOf(own.To), stretchKey(own.Job, own.To, own.From, own.JobUID)
+	whole := appendStretch(bytes.Clone(rec.key), (*spelled)(nil), &own)
+	rec.plain, rec.hash = whole[len(rec.key):], xxhash.Sum64(whole)
+	return rec, nil
 }
+
+// outweighs says whether of two different stretches with one key s is the one to keep: on every server the same.
+func (s *stretchRecord) outweighs(other *stretchRecord) bool {
+	if !s.stretch.DecidedAt.Equal(other.stretch.DecidedAt) {
+		return s.stretch.DecidedAt.Before(other.stretch.DecidedAt)
+	}
+	return bytes.Compare(s.plain, other.plain) < 0
+}
+
+// minute returns which of its day's minutes the stretch belongs to.
+func (s *stretchRecord) minute() int { return minuteOf(s.stretch.To) }
+
+func minuteOf(t time.Time) int { return int(t.UnixMilli() % dayMillis / minuteMillis) }
 
 // faultOfStretch returns what is wrong with s, or "".
 func faultOfStretch(s *crony.Stretch) string {
@@ -77,11 +137,11 @@ func faultOfStretch(s *crony.Stretch) string {
 	switch {
 	case len(s.Agent) > maxName || len(s.Reason) > maxReason:
 		return fmt.Sprintf("its agent has more than %d bytes, or its reason more than %d", maxName, maxReason)
-	case !fits(s.From) || !fits(s.To) || s.DecidedAt.Year() < 0 || s.DecidedAt.Year() > 9999:
+	case !fits(s.From) || !fits(s.To) || !writable(s.DecidedAt):
 		return "its times are outside 1970 to 2261"
 	case s.Count < 1 || s.To.Before(s.From) || (s.Count == 1) != s.From.Equal(s.To):
 		return fmt.Sprintf("%d occurrences can't be from its first to its last", s.Count)
-	case s.End != crony.EndSkipped && s.End != crony.EndMissed && s.End != crony.EndLost:
+	case endByte(s.End) == 0:
 		return fmt.Sprintf("no stretch ends in %.40q", s.End)
 	}
 	return ""
@@ -107,20 +167,4 @@ func timesOf(key []byte) (from, to time.Time, ok bool) {
 	to = time.Unix(0, int64(binary.BigEndian.Uint64(key))).UTC()
 	from = time.Unix(0, int64(binary.BigEndian.Uint64(key[8:]))).UTC()
 	return from, to, true
-}
-
-// stretch stores one record.
-func (w *writing) stretch(tx *bbolt.Tx, s *stretchRecord) error {
-	bucket, err := tx.CreateBucketIfNotExists([]byte(bucketStretches)) // files from before there were any have none
-	if err != nil {
-		return err
-	}
-	if there := bucket.Get(s.key); there != nil {
-		if !same[crony.Stretch](there, s.value) {
-			w.conflicts = append(w.conflicts, conflict{s.from, "there is another record in place of " + s.name})
-		}
-		return nil
-	}
-	w.stored++
-	return bucket.Put(s.key, s.value)
 }

@@ -2,7 +2,6 @@ package runlog
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"path/filepath"
@@ -12,7 +11,6 @@ import (
 	"time"
 
 	gocmp "github.com/google/go-cmp/cmp"
-	"go.etcd.io/bbolt"
 
 	"crony"
 )
@@ -122,29 +120,6 @@ func TestStretchFaults(t *testing.T) {
 	}
 	if got := everyStretch(t, l, "b", noon(), noon(), 10); len(got) > 0 {
 		t.Errorf("stored beside what can't be right: %v", got)
-	}
-}
-
-// TestDayWithoutStretches has a day file from before there were any.
-func TestDayWithoutStretches(t *testing.T) {
-	l := openTest(t, Options{})
-	mustAppend(t, l, life(noon()), nil)
-	err := l.days.update(dayOf(noon()), func(tx *bbolt.Tx) error {
-		err := tx.DeleteBucket([]byte(bucketStretches))
-		if errors.Is(err, bbolt.ErrBucketNotFound) { //nolint:staticcheck // the file is new
-			return nil
-		}
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got := everyStretch(t, l, "a", noon(), noon(), 10); len(got) > 0 {
-		t.Error(got)
-	}
-	mustStore(t, l, stretchAt("a", "u", noon(), 1))
-	if got := everyStretch(t, l, "a", noon(), noon(), 10); len(got) != 1 {
-		t.Error(got)
 	}
 }
 

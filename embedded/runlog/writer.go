@@ -1,7 +1,6 @@
 package runlog
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"time"
@@ -11,24 +10,46 @@ import (
 	"crony"
 )
 
-// The bounds of one transaction. A larger Append has one of its own.
+// The bounds of one transaction. A larger batch has one of its own.
 const (
 	batchRecords = 2000
 	batchBytes   = 4 << 20
 	slowCommit   = time.Second
 
-	ascending = 0.9 // how full pages are made of keys that mostly grow
+	growing = 0.9 // how full pages are made of keys that mostly grow
+
+	settleAfter = 2 * time.Second // without anything to write: then days that are over are settled,
+	settleEvery = time.Minute     // and one of them so often if there always is
+	writtenDays = 8               // days of which the writer remembers names
 )
 
 // errNothingNew ends a transaction that would change nothing, and spares the disk.
 var errNothingNew = errors.New("nothing new")
 
+// errUnknownRecord is why a stored record can't be read.
+var errUnknownRecord = errors.New("it is damaged, or of an unknown version")
+
 // write is the writer: it alone changes files, and what the log remembers of them.
-func (l *Log) write() {
+func (l *Log) write(settleAt int) {
+	w := &writer{log: l, settleAt: settleAt, days: map[dayNumber]*writtenDay{}, doubtful: map[dayNumber]bool{}}
+	idle := time.NewTimer(settleAfter)
+	defer idle.Stop()
 	for {
 		select {
 		case r := <-l.queue:
-			l.commit(l.batch(r))
+			w.commit(l.batch(r))
+			if time.Since(w.looked) > settleEvery {
+				w.settleOne()
+			}
+			idle.Reset(settleAfter)
+		case task := <-l.tasks:
+			task(w)
+		case <-l.days.wake:
+			l.mend()
+		case <-idle.C:
+			if w.settleOne() {
+				idle.Reset(0)
+			}
 		case <-l.closing:
 			return
 		}
@@ -52,19 +73,25 @@ func (l *Log) batch(first *request) []*request {
 	return batch
 }
 
-// part is what a batch has for one day.
+// part is what some requests have for one day.
 type part struct {
 	day       dayNumber
-	facts     []*factRecord
-	chunks    []*chunkRecord
-	stretches []*stretchRecord
+	facts     []of[*factRecord]
+	chunks    []of[*chunkRecord]
+	stretches []of[*stretchRecord]
 	from      []*request
+}
+
+// of is a record with the request that brought it.
+type of[T any] struct {
+	rec  T
+	from *request
 }
 
 func split(batch []*request) []*part {
 	var parts []*part
 	byDay := map[dayNumber]*part{}
-	of := func(day dayNumber, from *request) *part {
+	find := func(day dayNumber, from *request) *part {
 		p := byDay[day]
 		if p == nil {
 			p = &part{day: day}
@@ -78,28 +105,121 @@ func split(batch []*request) []*part {
 	}
 	for _, r := range batch {
 		for i := range r.facts {
-			p := of(r.facts[i].run.day(), r)
-			p.facts = append(p.facts, &r.facts[i])
+			p := find(r.facts[i].run.day(), r)
+			p.facts = append(p.facts, of[*factRecord]{&r.facts[i], r})
 		}
 		for i := range r.chunks {
-			p := of(r.chunks[i].run.day(), r)
-			p.chunks = append(p.chunks, &r.chunks[i])
+			p := find(r.chunks[i].run.day(), r)
+			p.chunks = append(p.chunks, of[*chunkRecord]{&r.chunks[i], r})
 		}
 		for i := range r.stretches {
-			p := of(r.stretches[i].day, r)
-			p.stretches = append(p.stretches, &r.stretches[i])
+			p := find(r.stretches[i].day, r)
+			p.stretches = append(p.stretches, of[*stretchRecord]{&r.stretches[i], r})
 		}
 	}
 	return parts
 }
 
-func (l *Log) commit(batch []*request) {
-	for _, p := range split(batch) {
+// writer is what only the writing goroutine knows.
+type writer struct {
+	log      *Log
+	settleAt int       // pending runs of a day
+	looked   time.Time // for days that are over
+	days     map[dayNumber]*writtenDay
+	doubtful map[dayNumber]bool // see certain
+}
+
+// writtenDay is what is remembered of a file from one transaction to the next.
+type writtenDay struct {
+	db      *bbolt.DB // of which all this is true; opened again, a file is another
+	names   *names
+	pending map[runKey]*pendingRun
+	newest  runKey // no run is above it
+	room    []byte // for the values of one transaction
+}
+
+// pendingRun is a run's header as index and counters have it, and as it is.
+type pendingRun struct{ was, is header }
+
+// day returns what is remembered of a day's file.
+func (w *writer) day(tx *bbolt.Tx, day dayNumber) (*writtenDay, error) {
+	d := w.days[day]
+	if d == nil || d.db != tx.DB() {
+		if len(w.days) >= writtenDays {
+			clear(w.days)
+		}
+		d = &writtenDay{db: tx.DB(), names: newNames(), pending: map[runKey]*pendingRun{}}
+		err := pending(tx, func(k runKey, was, is *header) error {
+			d.pending[k] = &pendingRun{*was, *is}
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+		if last, _ := tx.Bucket([]byte(bucketRuns)).Cursor().Last(); len(last) == runSize {
+			d.newest = runKey(last)
+		}
+		w.days[day] = d
+	}
+	d.names.in(tx)
+	return d, nil
+}
+
+// settle brings index and counters up to what the runs are.
+func (d *writtenDay) settle(tx *bbolt.Tx, day dayNumber) error {
+	err := settle(tx, day, d.pending)
+	clear(d.pending)
+	return err
+}
+
+// update changes a day's file in a transaction. If that finds the file damaged, it is set aside, and fn is called again for a
+// new one. If it finds no room, fn is called again with what was held in reserve, and with no room for output. Unavailable if
+// that did not do.
+func (w *writer) update(day dayNumber, fn func(*bbolt.Tx) error) (err error) {
+	for range 2 {
+		w.log.mend()
+		if err := w.certain(day); err != nil {
+			return err
+		}
+		committing := false
+		err = w.log.days.update(day, func(tx *bbolt.Tx) error {
+			err := fn(tx)
+			committing = err == nil
+			return err
+		})
+		if err == nil {
+			return nil
+		}
+		delete(w.days, day) // what it remembers may not have come to be
+		w.doubtful[day] = w.doubtful[day] || committing
+		full := isFull(err)
+		if full {
+			w.log.foundFull(err)
+			w.log.giveReserve()
+			err = &crony.Error{Code: crony.Unavailable, Message: "the disk of the run log is full", Err: err}
+		}
+		if !full && !w.log.days.isCondemned(day) {
+			return err
+		}
+	}
+	return err
+}
+
+func (w *writer) commit(batch []*request) {
+	for _, p := range w.log.bounds.Load().admit(split(batch)) {
 		start := time.Now()
-		w := &writing{mem: l.mem, touched: map[runKey]*touched{}}
-		err := l.days.update(p.day, func(tx *bbolt.Tx) error { return w.store(tx, p) })
+		var t *writing
+		err := w.update(p.day, func(tx *bbolt.Tx) error {
+			own, err := w.day(tx, p.day)
+			if err != nil {
+				return err
+			}
+			t = newWriting(tx, p.day, w.log.mem, own)
+			t.noRoom = w.log.refusesOutput()
+			return t.store(p, w.settleAt)
+		})
 		if took := time.Since(start); took > slowCommit {
-			l.log.Warn("slow commit", "day", p.day.String(),
+			w.log.log.Warn("slow commit", "day", p.day.String(),
 				"facts", len(p.facts), "chunks", len(p.chunks), "stretches", len(p.stretches), "took", took)
 		}
 		if err != nil && !errors.Is(err, errNothingNew) {
@@ -108,155 +228,41 @@ func (l *Log) commit(batch []*request) {
 			}
 			continue
 		}
-		for _, c := range w.conflicts {
+		for _, c := range t.conflicts {
 			c.from.conflicts = append(c.from.conflicts, c.text)
 		}
-		l.mem.commit(w)
+		if err == nil {
+			w.log.mem.commit(t)
+			w.log.space.gaveUp(t.gaveUp)
+		}
 	}
 	for _, r := range batch {
 		r.done <- r.outcome()
 	}
 }
 
-// writing is one transaction of the writer and, until it is known to be on the disk, all that follows from it.
-type writing struct {
-	mem       *memory
-	facts     *bbolt.Bucket
-	runs      *bbolt.Bucket
-	index     *bbolt.Bucket
-	chunks    *bbolt.Bucket
-	touched   map[runKey]*touched
-	changes   []change
-	arrived   []arrival
-	conflicts []conflict
-	stored    int
-}
-
-// touched is a run with new facts: as it was, and its facts as they are now.
-type touched struct {
-	was   *record
-	facts []crony.Fact
-}
-
-// change is a run that has new facts. Unseen are those that its fold does not show, or not yet: an exit whose start is
-// missing.
-type change struct {
-	run    runKey
-	now    *record
-	unseen bool
-}
-
-// conflict is a record that differs from the one that is stored in its place.
-type conflict struct {
-	from *request
-	text string
-}
-
-// arrival is a chunk that is new, or longer than it was.
-type arrival struct {
-	run runKey
-	ref chunkRef
-}
-
-func (w *writing) store(tx *bbolt.Tx, p *part) error {
-	w.facts, w.runs = tx.Bucket([]byte(bucketFacts)), tx.Bucket([]byte(bucketRuns))
-	w.index, w.chunks = tx.Bucket([]byte(bucketIndex)), tx.Bucket([]byte(bucketChunks))
-	w.facts.FillPercent, w.runs.FillPercent, w.chunks.FillPercent = ascending, ascending, ascending
-	for _, f := range p.facts {
-		if err := w.fact(tx, f); err != nil {
-			return err
-		}
+// settleOne settles a day that is over and has pending runs, and reports whether there may be another. The newest day is
+// settled while it is written, and not for the sake of a few runs.
+func (w *writer) settleOne() bool {
+	w.looked = time.Now()
+	days := w.log.days.newestFirst()
+	if len(days) == 0 {
+		return false
 	}
-	for _, c := range p.chunks {
-		if err := w.chunk(c); err != nil {
-			return err
-		}
+	day, ok := w.log.mem.unsettledBefore(days[0])
+	if !ok {
+		return false
 	}
-	for _, s := range p.stretches {
-		if err := w.stretch(tx, s); err != nil {
-			return err
-		}
-	}
-	for run, t := range w.touched {
-		if err := w.fold(run, t); err != nil {
-			return err
-		}
-	}
-	if w.stored == 0 {
-		return errNothingNew
-	}
-	return nil
-}
-
-func (w *writing) fact(tx *bbolt.Tx, f *factRecord) error {
-	if there := w.facts.Get(f.key); there != nil {
-		if !same[crony.Fact](there, f.value) {
-			w.conflicts = append(w.conflicts,
-				conflict{f.from, fmt.Sprintf("run %s has another fact under number %d", f.fact.Run, f.fact.Seq)})
-		}
-		return nil
-	}
-	t := w.touched[f.run]
-	if t == nil {
-		was, err := w.mem.record(tx, f.run)
+	err := w.update(day, func(tx *bbolt.Tx) error {
+		own, err := w.day(tx, day)
 		if err != nil {
 			return err
 		}
-		t = &touched{was: was, facts: was.facts[:len(was.facts):len(was.facts)]}
-		w.touched[f.run] = t
+		return own.settle(tx, day)
+	})
+	if err != nil {
+		w.log.log.Error("index and counters of a day can't be brought up to date", "day", day.String(), "err", err)
 	}
-	t.facts = append(t.facts, f.fact)
-	w.stored++
-	return w.facts.Put(f.key, f.value)
-}
-
-func (w *writing) chunk(c *chunkRecord) error {
-	if there := w.chunks.Get(c.key); there != nil && plainSize(there) >= plainSize(c.value) {
-		return nil
-	}
-	w.arrived = append(w.arrived, arrival{run: c.run, ref: c.ref})
-	w.stored++
-	return w.chunks.Put(c.key, c.value)
-}
-
-// fold writes what is derived from a run's facts.
-func (w *writing) fold(k runKey, t *touched) error {
-	run, ok := crony.Fold(t.facts)
-	if !ok {
-		return nil
-	}
-	now := &record{facts: t.facts, run: run}
-	var err error
-	if now.summary, err = encodeJSON(&run); err != nil {
-		return err
-	}
-	unseen := bytes.Equal(now.summary, t.was.summary)
-	w.changes = append(w.changes, change{run: k, now: now, unseen: unseen})
-	if unseen {
-		return nil
-	}
-	if err := w.runs.Put(k[:], now.summary); err != nil {
-		return err
-	}
-	return w.reindex(k, &t.was.run, &run)
-}
-
-func (w *writing) reindex(k runKey, was, now *crony.Run) error {
-	for _, x := range []struct {
-		kind     byte
-		was, now string
-	}{{indexJob, was.Job, now.Job}, {indexAgent, was.Agent, now.Agent}, {indexState, string(was.State), string(now.State)}} {
-		if x.was == x.now {
-			continue
-		}
-		if x.was != "" {
-			if err := w.index.Delete(indexKey(x.kind, x.was, k)); err != nil {
-				return err
-			}
-		}
-		if err := w.index.Put(indexKey(x.kind, x.now, k), []byte{1}); err != nil {
-			return err
-		}
-	}
-	return nil
+	w.log.mem.settled(day)
+	return true
 }

@@ -5,6 +5,8 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
+	"iter"
+	"math"
 	"strings"
 	"time"
 
@@ -220,6 +222,17 @@ func (s *Store) ListJobs(_ context.Context, q crony.JobQuery) (crony.JobPage, er
 		page.Items = append(page.Items, found[i].status(now, agents))
 	}
 	return page, nil
+}
+
+// Retentions yields, in the order of the jobs' names, what those say of how much of their history is kept that say it.
+func (s *Store) Retentions() iter.Seq2[string, crony.Retention] {
+	return func(yield func(string, crony.Retention) bool) {
+		for _, j := range s.mirror.find("", math.MaxInt, func(j *job) bool { return j.def.Job.Retention != nil }) {
+			if !yield(j.name, *j.def.Job.Retention) {
+				return
+			}
+		}
+	}
 }
 
 // matches says whether the job is of the group and has the text, in small letters, in its name or title.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -340,6 +341,27 @@ func TestCancelledWrites(t *testing.T) {
 		t.Errorf("a write while the store is closed: %v", err)
 	}
 	r.link.release()
+}
+
+// TestRetentions has some of many jobs say how much of their history is kept.
+func TestRetentions(t *testing.T) {
+	r := newRig(t, emptied(t))
+	want := map[string]crony.Retention{}
+	var jobs []crony.Job
+	for n := range stride * 6 / 10 {
+		jobs = append(jobs, job1(fmt.Sprintf("job-%04d", n), "x"))
+		if n%300 == 7 {
+			jobs[n].Retention = &crony.Retention{Runs: n}
+			want[jobs[n].Name] = *jobs[n].Retention
+		}
+	}
+	r.define(jobs...)
+	if got := maps.Collect(r.Retentions()); len(want) == 0 || !maps.Equal(want, got) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+	for range r.Retentions() {
+		break
+	}
 }
 
 // TestListManyJobs lists more jobs than are looked at in one go.

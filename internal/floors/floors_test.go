@@ -48,6 +48,7 @@ func house() map[string]int {
 		"crony/appliance/ledger":    4,
 		"crony/appliance/peers":     4,
 		"crony/appliance/placement": 4,
+		"crony/appliance/replica":   4,
 		"crony/appliance/upkeep":    4,
 		"crony/agent":               4,
 		"crony/webui":               4,
@@ -63,6 +64,7 @@ func house() map[string]int {
 		"crony":              1,
 		"crony/internal/pki": 1,
 
+		"crony/internal/boltfile":  0,
 		"crony/internal/durable":   0,
 		"crony/internal/lifecycle": 0,
 		"crony/internal/schedule":  0,

@@ -35,6 +35,7 @@ func TestThreeServers(t *testing.T) {
 	f.start(leader)
 	f.ready(leader)
 	f.Wait(time.Minute, "three servers", func() bool { return f.up() == 3 })
+	f.Wait(2*time.Minute, "run logs that hold the same", func() bool { return f.alike(time.Time{}) })
 }
 
 // TestGuarantees does to a cluster of three what the table of guarantees speaks of, one thing after the other, while jobs come due

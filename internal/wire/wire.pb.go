@@ -1903,6 +1903,833 @@ func (*TransferReply) Descriptor() ([]byte, []int) {
 	return file_wire_proto_rawDescGZIP(), []int{31}
 }
 
+// Piece is a part of a batch of the run log: of all, or of as much as fits a message. The next pieces of its number follow, in
+// this message and the ones after it, before those of any other.
+type Piece struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Number        uint64                 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"` // of the batch, on its stream
+	Data          []byte                 `protobuf:"bytes,2,opt,name=data,proto3" json:"data,omitempty"`
+	More          bool                   `protobuf:"varint,3,opt,name=more,proto3" json:"more,omitempty"` // there are more of this batch
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Piece) Reset() {
+	*x = Piece{}
+	mi := &file_wire_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Piece) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Piece) ProtoMessage() {}
+
+func (x *Piece) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Piece.ProtoReflect.Descriptor instead.
+func (*Piece) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *Piece) GetNumber() uint64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *Piece) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
+func (x *Piece) GetMore() bool {
+	if x != nil {
+		return x.More
+	}
+	return false
+}
+
+type ReplicateRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Pieces        []*Piece               `protobuf:"bytes,1,rep,name=pieces,proto3" json:"pieces,omitempty"`
+	Compare       bool                   `protobuf:"varint,2,opt,name=compare,proto3" json:"compare,omitempty"` // the caller could not keep in mind what this server lacks: it is to compare the logs soon
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReplicateRequest) Reset() {
+	*x = ReplicateRequest{}
+	mi := &file_wire_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReplicateRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReplicateRequest) ProtoMessage() {}
+
+func (x *ReplicateRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReplicateRequest.ProtoReflect.Descriptor instead.
+func (*ReplicateRequest) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *ReplicateRequest) GetPieces() []*Piece {
+	if x != nil {
+		return x.Pieces
+	}
+	return nil
+}
+
+func (x *ReplicateRequest) GetCompare() bool {
+	if x != nil {
+		return x.Compare
+	}
+	return false
+}
+
+type ReplicateReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Stored        []uint64               `protobuf:"varint,1,rep,packed,name=stored,proto3" json:"stored,omitempty"` // batches that are on disk
+	Refused       []*Refusal             `protobuf:"bytes,2,rep,name=refused,proto3" json:"refused,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReplicateReply) Reset() {
+	*x = ReplicateReply{}
+	mi := &file_wire_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReplicateReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReplicateReply) ProtoMessage() {}
+
+func (x *ReplicateReply) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReplicateReply.ProtoReflect.Descriptor instead.
+func (*ReplicateReply) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{34}
+}
+
+func (x *ReplicateReply) GetStored() []uint64 {
+	if x != nil {
+		return x.Stored
+	}
+	return nil
+}
+
+func (x *ReplicateReply) GetRefused() []*Refusal {
+	if x != nil {
+		return x.Refused
+	}
+	return nil
+}
+
+type Refusal struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Number        uint64                 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
+	Reason        string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Refusal) Reset() {
+	*x = Refusal{}
+	mi := &file_wire_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Refusal) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Refusal) ProtoMessage() {}
+
+func (x *Refusal) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Refusal.ProtoReflect.Descriptor instead.
+func (*Refusal) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{35}
+}
+
+func (x *Refusal) GetNumber() uint64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *Refusal) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+// Sum says what a log holds of something: equal sums, equal records.
+type Sum struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Records       uint64                 `protobuf:"varint,1,opt,name=records,proto3" json:"records,omitempty"`
+	Hash          uint64                 `protobuf:"fixed64,2,opt,name=hash,proto3" json:"hash,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Sum) Reset() {
+	*x = Sum{}
+	mi := &file_wire_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Sum) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Sum) ProtoMessage() {}
+
+func (x *Sum) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Sum.ProtoReflect.Descriptor instead.
+func (*Sum) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{36}
+}
+
+func (x *Sum) GetRecords() uint64 {
+	if x != nil {
+		return x.Records
+	}
+	return 0
+}
+
+func (x *Sum) GetHash() uint64 {
+	if x != nil {
+		return x.Hash
+	}
+	return 0
+}
+
+type DaysRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Digest        []byte                 `protobuf:"bytes,1,opt,name=digest,proto3" json:"digest,omitempty"` // of the caller's days
+	Bounds        []byte                 `protobuf:"bytes,2,opt,name=bounds,proto3" json:"bounds,omitempty"` // digest of what it has dropped
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DaysRequest) Reset() {
+	*x = DaysRequest{}
+	mi := &file_wire_proto_msgTypes[37]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DaysRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DaysRequest) ProtoMessage() {}
+
+func (x *DaysRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[37]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DaysRequest.ProtoReflect.Descriptor instead.
+func (*DaysRequest) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{37}
+}
+
+func (x *DaysRequest) GetDigest() []byte {
+	if x != nil {
+		return x.Digest
+	}
+	return nil
+}
+
+func (x *DaysRequest) GetBounds() []byte {
+	if x != nil {
+		return x.Bounds
+	}
+	return nil
+}
+
+type DaysReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	SameDays      bool                   `protobuf:"varint,1,opt,name=same_days,json=sameDays,proto3" json:"same_days,omitempty"`                                                    // the server's days have the same digest; they are left out
+	SameBounds    bool                   `protobuf:"varint,2,opt,name=same_bounds,json=sameBounds,proto3" json:"same_bounds,omitempty"`                                              // what it has dropped has the same digest; floor and marks are left out
+	Days          map[string]*Sum        `protobuf:"bytes,3,rep,name=days,proto3" json:"days,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`   // by date: 2026-11-21
+	Floor         string                 `protobuf:"bytes,4,opt,name=floor,proto3" json:"floor,omitempty"`                                                                           // a date: what was before it is dropped; "" if nothing is
+	Marks         map[string]string      `protobuf:"bytes,5,rep,name=marks,proto3" json:"marks,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"` // by job: the first of its runs that was not dropped
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DaysReply) Reset() {
+	*x = DaysReply{}
+	mi := &file_wire_proto_msgTypes[38]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DaysReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DaysReply) ProtoMessage() {}
+
+func (x *DaysReply) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[38]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DaysReply.ProtoReflect.Descriptor instead.
+func (*DaysReply) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{38}
+}
+
+func (x *DaysReply) GetSameDays() bool {
+	if x != nil {
+		return x.SameDays
+	}
+	return false
+}
+
+func (x *DaysReply) GetSameBounds() bool {
+	if x != nil {
+		return x.SameBounds
+	}
+	return false
+}
+
+func (x *DaysReply) GetDays() map[string]*Sum {
+	if x != nil {
+		return x.Days
+	}
+	return nil
+}
+
+func (x *DaysReply) GetFloor() string {
+	if x != nil {
+		return x.Floor
+	}
+	return ""
+}
+
+func (x *DaysReply) GetMarks() map[string]string {
+	if x != nil {
+		return x.Marks
+	}
+	return nil
+}
+
+type MinutesRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Day           string                 `protobuf:"bytes,1,opt,name=day,proto3" json:"day,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MinutesRequest) Reset() {
+	*x = MinutesRequest{}
+	mi := &file_wire_proto_msgTypes[39]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MinutesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MinutesRequest) ProtoMessage() {}
+
+func (x *MinutesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[39]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MinutesRequest.ProtoReflect.Descriptor instead.
+func (*MinutesRequest) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{39}
+}
+
+func (x *MinutesRequest) GetDay() string {
+	if x != nil {
+		return x.Day
+	}
+	return ""
+}
+
+type MinutesReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Minutes       []*Sum                 `protobuf:"bytes,1,rep,name=minutes,proto3" json:"minutes,omitempty"` // all 1440
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MinutesReply) Reset() {
+	*x = MinutesReply{}
+	mi := &file_wire_proto_msgTypes[40]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MinutesReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MinutesReply) ProtoMessage() {}
+
+func (x *MinutesReply) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[40]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MinutesReply.ProtoReflect.Descriptor instead.
+func (*MinutesReply) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{40}
+}
+
+func (x *MinutesReply) GetMinutes() []*Sum {
+	if x != nil {
+		return x.Minutes
+	}
+	return nil
+}
+
+type ItemsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Day           string                 `protobuf:"bytes,1,opt,name=day,proto3" json:"day,omitempty"`
+	Minute        int32                  `protobuf:"varint,2,opt,name=minute,proto3" json:"minute,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ItemsRequest) Reset() {
+	*x = ItemsRequest{}
+	mi := &file_wire_proto_msgTypes[41]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ItemsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ItemsRequest) ProtoMessage() {}
+
+func (x *ItemsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[41]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ItemsRequest.ProtoReflect.Descriptor instead.
+func (*ItemsRequest) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{41}
+}
+
+func (x *ItemsRequest) GetDay() string {
+	if x != nil {
+		return x.Day
+	}
+	return ""
+}
+
+func (x *ItemsRequest) GetMinute() int32 {
+	if x != nil {
+		return x.Minute
+	}
+	return 0
+}
+
+type ItemsReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Items         []*ItemSum             `protobuf:"bytes,1,rep,name=items,proto3" json:"items,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ItemsReply) Reset() {
+	*x = ItemsReply{}
+	mi := &file_wire_proto_msgTypes[42]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ItemsReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ItemsReply) ProtoMessage() {}
+
+func (x *ItemsReply) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[42]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ItemsReply.ProtoReflect.Descriptor instead.
+func (*ItemsReply) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{42}
+}
+
+func (x *ItemsReply) GetItems() []*ItemSum {
+	if x != nil {
+		return x.Items
+	}
+	return nil
+}
+
+type ItemSum struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Key           []byte                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	Sum           *Sum                   `protobuf:"bytes,2,opt,name=sum,proto3" json:"sum,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ItemSum) Reset() {
+	*x = ItemSum{}
+	mi := &file_wire_proto_msgTypes[43]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ItemSum) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ItemSum) ProtoMessage() {}
+
+func (x *ItemSum) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[43]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ItemSum.ProtoReflect.Descriptor instead.
+func (*ItemSum) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{43}
+}
+
+func (x *ItemSum) GetKey() []byte {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *ItemSum) GetSum() *Sum {
+	if x != nil {
+		return x.Sum
+	}
+	return nil
+}
+
+type RecordsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Day           string                 `protobuf:"bytes,1,opt,name=day,proto3" json:"day,omitempty"`
+	Keys          [][]byte               `protobuf:"bytes,2,rep,name=keys,proto3" json:"keys,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RecordsRequest) Reset() {
+	*x = RecordsRequest{}
+	mi := &file_wire_proto_msgTypes[44]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RecordsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RecordsRequest) ProtoMessage() {}
+
+func (x *RecordsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[44]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RecordsRequest.ProtoReflect.Descriptor instead.
+func (*RecordsRequest) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{44}
+}
+
+func (x *RecordsRequest) GetDay() string {
+	if x != nil {
+		return x.Day
+	}
+	return ""
+}
+
+func (x *RecordsRequest) GetKeys() [][]byte {
+	if x != nil {
+		return x.Keys
+	}
+	return nil
+}
+
+type RecordsReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Piece         *Piece                 `protobuf:"bytes,1,opt,name=piece,proto3" json:"piece,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RecordsReply) Reset() {
+	*x = RecordsReply{}
+	mi := &file_wire_proto_msgTypes[45]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RecordsReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RecordsReply) ProtoMessage() {}
+
+func (x *RecordsReply) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[45]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RecordsReply.ProtoReflect.Descriptor instead.
+func (*RecordsReply) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{45}
+}
+
+func (x *RecordsReply) GetPiece() *Piece {
+	if x != nil {
+		return x.Piece
+	}
+	return nil
+}
+
+type DayRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Day           string                 `protobuf:"bytes,1,opt,name=day,proto3" json:"day,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DayRequest) Reset() {
+	*x = DayRequest{}
+	mi := &file_wire_proto_msgTypes[46]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DayRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DayRequest) ProtoMessage() {}
+
+func (x *DayRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[46]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DayRequest.ProtoReflect.Descriptor instead.
+func (*DayRequest) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{46}
+}
+
+func (x *DayRequest) GetDay() string {
+	if x != nil {
+		return x.Day
+	}
+	return ""
+}
+
+type DayReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Size          int64                  `protobuf:"varint,1,opt,name=size,proto3" json:"size,omitempty"` // of the whole file; in the first message
+	Data          []byte                 `protobuf:"bytes,2,opt,name=data,proto3" json:"data,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DayReply) Reset() {
+	*x = DayReply{}
+	mi := &file_wire_proto_msgTypes[47]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DayReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DayReply) ProtoMessage() {}
+
+func (x *DayReply) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[47]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DayReply.ProtoReflect.Descriptor instead.
+func (*DayReply) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{47}
+}
+
+func (x *DayReply) GetSize() int64 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
+func (x *DayReply) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
 var File_wire_proto protoreflect.FileDescriptor
 
 const file_wire_proto_rawDesc = "" +
@@ -2018,15 +2845,78 @@ const file_wire_proto_rawDesc = "" +
 	"\x0fDefragmentReply\")\n" +
 	"\x0fTransferRequest\x12\x16\n" +
 	"\x06server\x18\x01 \x01(\tR\x06server\"\x0f\n" +
-	"\rTransferReply2J\n" +
+	"\rTransferReply\"G\n" +
+	"\x05Piece\x12\x16\n" +
+	"\x06number\x18\x01 \x01(\x04R\x06number\x12\x12\n" +
+	"\x04data\x18\x02 \x01(\fR\x04data\x12\x12\n" +
+	"\x04more\x18\x03 \x01(\bR\x04more\"Z\n" +
+	"\x10ReplicateRequest\x12,\n" +
+	"\x06pieces\x18\x01 \x03(\v2\x14.crony.wire.v1.PieceR\x06pieces\x12\x18\n" +
+	"\acompare\x18\x02 \x01(\bR\acompare\"Z\n" +
+	"\x0eReplicateReply\x12\x16\n" +
+	"\x06stored\x18\x01 \x03(\x04R\x06stored\x120\n" +
+	"\arefused\x18\x02 \x03(\v2\x16.crony.wire.v1.RefusalR\arefused\"9\n" +
+	"\aRefusal\x12\x16\n" +
+	"\x06number\x18\x01 \x01(\x04R\x06number\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\"3\n" +
+	"\x03Sum\x12\x18\n" +
+	"\arecords\x18\x01 \x01(\x04R\arecords\x12\x12\n" +
+	"\x04hash\x18\x02 \x01(\x06R\x04hash\"=\n" +
+	"\vDaysRequest\x12\x16\n" +
+	"\x06digest\x18\x01 \x01(\fR\x06digest\x12\x16\n" +
+	"\x06bounds\x18\x02 \x01(\fR\x06bounds\"\xd9\x02\n" +
+	"\tDaysReply\x12\x1b\n" +
+	"\tsame_days\x18\x01 \x01(\bR\bsameDays\x12\x1f\n" +
+	"\vsame_bounds\x18\x02 \x01(\bR\n" +
+	"sameBounds\x126\n" +
+	"\x04days\x18\x03 \x03(\v2\".crony.wire.v1.DaysReply.DaysEntryR\x04days\x12\x14\n" +
+	"\x05floor\x18\x04 \x01(\tR\x05floor\x129\n" +
+	"\x05marks\x18\x05 \x03(\v2#.crony.wire.v1.DaysReply.MarksEntryR\x05marks\x1aK\n" +
+	"\tDaysEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12(\n" +
+	"\x05value\x18\x02 \x01(\v2\x12.crony.wire.v1.SumR\x05value:\x028\x01\x1a8\n" +
+	"\n" +
+	"MarksEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\"\n" +
+	"\x0eMinutesRequest\x12\x10\n" +
+	"\x03day\x18\x01 \x01(\tR\x03day\"<\n" +
+	"\fMinutesReply\x12,\n" +
+	"\aminutes\x18\x01 \x03(\v2\x12.crony.wire.v1.SumR\aminutes\"8\n" +
+	"\fItemsRequest\x12\x10\n" +
+	"\x03day\x18\x01 \x01(\tR\x03day\x12\x16\n" +
+	"\x06minute\x18\x02 \x01(\x05R\x06minute\":\n" +
+	"\n" +
+	"ItemsReply\x12,\n" +
+	"\x05items\x18\x01 \x03(\v2\x16.crony.wire.v1.ItemSumR\x05items\"A\n" +
+	"\aItemSum\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\fR\x03key\x12$\n" +
+	"\x03sum\x18\x02 \x01(\v2\x12.crony.wire.v1.SumR\x03sum\"6\n" +
+	"\x0eRecordsRequest\x12\x10\n" +
+	"\x03day\x18\x01 \x01(\tR\x03day\x12\x12\n" +
+	"\x04keys\x18\x02 \x03(\fR\x04keys\":\n" +
+	"\fRecordsReply\x12*\n" +
+	"\x05piece\x18\x01 \x01(\v2\x14.crony.wire.v1.PieceR\x05piece\"\x1e\n" +
+	"\n" +
+	"DayRequest\x12\x10\n" +
+	"\x03day\x18\x01 \x01(\tR\x03day\"2\n" +
+	"\bDayReply\x12\x12\n" +
+	"\x04size\x18\x01 \x01(\x03R\x04size\x12\x12\n" +
+	"\x04data\x18\x02 \x01(\fR\x04data2J\n" +
 	"\x04Link\x12B\n" +
-	"\aConnect\x12\x18.crony.wire.v1.FromAgent\x1a\x19.crony.wire.v1.FromServer(\x010\x012\xa6\x02\n" +
+	"\aConnect\x12\x18.crony.wire.v1.FromAgent\x1a\x19.crony.wire.v1.FromServer(\x010\x012\xc5\x05\n" +
 	"\x05Peers\x12?\n" +
 	"\x05Admit\x12\x1b.crony.wire.v1.AdmitRequest\x1a\x19.crony.wire.v1.AdmitReply\x12B\n" +
 	"\x06Status\x12\x1c.crony.wire.v1.StatusRequest\x1a\x1a.crony.wire.v1.StatusReply\x12N\n" +
 	"\n" +
 	"Defragment\x12 .crony.wire.v1.DefragmentRequest\x1a\x1e.crony.wire.v1.DefragmentReply\x12H\n" +
-	"\bTransfer\x12\x1e.crony.wire.v1.TransferRequest\x1a\x1c.crony.wire.v1.TransferReplyB\x1aZ\x18crony/internal/wire;wireb\x06proto3"
+	"\bTransfer\x12\x1e.crony.wire.v1.TransferRequest\x1a\x1c.crony.wire.v1.TransferReply\x12O\n" +
+	"\tReplicate\x12\x1f.crony.wire.v1.ReplicateRequest\x1a\x1d.crony.wire.v1.ReplicateReply(\x010\x01\x12<\n" +
+	"\x04Days\x12\x1a.crony.wire.v1.DaysRequest\x1a\x18.crony.wire.v1.DaysReply\x12E\n" +
+	"\aMinutes\x12\x1d.crony.wire.v1.MinutesRequest\x1a\x1b.crony.wire.v1.MinutesReply\x12A\n" +
+	"\x05Items\x12\x1b.crony.wire.v1.ItemsRequest\x1a\x19.crony.wire.v1.ItemsReply0\x01\x12G\n" +
+	"\aRecords\x12\x1d.crony.wire.v1.RecordsRequest\x1a\x1b.crony.wire.v1.RecordsReply0\x01\x12;\n" +
+	"\x03Day\x12\x19.crony.wire.v1.DayRequest\x1a\x17.crony.wire.v1.DayReply0\x01B\x1aZ\x18crony/internal/wire;wireb\x06proto3"
 
 var (
 	file_wire_proto_rawDescOnce sync.Once
@@ -2040,7 +2930,7 @@ func file_wire_proto_rawDescGZIP() []byte {
 	return file_wire_proto_rawDescData
 }
 
-var file_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
+var file_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 50)
 var file_wire_proto_goTypes = []any{
 	(*FromAgent)(nil),         // 0: crony.wire.v1.FromAgent
 	(*FromServer)(nil),        // 1: crony.wire.v1.FromServer
@@ -2074,6 +2964,24 @@ var file_wire_proto_goTypes = []any{
 	(*DefragmentReply)(nil),   // 29: crony.wire.v1.DefragmentReply
 	(*TransferRequest)(nil),   // 30: crony.wire.v1.TransferRequest
 	(*TransferReply)(nil),     // 31: crony.wire.v1.TransferReply
+	(*Piece)(nil),             // 32: crony.wire.v1.Piece
+	(*ReplicateRequest)(nil),  // 33: crony.wire.v1.ReplicateRequest
+	(*ReplicateReply)(nil),    // 34: crony.wire.v1.ReplicateReply
+	(*Refusal)(nil),           // 35: crony.wire.v1.Refusal
+	(*Sum)(nil),               // 36: crony.wire.v1.Sum
+	(*DaysRequest)(nil),       // 37: crony.wire.v1.DaysRequest
+	(*DaysReply)(nil),         // 38: crony.wire.v1.DaysReply
+	(*MinutesRequest)(nil),    // 39: crony.wire.v1.MinutesRequest
+	(*MinutesReply)(nil),      // 40: crony.wire.v1.MinutesReply
+	(*ItemsRequest)(nil),      // 41: crony.wire.v1.ItemsRequest
+	(*ItemsReply)(nil),        // 42: crony.wire.v1.ItemsReply
+	(*ItemSum)(nil),           // 43: crony.wire.v1.ItemSum
+	(*RecordsRequest)(nil),    // 44: crony.wire.v1.RecordsRequest
+	(*RecordsReply)(nil),      // 45: crony.wire.v1.RecordsReply
+	(*DayRequest)(nil),        // 46: crony.wire.v1.DayRequest
+	(*DayReply)(nil),          // 47: crony.wire.v1.DayReply
+	nil,                       // 48: crony.wire.v1.DaysReply.DaysEntry
+	nil,                       // 49: crony.wire.v1.DaysReply.MarksEntry
 }
 var file_wire_proto_depIdxs = []int32{
 	2,  // 0: crony.wire.v1.FromAgent.hello:type_name -> crony.wire.v1.Hello
@@ -2098,21 +3006,42 @@ var file_wire_proto_depIdxs = []int32{
 	13, // 19: crony.wire.v1.Report.chunks:type_name -> crony.wire.v1.Chunk
 	18, // 20: crony.wire.v1.Servers.servers:type_name -> crony.wire.v1.Server
 	25, // 21: crony.wire.v1.AdmitReply.members:type_name -> crony.wire.v1.Member
-	0,  // 22: crony.wire.v1.Link.Connect:input_type -> crony.wire.v1.FromAgent
-	23, // 23: crony.wire.v1.Peers.Admit:input_type -> crony.wire.v1.AdmitRequest
-	26, // 24: crony.wire.v1.Peers.Status:input_type -> crony.wire.v1.StatusRequest
-	28, // 25: crony.wire.v1.Peers.Defragment:input_type -> crony.wire.v1.DefragmentRequest
-	30, // 26: crony.wire.v1.Peers.Transfer:input_type -> crony.wire.v1.TransferRequest
-	1,  // 27: crony.wire.v1.Link.Connect:output_type -> crony.wire.v1.FromServer
-	24, // 28: crony.wire.v1.Peers.Admit:output_type -> crony.wire.v1.AdmitReply
-	27, // 29: crony.wire.v1.Peers.Status:output_type -> crony.wire.v1.StatusReply
-	29, // 30: crony.wire.v1.Peers.Defragment:output_type -> crony.wire.v1.DefragmentReply
-	31, // 31: crony.wire.v1.Peers.Transfer:output_type -> crony.wire.v1.TransferReply
-	27, // [27:32] is the sub-list for method output_type
-	22, // [22:27] is the sub-list for method input_type
-	22, // [22:22] is the sub-list for extension type_name
-	22, // [22:22] is the sub-list for extension extendee
-	0,  // [0:22] is the sub-list for field type_name
+	32, // 22: crony.wire.v1.ReplicateRequest.pieces:type_name -> crony.wire.v1.Piece
+	35, // 23: crony.wire.v1.ReplicateReply.refused:type_name -> crony.wire.v1.Refusal
+	48, // 24: crony.wire.v1.DaysReply.days:type_name -> crony.wire.v1.DaysReply.DaysEntry
+	49, // 25: crony.wire.v1.DaysReply.marks:type_name -> crony.wire.v1.DaysReply.MarksEntry
+	36, // 26: crony.wire.v1.MinutesReply.minutes:type_name -> crony.wire.v1.Sum
+	43, // 27: crony.wire.v1.ItemsReply.items:type_name -> crony.wire.v1.ItemSum
+	36, // 28: crony.wire.v1.ItemSum.sum:type_name -> crony.wire.v1.Sum
+	32, // 29: crony.wire.v1.RecordsReply.piece:type_name -> crony.wire.v1.Piece
+	36, // 30: crony.wire.v1.DaysReply.DaysEntry.value:type_name -> crony.wire.v1.Sum
+	0,  // 31: crony.wire.v1.Link.Connect:input_type -> crony.wire.v1.FromAgent
+	23, // 32: crony.wire.v1.Peers.Admit:input_type -> crony.wire.v1.AdmitRequest
+	26, // 33: crony.wire.v1.Peers.Status:input_type -> crony.wire.v1.StatusRequest
+	28, // 34: crony.wire.v1.Peers.Defragment:input_type -> crony.wire.v1.DefragmentRequest
+	30, // 35: crony.wire.v1.Peers.Transfer:input_type -> crony.wire.v1.TransferRequest
+	33, // 36: crony.wire.v1.Peers.Replicate:input_type -> crony.wire.v1.ReplicateRequest
+	37, // 37: crony.wire.v1.Peers.Days:input_type -> crony.wire.v1.DaysRequest
+	39, // 38: crony.wire.v1.Peers.Minutes:input_type -> crony.wire.v1.MinutesRequest
+	41, // 39: crony.wire.v1.Peers.Items:input_type -> crony.wire.v1.ItemsRequest
+	44, // 40: crony.wire.v1.Peers.Records:input_type -> crony.wire.v1.RecordsRequest
+	46, // 41: crony.wire.v1.Peers.Day:input_type -> crony.wire.v1.DayRequest
+	1,  // 42: crony.wire.v1.Link.Connect:output_type -> crony.wire.v1.FromServer
+	24, // 43: crony.wire.v1.Peers.Admit:output_type -> crony.wire.v1.AdmitReply
+	27, // 44: crony.wire.v1.Peers.Status:output_type -> crony.wire.v1.StatusReply
+	29, // 45: crony.wire.v1.Peers.Defragment:output_type -> crony.wire.v1.DefragmentReply
+	31, // 46: crony.wire.v1.Peers.Transfer:output_type -> crony.wire.v1.TransferReply
+	34, // 47: crony.wire.v1.Peers.Replicate:output_type -> crony.wire.v1.ReplicateReply
+	38, // 48: crony.wire.v1.Peers.Days:output_type -> crony.wire.v1.DaysReply
+	40, // 49: crony.wire.v1.Peers.Minutes:output_type -> crony.wire.v1.MinutesReply
+	42, // 50: crony.wire.v1.Peers.Items:output_type -> crony.wire.v1.ItemsReply
+	45, // 51: crony.wire.v1.Peers.Records:output_type -> crony.wire.v1.RecordsReply
+	47, // 52: crony.wire.v1.Peers.Day:output_type -> crony.wire.v1.DayReply
+	42, // [42:53] is the sub-list for method output_type
+	31, // [31:42] is the sub-list for method input_type
+	31, // [31:31] is the sub-list for extension type_name
+	31, // [31:31] is the sub-list for extension extendee
+	0,  // [0:31] is the sub-list for field type_name
 }
 
 func init() { file_wire_proto_init() }
@@ -2146,7 +3075,7 @@ func file_wire_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_wire_proto_rawDesc), len(file_wire_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   32,
+			NumMessages:   50,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

@@ -127,6 +127,12 @@ const (
 	Peers_Status_FullMethodName     = "/crony.wire.v1.Peers/Status"
 	Peers_Defragment_FullMethodName = "/crony.wire.v1.Peers/Defragment"
 	Peers_Transfer_FullMethodName   = "/crony.wire.v1.Peers/Transfer"
+	Peers_Replicate_FullMethodName  = "/crony.wire.v1.Peers/Replicate"
+	Peers_Days_FullMethodName       = "/crony.wire.v1.Peers/Days"
+	Peers_Minutes_FullMethodName    = "/crony.wire.v1.Peers/Minutes"
+	Peers_Items_FullMethodName      = "/crony.wire.v1.Peers/Items"
+	Peers_Records_FullMethodName    = "/crony.wire.v1.Peers/Records"
+	Peers_Day_FullMethodName        = "/crony.wire.v1.Peers/Day"
 )
 
 // PeersClient is the client API for Peers service.
@@ -143,6 +149,19 @@ type PeersClient interface {
 	Defragment(ctx context.Context, in *DefragmentRequest, opts ...grpc.CallOption) (*DefragmentReply, error)
 	// Transfer gives the leadership to another server. It is refused by a server that does not lead.
 	Transfer(ctx context.Context, in *TransferRequest, opts ...grpc.CallOption) (*TransferReply, error)
+	// Replicate stores batches of the run log, in any order, and says of each when it is on disk. The stream lives as long as
+	// both sides do.
+	Replicate(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[ReplicateRequest, ReplicateReply], error)
+	// Days says what the server's run log holds of each day, unless it is what the caller's holds.
+	Days(ctx context.Context, in *DaysRequest, opts ...grpc.CallOption) (*DaysReply, error)
+	// Minutes says what the run log holds of each minute of a day.
+	Minutes(ctx context.Context, in *MinutesRequest, opts ...grpc.CallOption) (*MinutesReply, error)
+	// Items says what the run log holds of each item of a minute.
+	Items(ctx context.Context, in *ItemsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ItemsReply], error)
+	// Records returns all that the run log holds of some items of a day.
+	Records(ctx context.Context, in *RecordsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[RecordsReply], error)
+	// Day returns a day's file as it is at one moment.
+	Day(ctx context.Context, in *DayRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[DayReply], error)
 }
 
 type peersClient struct {
@@ -193,6 +212,96 @@ func (c *peersClient) Transfer(ctx context.Context, in *TransferRequest, opts ..
 	return out, nil
 }
 
+func (c *peersClient) Replicate(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[ReplicateRequest, ReplicateReply], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Peers_ServiceDesc.Streams[0], Peers_Replicate_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[ReplicateRequest, ReplicateReply]{ClientStream: stream}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Peers_ReplicateClient = grpc.BidiStreamingClient[ReplicateRequest, ReplicateReply]
+
+func (c *peersClient) Days(ctx context.Context, in *DaysRequest, opts ...grpc.CallOption) (*DaysReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(DaysReply)
+	err := c.cc.Invoke(ctx, Peers_Days_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *peersClient) Minutes(ctx context.Context, in *MinutesRequest, opts ...grpc.CallOption) (*MinutesReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(MinutesReply)
+	err := c.cc.Invoke(ctx, Peers_Minutes_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *peersClient) Items(ctx context.Context, in *ItemsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ItemsReply], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Peers_ServiceDesc.Streams[1], Peers_Items_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[ItemsRequest, ItemsReply]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Peers_ItemsClient = grpc.ServerStreamingClient[ItemsReply]
+
+func (c *peersClient) Records(ctx context.Context, in *RecordsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[RecordsReply], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Peers_ServiceDesc.Streams[2], Peers_Records_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[RecordsRequest, RecordsReply]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Peers_RecordsClient = grpc.ServerStreamingClient[RecordsReply]
+
+func (c *peersClient) Day(ctx context.Context, in *DayRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[DayReply], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Peers_ServiceDesc.Streams[3], Peers_Day_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[DayRequest, DayReply]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Peers_DayClient = grpc.ServerStreamingClient[DayReply]
+
 // PeersServer is the server API for Peers service.
 // All implementations must embed UnimplementedPeersServer
 // for forward compatibility.
@@ -207,6 +316,19 @@ type PeersServer interface {
 	Defragment(context.Context, *DefragmentRequest) (*DefragmentReply, error)
 	// Transfer gives the leadership to another server. It is refused by a server that does not lead.
 	Transfer(context.Context, *TransferRequest) (*TransferReply, error)
+	// Replicate stores batches of the run log, in any order, and says of each when it is on disk. The stream lives as long as
+	// both sides do.
+	Replicate(grpc.BidiStreamingServer[ReplicateRequest, ReplicateReply]) error
+	// Days says what the server's run log holds of each day, unless it is what the caller's holds.
+	Days(context.Context, *DaysRequest) (*DaysReply, error)
+	// Minutes says what the run log holds of each minute of a day.
+	Minutes(context.Context, *MinutesRequest) (*MinutesReply, error)
+	// Items says what the run log holds of each item of a minute.
+	Items(*ItemsRequest, grpc.ServerStreamingServer[ItemsReply]) error
+	// Records returns all that the run log holds of some items of a day.
+	Records(*RecordsRequest, grpc.ServerStreamingServer[RecordsReply]) error
+	// Day returns a day's file as it is at one moment.
+	Day(*DayRequest, grpc.ServerStreamingServer[DayReply]) error
 	mustEmbedUnimplementedPeersServer()
 }
 
@@ -228,6 +350,24 @@ func (UnimplementedPeersServer) Defragment(context.Context, *DefragmentRequest) 
 }
 func (UnimplementedPeersServer) Transfer(context.Context, *TransferRequest) (*TransferReply, error) {
 	return nil, status.Error(codes.Unimplemented, "method Transfer not implemented")
+}
+func (UnimplementedPeersServer) Replicate(grpc.BidiStreamingServer[ReplicateRequest, ReplicateReply]) error {
+	return status.Error(codes.Unimplemented, "method Replicate not implemented")
+}
+func (UnimplementedPeersServer) Days(context.Context, *DaysRequest) (*DaysReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method Days not implemented")
+}
+func (UnimplementedPeersServer) Minutes(context.Context, *MinutesRequest) (*MinutesReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method Minutes not implemented")
+}
+func (UnimplementedPeersServer) Items(*ItemsRequest, grpc.ServerStreamingServer[ItemsReply]) error {
+	return status.Error(codes.Unimplemented, "method Items not implemented")
+}
+func (UnimplementedPeersServer) Records(*RecordsRequest, grpc.ServerStreamingServer[RecordsReply]) error {
+	return status.Error(codes.Unimplemented, "method Records not implemented")
+}
+func (UnimplementedPeersServer) Day(*DayRequest, grpc.ServerStreamingServer[DayReply]) error {
+	return status.Error(codes.Unimplemented, "method Day not implemented")
 }
 func (UnimplementedPeersServer) mustEmbedUnimplementedPeersServer() {}
 func (UnimplementedPeersServer) testEmbeddedByValue()               {}
@@ -322,6 +462,82 @@ func _Peers_Transfer_Handler(srv interface{}, ctx context.Context, dec func(inte
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Peers_Replicate_Handler(srv interface{}, stream grpc.ServerStream) error {
+	return srv.(PeersServer).Replicate(&grpc.GenericServerStream[ReplicateRequest, ReplicateReply]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Peers_ReplicateServer = grpc.BidiStreamingServer[ReplicateRequest, ReplicateReply]
+
+func _Peers_Days_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(DaysRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PeersServer).Days(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Peers_Days_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PeersServer).Days(ctx, req.(*DaysRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Peers_Minutes_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(MinutesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PeersServer).Minutes(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Peers_Minutes_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PeersServer).Minutes(ctx, req.(*MinutesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Peers_Items_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(ItemsRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(PeersServer).Items(m, &grpc.GenericServerStream[ItemsRequest, ItemsReply]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Peers_ItemsServer = grpc.ServerStreamingServer[ItemsReply]
+
+func _Peers_Records_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(RecordsRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(PeersServer).Records(m, &grpc.GenericServerStream[RecordsRequest, RecordsReply]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Peers_RecordsServer = grpc.ServerStreamingServer[RecordsReply]
+
+func _Peers_Day_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(DayRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(PeersServer).Day(m, &grpc.GenericServerStream[DayRequest, DayReply]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Peers_DayServer = grpc.ServerStreamingServer[DayReply]
+
 // Peers_ServiceDesc is the grpc.ServiceDesc for Peers service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -345,7 +561,37 @@ var Peers_ServiceDesc = grpc.ServiceDesc{
 			MethodName: "Transfer",
 			Handler:    _Peers_Transfer_Handler,
 		},
+		{
+			MethodName: "Days",
+			Handler:    _Peers_Days_Handler,
+		},
+		{
+			MethodName: "Minutes",
+			Handler:    _Peers_Minutes_Handler,
+		},
 	},
-	Streams:  []grpc.StreamDesc{},
+	Streams: []grpc.StreamDesc{
+		{
+			StreamName:    "Replicate",
+			Handler:       _Peers_Replicate_Handler,
+			ServerStreams: true,
+			ClientStreams: true,
+		},
+		{
+			StreamName:    "Items",
+			Handler:       _Peers_Items_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "Records",
+			Handler:       _Peers_Records_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "Day",
+			Handler:       _Peers_Day_Handler,
+			ServerStreams: true,
+		},
+	},
 	Metadata: "wire.proto",
 }
