@@ -139,7 +139,7 @@ func cutShort(err error) error {
 	return err
 }
 
-// writeFrames writes entries to a file, and returns their size once they are on the disk.
+// writeFrames writes entries over what a file holds, and returns their size once they are on the disk.
 func writeFrames(file *os.File, entries iter.Seq[*entry]) (int64, error) {
 	w := bufio.NewWriter(file)
 	var size int64
@@ -154,6 +154,9 @@ func writeFrames(file *os.File, entries iter.Seq[*entry]) (int64, error) {
 		size += int64(len(data))
 	}
 	if err := w.Flush(); err != nil {
+		return 0, err
+	}
+	if err := file.Truncate(size); err != nil {
 		return 0, err
 	}
 	return size, file.Sync()

@@ -38,6 +38,7 @@ type journal struct {
 	compact int64                  // the size at which the file is next looked at for settled runs
 	ahead   int64                  // bytes that the file system is to keep for the file; 0: none
 	backed  int64                  // up to here it does
+	spared  bool                   // and as much for the file that takes its place
 	poor    bool                   // it had not as much the last time
 	futile  int64                  // bytes of live runs when the file was last written anew in vain for want of room; 0: it was not
 	damaged bool                   // entries were lost, and not at the end: what became of a run need not be here
@@ -274,7 +275,11 @@ func (j *journal) records() []record {
 func (j *journal) bytes() int64 {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	return max(j.size, j.backed)
+	taken := max(j.size, j.backed)
+	if j.spared {
+		taken += j.ahead
+	}
+	return taken
 }
 
 func (j *journal) close() error {

@@ -431,6 +431,42 @@ func TestJournalOnFullDisk(t *testing.T) {
 	again.close()
 }
 
+// TestJournalReserve has others fill the disk: entries go on into the room that is kept. When that is used up too, the runs that
+// are settled make room for others, again and again.
+func TestJournalReserve(t *testing.T) {
+	dir := smallFS(t, "size=8m")
+	j, _ := journalAt(t, filepath.Join(dir, "journal"))
+	mustAdd(t, j, claimed(runAt(0)))
+	j.reserve(1 << 30)
+	fill(t, dir)
+	const room = 8 << 20 / reservePart
+	n := 1
+	for ; ; n++ {
+		if _, err := j.add(claimed(runAt(n))); diskFull(err) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if j.size < room || j.size > 2*room {
+		t.Errorf("%d bytes went into a room of %d", j.size, room)
+	}
+	for i := range n - 10 {
+		if _, err := j.keep(entry{Settled: runAt(i)}); err != nil && !diskFull(err) {
+			t.Fatal(err)
+		}
+	}
+	for i := n; i < 50*n; i++ {
+		mustAdd(t, j, claimed(runAt(i)))
+		mustKeep(t, j, started(runAt(i)), entry{Settled: runAt(i)})
+	}
+	want := shown(j)
+	again, text := reopened(t, j)
+	if diff := cmp.Diff(want, shown(again)); diff != "" || len(want) != 10 || text.String() != "" {
+		t.Errorf("%d runs\n%s%s", len(want), diff, text)
+	}
+}
+
 // fillJournal adds entries for ever, and says on stdout how far it has come. It compacts often.
 func fillJournal(path string) error {
 	j, err := openJournal(path, slog.New(slog.NewTextHandler(os.Stderr, nil)))

@@ -162,20 +162,13 @@ func (j *journal) tidy() {
 	j.compact = j.size + compactFrom
 }
 
-// rewrite writes the live runs into a new file, and that one in place of the old. On a full disk it takes the room that is kept
-// for the old one.
-func (j *journal) rewrite() error {
-	err := j.writeAnew()
-	if diskFull(err) && j.backed > j.size && j.cut() == nil {
-		err = j.writeAnew()
-	}
-	j.back()
-	return err
-}
+// newSuffix ends the name of the file that takes the journal's place. While it does not, it keeps the room for that.
+const newSuffix = ".new"
 
-func (j *journal) writeAnew() error {
-	path := j.path + ".new"
-	file, err := os.OpenFile(path, os.O_CREATE|os.O_TRUNC|os.O_RDWR, 0o600)
+// rewrite writes the live runs into a new file, and that one in place of the old.
+func (j *journal) rewrite() error {
+	path := j.path + newSuffix
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return err
 	}
@@ -183,22 +176,26 @@ func (j *journal) writeAnew() error {
 	if err == nil {
 		err = os.Rename(path, j.path)
 	}
+	j.spared = false
 	if err != nil {
-		return errors.Join(err, file.Close(), os.Remove(path))
+		err = errors.Join(err, file.Close(), os.Remove(path))
+		j.back()
+		return err
 	}
 	j.file.Close() //nolint:errcheck // replaced
 	j.file, j.size, j.kept, j.torn, j.backed = file, size, size, false, 0
+	j.back()
 	return nil
 }
 
 const (
-	reserveMost  = 16 << 20 // bytes: entries of about as many runs as an agent answers for
+	reserveMost  = 8 << 20 // bytes: entries of some ten thousand runs
 	reserveLeast = 16 << 10
 	reservePart  = 64 // of the file system, and of the spool, at most
 )
 
-// reserve has the file system keep room for entries, ahead of the last one, from now on: when others fill the disk, runs are
-// written down all the same. A file system that can't do that keeps none.
+// reserve has the file system keep room for entries from now on, ahead of the last one and for a file that takes the place of
+// this one: when others fill the disk, runs are written down all the same. A file system that can't do that keeps none.
 func (j *journal) reserve(spool int64) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -211,26 +208,37 @@ func (j *journal) reserve(spool int64) {
 	j.back()
 }
 
-// back keeps room as reserve says, as much as there is, once half of it is used up.
+// back keeps room as reserve says: for the file as much as there is, once half of it is used up, and for the next file.
 func (j *journal) back() {
 	j.poor = false
-	if j.backed-j.size >= j.ahead/2 {
+	if j.backed-j.size < j.ahead/2 {
+		j.backed = j.size + j.allocate(j.file, j.size, max(j.backed-j.size, 0))
+	}
+	if j.ahead == 0 || j.spared || j.poor {
 		return
 	}
-	for n := j.ahead; n >= reserveLeast; n /= 2 {
-		if j.size+n <= j.backed {
-			return
-		}
-		err := unix.Fallocate(int(j.file.Fd()), unix.FALLOC_FL_KEEP_SIZE, j.size, n)
-		switch {
+	spare, err := os.OpenFile(j.path+newSuffix, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		j.poor = true
+		return
+	}
+	defer spare.Close()
+	j.spared = j.allocate(spare, 0, 0) > 0
+}
+
+// allocate has the file system keep room in a file from an offset on, and returns how much: as much as there is, but more than
+// a number of bytes, which it has already.
+func (j *journal) allocate(file journalFile, off, has int64) int64 {
+	for n := j.ahead; n >= reserveLeast && n > has; n /= 2 {
+		switch err := unix.Fallocate(int(file.Fd()), unix.FALLOC_FL_KEEP_SIZE, off, n); {
 		case err == nil:
-			j.backed = j.size + n
-			return
+			return n
 		case errors.Is(err, unix.EOPNOTSUPP):
 			j.log.Info("the file system keeps no room for the journal")
 			j.ahead = 0
-			return
+			return has
 		}
 		j.poor = true
 	}
+	return has
 }

@@ -62,7 +62,7 @@ const (
 	connectTime = 2 * time.Second        // to connect, in the transport's terms
 	welcomeTime = 5 * time.Second        // to say its first word
 	claimTime   = 3 * time.Second        // to answer a claim
-	reportTime  = 30 * time.Second       // to acknowledge a report, with as many as may be under way before it
+	reportTime  = 45 * time.Second       // to acknowledge a report; one that can't, and knows, says so before
 	claimTick   = 500 * time.Millisecond // how often these are looked at
 	renewTick   = time.Hour              // how often the certificate is looked at
 	renewSpread = 5 * time.Second        // over which a fleet's new certificates are taken into use

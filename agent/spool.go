@@ -1,10 +1,8 @@
 package agent
 
 import (
-	"errors"
 	"log/slog"
 	"maps"
-	"os"
 	"slices"
 	"time"
 
@@ -145,22 +143,6 @@ func (r *reporter) gaveUp(o *output) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return o.dropped
-}
-
-// nextData returns the first stretch of a file, from an offset and up to an end, that is no hole. Off is end if there is none.
-func nextData(file *os.File, off, end int64) (from, until int64) {
-	from, err := file.Seek(off, unix.SEEK_DATA)
-	switch {
-	case errors.Is(err, unix.ENXIO):
-		return end, end
-	case err != nil: // the file system knows no holes
-		return off, end
-	}
-	until, err = file.Seek(from, unix.SEEK_HOLE)
-	if err != nil {
-		until = end
-	}
-	return min(from, end), min(until, end)
 }
 
 // depth is what waits to be delivered.
