@@ -3,7 +3,6 @@ package crony
 import (
 	"encoding/json"
 	"maps"
-	"strings"
 	"time"
 )
 
@@ -189,15 +188,6 @@ func (j *Job) Entries() []ScheduleEntry {
 		return j.Schedules
 	}
 	return append([]ScheduleEntry{{Cron: j.Schedule}}, j.Schedules...)
-}
-
-// Zone returns the name of the time zone that the entry names; "" if it names none.
-func (e *ScheduleEntry) Zone() string {
-	if zone, ok := strings.CutPrefix(e.Cron, "CRON_TZ="); ok {
-		zone, _, _ = strings.Cut(zone, " ")
-		return zone
-	}
-	return e.Timezone
 }
 
 // Kind returns "shell", "http" or "grpc".

@@ -39,6 +39,9 @@ const (
 	ByReboot   Trigger = "reboot" // its host has booted
 )
 
+// Allowed lists the triggers.
+func (Trigger) Allowed() []string { return []string{"schedule", "manual", "reboot"} }
+
 // Run is what an occurrence or a person's request became: the fold of its facts.
 type Run struct {
 	ID          RunID             `json:"id"`

@@ -12,6 +12,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -36,8 +37,13 @@ type Options struct {
 	Version string            // of the program
 	Servers []string          // HOST:PORT of servers' ports for agents, beside those that the directory knows
 	Drain   time.Duration     // how long runs may go on when the agent stops, before they are killed; 0: not at all
-	Log     *slog.Logger
-	Now     func() time.Time // the wall clock; time.Now if nil
+
+	SpoolSize     crony.Size // most that what is not delivered may take of the disk; 1 GiB if 0
+	SpoolFree     crony.Size // what it leaves free of the disk, but no more than 5 %; 64 MiB if 0
+	MetricsListen string     // HOST:PORT for /metrics and /livez; "": nowhere
+
+	Log *slog.Logger
+	Now func() time.Time // the wall clock; time.Now if nil
 }
 
 // Agent runs jobs. New makes one; Run is its life.
@@ -60,6 +66,7 @@ func New(opts Options) (*Agent, error) {
 	if opts.Now == nil {
 		opts.Now = time.Now
 	}
+	opts.SpoolSize, opts.SpoolFree = cmp.Or(opts.SpoolSize, defaultSpool), cmp.Or(opts.SpoolFree, defaultFree)
 	hostname, err := os.Hostname()
 	if err != nil {
 		return nil, fmt.Errorf("ask for the host's name: %w", err)
@@ -95,11 +102,13 @@ func (a *Agent) Run(ctx context.Context) error {
 		return fmt.Errorf("open the journal: %w", err)
 	}
 	defer journal.close() //nolint:errcheck // every entry is written when it is added
+	journal.reserve(int64(a.opts.SpoolSize))
 
 	working, stop := context.WithCancel(context.WithoutCancel(ctx)) // outlives ctx until runs have ended
 	defer stop()
 	link := newLink(a.id, a.opts.Servers, a.self, journal.runs, a.opts.Now, a.log)
 	reporter := newReporter(journal, link, a.opts.Now, a.log)
+	reporter.spool = spool{dir: a.opts.Dir, size: int64(a.opts.SpoolSize), free: int64(a.opts.SpoolFree)}
 	runner, err := newRunner(a.ID(), a.opts.Dir, journal, reporter, a.opts.Now, a.log)
 	if err != nil {
 		return err
@@ -115,6 +124,9 @@ func (a *Agent) Run(ctx context.Context) error {
 	services, working := errgroup.WithContext(working)
 	services.Go(func() error { return link.run(working, loop.inbox, reporter) })
 	services.Go(func() error { return reporter.run(working) })
+	if a.opts.MetricsListen != "" {
+		services.Go(func() error { return a.serveMetrics(working, &watched{journal, reporter, runner, link, loop}) })
+	}
 	services.Go(func() error {
 		defer stop()
 		starting, release := joined(ctx, working)

@@ -25,6 +25,7 @@ type command struct {
 	env     []string
 	dir     string // "": the agent's
 	stdin   int    // a descriptor, to be closed once it is started
+	more    []int  // descriptors after stderr, likewise
 }
 
 // newCommand makes the command of an attempt. The script, if it needs one, is written to the path.
@@ -35,14 +36,25 @@ func newCommand(dir, script string, a *attempt) (*command, error) {
 	}
 	c := &command{env: environ(a), dir: shell.Cwd}
 	var err error
-	if c.argv, err = argvOf(shell, script); err != nil {
+	if err = c.setArgv(shell, script); err != nil {
 		return nil, err
 	}
-	if c.program, err = find(c.argv[0], c.env); err != nil {
+	if err = c.complete(dir, shell); err != nil {
+		for _, fd := range c.more {
+			unix.Close(fd) //nolint:errcheck // nothing is written through it any more
+		}
 		return nil, err
+	}
+	return c, nil
+}
+
+// complete finds the program of the command line, and makes its stdin.
+func (c *command) complete(dir string, shell *crony.Shell) (err error) {
+	if c.program, err = find(c.argv[0], c.env); err != nil {
+		return err
 	}
 	if err := isDir(shell.Cwd); err != nil {
-		return nil, fmt.Errorf("the working directory: %w", err)
+		return fmt.Errorf("the working directory: %w", err)
 	}
 	if shell.Stdin == "" {
 		c.stdin, err = openFD(os.DevNull, unix.O_RDONLY)
@@ -50,24 +62,32 @@ func newCommand(dir, script string, a *attempt) (*command, error) {
 		c.stdin, err = unnamedFile(filepath.Join(dir, outputDir), shell.Stdin)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("make its stdin: %w", err)
+		return fmt.Errorf("make its stdin: %w", err)
 	}
-	return c, nil
+	return nil
 }
 
-// argvOf returns the command line; a script is written into its file first.
-func argvOf(s *crony.Shell, script string) ([]string, error) {
+// setArgv sets the command line; a script is written into its file first. If the disk has no room for it, the process gets it
+// as a file in memory.
+func (c *command) setArgv(s *crony.Shell, script string) error {
 	interpreter := cmp.Or(s.Interpreter, crony.DefaultInterpreter)
 	switch {
 	case len(s.Argv) > 0:
-		return s.Argv, nil
+		c.argv = s.Argv
+		return nil
 	case s.Command != "":
-		return []string{interpreter, "-c", s.Command}, nil
+		c.argv = []string{interpreter, "-c", s.Command}
+		return nil
 	}
-	if err := os.WriteFile(script, []byte(s.Script), 0o700); err != nil {
-		return nil, err
+	err := os.WriteFile(script, []byte(s.Script), 0o700)
+	if diskFull(err) {
+		var fd int
+		if fd, err = inMemory(s.Script); err == nil {
+			c.more, script = []int{fd}, "/proc/self/fd/3"
+		}
 	}
-	return []string{interpreter, script}, nil
+	c.argv = []string{interpreter, script}
+	return err
 }
 
 // environ is the environment of a run: as in crontab(5) a short one, with nothing of the agent's own; then the job's, and
@@ -148,6 +168,9 @@ func isDir(path string) error {
 // somebody to fill it.
 func unnamedFile(dir, text string) (int, error) {
 	f, err := os.CreateTemp(dir, "stdin-")
+	if diskFull(err) {
+		return inMemory(text)
+	}
 	if err != nil {
 		return 0, err
 	}
@@ -156,5 +179,23 @@ func unnamedFile(dir, text string) (int, error) {
 	if err = errors.Join(err, f.Close()); err == nil {
 		fd, err = openFD(f.Name(), unix.O_RDONLY)
 	}
-	return fd, errors.Join(err, os.Remove(f.Name()))
+	removed := os.Remove(f.Name())
+	if diskFull(err) {
+		return inMemory(text)
+	}
+	return fd, errors.Join(err, removed)
+}
+
+// inMemory is unnamedFile where a disk has no room.
+func inMemory(text string) (int, error) {
+	fd, err := unix.MemfdCreate("text", unix.MFD_CLOEXEC)
+	if err != nil {
+		return 0, fmt.Errorf("make a file in memory: %w", err)
+	}
+	f := os.NewFile(uintptr(fd), "text")
+	defer f.Close()
+	if _, err := f.WriteString(text); err != nil {
+		return 0, fmt.Errorf("fill a file in memory: %w", err)
+	}
+	return openFD("/proc/self/fd/"+strconv.Itoa(fd), unix.O_RDONLY)
 }

@@ -28,14 +28,38 @@ type Config struct {
 	// Servers are HOST:PORT of servers' ports for agents, to be tried beside those that the agent has been told of: for when all
 	// of them have other addresses now.
 	Servers []string `json:"servers"`
+
+	Spool   SpoolConfig   `json:"spool"`
+	Metrics MetricsConfig `json:"metrics"`
 }
+
+// SpoolConfig bounds what the agent keeps on its disk until servers have it. Beyond a bound the oldest output goes first; what
+// runs have done is always kept.
+type SpoolConfig struct {
+	Size crony.Size `json:"size"` // that it may take; 1GiB
+	Free crony.Size `json:"free"` // that it leaves free of the disk, but no more than 5 % of it; 64MiB
+}
+
+// MetricsConfig is about /metrics and /livez. There is no word to be given to read them: they are for this host.
+type MetricsConfig struct {
+	Listen string `json:"listen"` // HOST:PORT; 127.0.0.1:8473, and nowhere if it is empty
+}
+
+const (
+	defaultSpool   = crony.GiB
+	defaultFree    = 64 * crony.MiB
+	defaultMetrics = "127.0.0.1:8473"
+
+	minSpool = 8 * crony.MiB
+	minFree  = crony.MiB
+)
 
 // DefaultDir is where an agent's data is if nothing else is said.
 const DefaultDir = "/var/lib/crony-agent"
 
 // ReadConfig reads a configuration file. Its faults are an Invalid error, each with its line.
 func ReadConfig(path string) (Config, error) {
-	c := Config{Dir: DefaultDir}
+	c := Config{Dir: DefaultDir, Spool: SpoolConfig{Size: defaultSpool, Free: defaultFree}, Metrics: MetricsConfig{Listen: defaultMetrics}}
 	data, err := os.ReadFile(path)
 	if err != nil {
 		return c, err
@@ -62,6 +86,18 @@ func (c *Config) faults() []crony.Fault {
 				Message: fmt.Sprintf("%q is no address", address), Hint: "HOST:PORT"})
 		}
 	}
+	for _, s := range []struct {
+		path        string
+		size, least crony.Size
+	}{{"spool.size", c.Spool.Size, minSpool}, {"spool.free", c.Spool.Free, minFree}} {
+		if s.size < s.least {
+			faults = append(faults, crony.Fault{Path: s.path, Message: "must be " + s.least.String() + " or more"})
+		}
+	}
+	if host, port, err := net.SplitHostPort(c.Metrics.Listen); c.Metrics.Listen != "" && (err != nil || host == "" || port == "") {
+		faults = append(faults, crony.Fault{Path: "metrics.listen", Message: fmt.Sprintf("%q is no address", c.Metrics.Listen),
+			Hint: "HOST:PORT, such as " + defaultMetrics + ", or '' for none"})
+	}
 	if c.Weight < 0 {
 		faults = append(faults, crony.Fault{Path: "weight", Message: "must be 1 or more"})
 	}
@@ -71,7 +107,7 @@ func (c *Config) faults() []crony.Fault {
 // Options returns what New takes.
 func (c *Config) Options(version string, log *slog.Logger) Options {
 	return Options{Dir: c.Dir, Name: c.Name, Labels: c.Labels, Weight: c.Weight, Version: version, Servers: c.Servers,
-		Drain: time.Duration(c.Drain), Log: log}
+		Drain: time.Duration(c.Drain), SpoolSize: c.Spool.Size, SpoolFree: c.Spool.Free, MetricsListen: c.Metrics.Listen, Log: log}
 }
 
 // Write writes the file that says c, unless there is one: that is somebody's, and Conflict.

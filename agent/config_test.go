@@ -20,8 +20,9 @@ func writeTo(t *testing.T, path, text string) string {
 
 func TestReadConfig(t *testing.T) {
 	dir := t.TempDir()
-	c, err := ReadConfig(writeTo(t, filepath.Join(dir, "good"), "labels: {disk: ssd}\nweight: 3\ndrain: 30s\nname: host\n"))
-	if err != nil || c.Dir != DefaultDir || c.Labels["disk"] != "ssd" || c.Weight != 3 || c.Drain.Std() != 30*time.Second {
+	c, err := ReadConfig(writeTo(t, filepath.Join(dir, "good"), "labels: {disk: ssd}\nweight: 3\ndrain: 30s\nname: host\nspool: {size: 2GiB}\n"))
+	if err != nil || c.Dir != DefaultDir || c.Labels["disk"] != "ssd" || c.Weight != 3 || c.Drain.Std() != 30*time.Second ||
+		c.Spool.Size != 2*crony.GiB || c.Spool.Free != 64*crony.MiB || c.Metrics.Listen != "127.0.0.1:8473" {
 		t.Errorf("%+v, %v", c, err)
 	}
 	if _, err := ReadConfig(filepath.Join(dir, "none")); err == nil || !strings.Contains(err.Error(), "no such file") {
@@ -39,6 +40,12 @@ func TestReadConfig(t *testing.T) {
 		"dir: ''":               "line 1: dir: must be given",
 		"dir: /a\nlabels: [a]":  "line 2: labels",
 		"dir: /a\nservers: [h]": "line 2: servers[0]",
+
+		"dir: /a\nspool: {size: 1MiB}":          "line 2: spool.size: must be 8MiB or more",
+		"dir: /a\nspool: {free: 0B}":            "line 2: spool.free: must be 1MiB or more",
+		"dir: /a\nspool: {sise: 1GiB}":          "line 2: spool.sise",
+		"dir: /a\nmetrics: {listen: ':8473'}":   "line 2: metrics.listen",
+		"dir: /a\nmetrics: {listen: localhost}": "line 2: metrics.listen",
 	} {
 		path := writeTo(t, filepath.Join(dir, "bad"), text)
 		if _, err := ReadConfig(path); crony.CodeOf(err) != crony.Invalid || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), path) {

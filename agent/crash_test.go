@@ -30,7 +30,7 @@ func newChild(t *testing.T, c *testcluster.Cluster) *child {
 	dir := t.TempDir()
 	a := &child{t: t, c: c, dir: filepath.Join(dir, "data"), config: filepath.Join(dir, "agent.yaml"), proxy: newProxy(t, c.Address)}
 	a.moveIn()
-	write(t, a.config, "dir: "+a.dir+"\n")
+	write(t, a.config, "dir: "+a.dir+"\nmetrics: {listen: ''}\n")
 	return a
 }
 

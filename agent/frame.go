@@ -2,6 +2,7 @@ package agent
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -13,10 +14,12 @@ import (
 )
 
 // A journal's file is a sequence of frames: the length of an entry's JSON and its CRC-32C, both of 4 bytes, the low one
-// first, and the JSON. A frame that is cut short or fails its checksum is torn, and ends the file.
+// first, and the JSON. A frame that is cut short or fails its checksum is torn. Where whole frames follow it the file was
+// damaged, and they count; where none does, a write stopped half way, and the file ends before it.
 const (
-	frameHead = 8
-	maxEntry  = 1 << 20
+	frameHead  = 8
+	maxEntry   = 1 << 20
+	entryStart = `{"` // of every entry
 )
 
 var errTorn = errors.New("torn")
@@ -37,10 +40,23 @@ func frame(e *entry) ([]byte, error) {
 	return append(out, data...), nil
 }
 
-// frames reads entries.
-type frames struct{ r *bufio.Reader }
+// frames reads entries out of a file of which so many bytes count.
+type frames struct {
+	file io.ReaderAt
+	size int64
+	off  int64 // of the next frame
+	r    *bufio.Reader
+}
 
-func newFrames(r io.Reader) *frames { return &frames{bufio.NewReader(r)} }
+func newFrames(file io.ReaderAt, size int64) *frames {
+	f := &frames{file: file, size: size}
+	f.seek(0)
+	return f
+}
+
+func (f *frames) seek(off int64) {
+	f.off, f.r = off, bufio.NewReaderSize(io.NewSectionReader(f.file, off, f.size-off), scanSize)
+}
 
 // next returns an entry and the size of its frame. The error is io.EOF exactly at the end, errTorn if what follows is no
 // whole frame, and another if the file can't be read or the entry is none that this version knows.
@@ -49,15 +65,15 @@ func (f *frames) next() (entry, int64, error) {
 	if _, err := io.ReadFull(f.r, head[:]); err != nil {
 		return entry{}, 0, cutShort(err)
 	}
-	size := binary.LittleEndian.Uint32(head[:4])
+	size := int64(binary.LittleEndian.Uint32(head[:4]))
 	if size == 0 || size > maxEntry {
 		return entry{}, 0, fmt.Errorf("%w: a frame of %d bytes", errTorn, size)
 	}
+	if size > f.size-f.off-frameHead {
+		return entry{}, 0, cutShort(io.ErrUnexpectedEOF)
+	}
 	data := make([]byte, size)
 	if _, err := io.ReadFull(f.r, data); err != nil {
-		if err == io.EOF {
-			err = io.ErrUnexpectedEOF
-		}
 		return entry{}, 0, cutShort(err)
 	}
 	if checksum(data) != binary.LittleEndian.Uint32(head[4:]) {
@@ -67,7 +83,52 @@ func (f *frames) next() (entry, int64, error) {
 	if err := json.Unmarshal(data, &e); err != nil {
 		return entry{}, 0, fmt.Errorf("an entry of another version of crony: %w", err)
 	}
-	return e, frameHead + int64(size), nil
+	f.off += frameHead + size
+	return e, frameHead + size, nil
+}
+
+// scanSize is how much of a file is read at once.
+const scanSize = 64 << 10
+
+// skip goes on to the next whole frame after one that is torn, and reports whether there is one. What it finds is no part of
+// another entry: the length of every frame has a byte 0 in it, and JSON has none.
+func (f *frames) skip() (bool, error) {
+	buf := make([]byte, scanSize)
+	for at := f.off + 1; ; at += scanSize - frameHead - 1 { // a frame's head and the first byte may be in one part, the second in the next
+		n, err := f.file.ReadAt(buf[:min(scanSize, max(f.size-at, 0))], at)
+		if err != nil && !errors.Is(err, io.EOF) {
+			return false, err
+		}
+		for i := frameHead; i < n; i++ {
+			k := bytes.Index(buf[i:n], []byte(entryStart))
+			if k < 0 {
+				break
+			}
+			i += k
+			if off := at + int64(i) - frameHead; f.wholeAt(off) {
+				f.seek(off)
+				return true, nil
+			}
+		}
+		if n < scanSize {
+			return false, nil
+		}
+	}
+}
+
+// wholeAt says whether a frame begins at an offset.
+func (f *frames) wholeAt(off int64) bool {
+	var head [frameHead]byte
+	if _, err := f.file.ReadAt(head[:], off); err != nil {
+		return false
+	}
+	size := int64(binary.LittleEndian.Uint32(head[:4]))
+	if size == 0 || size > min(maxEntry, f.size-off-frameHead) {
+		return false
+	}
+	data := make([]byte, size)
+	_, err := f.file.ReadAt(data, off+frameHead)
+	return (err == nil || errors.Is(err, io.EOF)) && checksum(data) == binary.LittleEndian.Uint32(head[4:])
 }
 
 func cutShort(err error) error {

@@ -93,6 +93,7 @@ func (l *loop) decided(reply *wire.ClaimReply) {
 		if a.job.ask != reply.GetId() { // it was asked for again, and the later answer counts
 			continue
 		}
+		l.runner.metrics.claim(d.GetGranted())
 		if d.GetGranted() {
 			cursor = a.at
 			if run := crony.RunID(d.GetRun()); run != "" { // else it was passed over

@@ -116,6 +116,13 @@ func (i *identity) own() (*tls.Certificate, error) {
 	return i.cert, nil
 }
 
+// endsAt returns when the agent's certificate ends.
+func (i *identity) endsAt() time.Time {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.cert.Leaf.NotAfter
+}
+
 // trusts takes over whom to trust, on disk first.
 func (i *identity) trusts(bundle []byte) error {
 	roots, err := pki.ParseRoots(bundle)

@@ -7,7 +7,6 @@ import (
 	"iter"
 	"log/slog"
 	"maps"
-	"os"
 	"slices"
 	"sync"
 	"time"
@@ -19,8 +18,8 @@ import (
 // synced: they survive the agent, and not the loss of the host's power, which no run of the host survives either.
 //
 // What is asked for may be refused when the disk is full ([journal.add]); what has happened is known all the same, and is
-// written when there is room again ([journal.keep]). When most of the file is of runs that are settled, it is written anew
-// with the rest.
+// written when there is room again ([journal.keep]). So that this is for others to feel first, the file system keeps room for
+// what comes ([journal.reserve]). When most of the file is of runs that are settled, it is written anew with the rest.
 //
 // Of settled runs it remembers the newest of each job: what was granted or ordered may be told of once more, by a server that
 // has not heard of the run yet, and must not start again.
@@ -37,6 +36,11 @@ type journal struct {
 	past    map[origin]crony.RunID // the newest settled run of each
 	kept    int64                  // bytes of the entries of live runs
 	compact int64                  // the size at which the file is next looked at for settled runs
+	ahead   int64                  // bytes that the file system is to keep for the file; 0: none
+	backed  int64                  // up to here it does
+	poor    bool                   // it had not as much the last time
+	futile  int64                  // bytes of live runs when the file was last written anew in vain for want of room; 0: it was not
+	damaged bool                   // entries were lost, and not at the end: what became of a run need not be here
 }
 
 // journalFile is what a journal needs of its file.
@@ -44,13 +48,15 @@ type journalFile interface {
 	io.WriterAt
 	io.Closer
 	Truncate(size int64) error
+	Fd() uintptr
 }
 
-// entry is one thing to remember. Exactly one of Fact and Settled is set.
+// entry is one thing to remember. Exactly one of Fact, Begins and Settled is set.
 type entry struct {
 	Fact    *crony.Fact `json:"fact,omitempty"`
 	Birth   *birth      `json:"birth,omitempty"`   // with a started fact
 	Terms   *terms      `json:"terms,omitempty"`   // with a claimed fact
+	Begins  crony.RunID `json:"begins,omitempty"`  // a process of this run may start, and there is no file to say so
 	Settled crony.RunID `json:"settled,omitempty"` // the servers have all of this run
 	Of      *origin     `json:"of,omitempty"`      // whose it was, if the run's facts are not in the file any more
 }
@@ -70,10 +76,11 @@ type terms struct {
 
 // record is all that the journal has of one run.
 type record struct {
-	facts []crony.Fact
-	birth birth
-	terms terms
-	bytes int64
+	facts  []crony.Fact
+	birth  birth
+	terms  terms
+	begins bool // a process may have started
+	bytes  int64
 }
 
 // last returns the run's newest fact. A record has one at least.
@@ -86,45 +93,6 @@ func (r *record) origin() *origin {
 		return nil
 	}
 	return &origin{c.Job, c.Trigger}
-}
-
-const compactFrom = 1 << 20 // bytes: a smaller file is never written anew
-
-func openJournal(path string, log *slog.Logger) (*journal, error) {
-	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	j := &journal{log: log, path: path, file: file, live: map[crony.RunID]*record{},
-		past: map[origin]crony.RunID{}, compact: compactFrom}
-	if err := j.replay(file); err != nil {
-		return nil, errors.Join(err, file.Close())
-	}
-	return j, nil
-}
-
-// replay reads the file up to its end, or to a torn frame, from which on it is cut off.
-func (j *journal) replay(file *os.File) error {
-	info, err := file.Stat()
-	if err != nil {
-		return err
-	}
-	frames := newFrames(file)
-	for {
-		e, n, err := frames.next()
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if errors.Is(err, errTorn) {
-			j.log.Warn("journal cut at a torn entry", "offset", j.size, "lost", info.Size()-j.size, "err", err)
-			return file.Truncate(j.size)
-		}
-		if err != nil {
-			return fmt.Errorf("entry at offset %d: %w", j.size, err)
-		}
-		j.size += n
-		j.note(&e, n)
-	}
 }
 
 // note brings the memory up to an entry of n bytes.
@@ -141,12 +109,17 @@ func (j *journal) note(e *entry, n int64) {
 		}
 		return
 	}
+	if r := j.live[e.Begins]; r != nil {
+		r.begins = true
+		r.bytes += n
+		j.kept += n
+	}
 	if e.Fact == nil {
 		return
 	}
 	r := j.live[e.Fact.Run]
 	if r == nil {
-		r = &record{}
+		r = &record{terms: terms{Limit: int64(crony.DefaultOutputLimit), Grace: crony.DefaultKillGrace}}
 		j.live[e.Fact.Run] = r
 	}
 	r.facts = append(r.facts, *e.Fact)
@@ -167,7 +140,7 @@ func (j *journal) add(e entry) (entry, error) {
 	defer j.mu.Unlock()
 	data, err := j.encode(&e)
 	if err == nil {
-		err = j.write(data)
+		err = j.write(data, false)
 	}
 	if err != nil {
 		return e, fmt.Errorf("write the journal: %w", err)
@@ -185,7 +158,7 @@ func (j *journal) keep(e entry) (entry, error) {
 		return e, err
 	}
 	j.note(&e, int64(len(data)))
-	if err := j.write(data); err != nil {
+	if err := j.write(data, true); err != nil {
 		j.late = append(j.late, data...)
 		return e, fmt.Errorf("write the journal: %w", err)
 	}
@@ -199,7 +172,7 @@ func (j *journal) keep(e entry) (entry, error) {
 func (j *journal) flush() error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	return j.write(nil)
+	return j.write(nil, true)
 }
 
 // encode numbers the entry's fact and frames the entry.
@@ -213,58 +186,6 @@ func (j *journal) encode(e *entry) ([]byte, error) {
 		e.Fact = &fact
 	}
 	return frame(e)
-}
-
-// write writes what is late and then data, all of it or nothing: what is half written would hide everything after it.
-func (j *journal) write(data []byte) error {
-	if j.torn {
-		if err := j.file.Truncate(j.size); err != nil {
-			return err
-		}
-		j.torn = false
-	}
-	if len(j.late)+len(data) == 0 {
-		return nil
-	}
-	if len(j.late) > 0 {
-		data = slices.Concat(j.late, data)
-	}
-	if _, err := j.file.WriteAt(data, j.size); err != nil {
-		j.torn = j.file.Truncate(j.size) != nil
-		return err
-	}
-	j.size += int64(len(data))
-	j.late = nil
-	return nil
-}
-
-// tidy writes a file of the live runs alone in place of the old one, if that is worth it. If it can't, the old one is good.
-func (j *journal) tidy() {
-	if j.size < j.compact || j.kept > j.size/4 {
-		return
-	}
-	if err := j.rewrite(); err != nil {
-		j.log.Warn("journal not written anew; it goes on in the old file", "err", err)
-	}
-	j.compact = j.size + compactFrom
-}
-
-func (j *journal) rewrite() error {
-	path := j.path + ".new"
-	file, err := os.OpenFile(path, os.O_CREATE|os.O_TRUNC|os.O_RDWR, 0o600)
-	if err != nil {
-		return err
-	}
-	size, err := writeFrames(file, j.liveEntries())
-	if err == nil {
-		err = os.Rename(path, j.path)
-	}
-	if err != nil {
-		return errors.Join(err, file.Close(), os.Remove(path))
-	}
-	j.file.Close() //nolint:errcheck // replaced
-	j.file, j.size, j.kept, j.torn = file, size, size, false
-	return nil
 }
 
 // liveEntries yields what the file must hold: what is remembered of runs that are settled, and the others run by run.
@@ -288,6 +209,9 @@ func (j *journal) liveEntries() iter.Seq[*entry] {
 				if !yield(e) {
 					return
 				}
+			}
+			if r.begins && !yield(&entry{Begins: id}) {
+				return
 			}
 		}
 	}
@@ -346,8 +270,15 @@ func (j *journal) records() []record {
 	return list
 }
 
+// bytes returns what the journal takes of the disk, with what is kept free for it.
+func (j *journal) bytes() int64 {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return max(j.size, j.backed)
+}
+
 func (j *journal) close() error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	return errors.Join(j.write(nil), j.file.Close())
+	return errors.Join(j.write(nil, true), j.file.Close())
 }

@@ -124,30 +124,100 @@ func TestJournalTorn(t *testing.T) {
 	}
 }
 
-// TestJournalDamage flips each byte in turn: what comes before the damage stands, nothing is made up, and the log tells.
+// TestJournalDamage flips each byte of an entry in turn, and tears the file's end besides: what comes before the damage and
+// after it stands, nothing is made up, the log tells, and the damaged file is there for whoever wants to look.
 func TestJournalDamage(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	j, _ := journalAt(t, filepath.Join(dir, "whole"))
 	mustAdd(t, j, claimed(runAt(1)))
-	first, want := j.size, shown(j)
-	mustAdd(t, j, claimed(runAt(2)), claimed(runAt(3)))
+	first := j.size
+	mustAdd(t, j, claimed(runAt(2)))
+	second := j.size
+	mustAdd(t, j, claimed(runAt(3)))
+	want := shown(j)
+	delete(want, runAt(2))
 	whole, err := os.ReadFile(j.path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for n := first; n < first*2; n++ {
+	for n := first; n < second; n++ {
 		bad := bytes.Clone(whole)
 		bad[n] ^= 0x10
+		bad = append(bad, whole[:n-first]...)
 		path := filepath.Join(dir, "bad")
 		if err := os.WriteFile(path, bad, 0o600); err != nil {
 			t.Fatal(err)
 		}
 		got, text := journalAt(t, path)
-		if diff := cmp.Diff(want, shown(got)); diff != "" || text.String() == "" {
+		if diff := cmp.Diff(want, shown(got)); diff != "" || !strings.Contains(text.String(), "damaged journal set aside") {
 			t.Fatalf("byte %d is wrong: %s, log %q", n, diff, text)
 		}
-		got.close()
+		if aside, err := os.ReadFile(path + damagedSuffix); err != nil || !bytes.HasPrefix(bad, aside) || int64(len(aside)) <= second {
+			t.Fatalf("byte %d is wrong: %d bytes set aside, %v", n, len(aside), err)
+		}
+		mustAdd(t, got, claimed(runAt(4)))
+		again, text := reopened(t, got)
+		if again.count() != 3 || again.damaged || text.String() != "" {
+			t.Fatalf("byte %d is wrong, opened again: %d runs, %s", n, again.count(), text)
+		}
+		again.close()
+	}
+}
+
+// TestJournalDamageStays can't put the damaged file aside: it goes on in it, time after time.
+func TestJournalDamageStays(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "journal")
+	j, _ := journalAt(t, path)
+	mustAdd(t, j, claimed(runAt(1)), claimed(runAt(2)))
+	if err := j.close(); err != nil {
+		t.Fatal(err)
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data[frameHead+9] ^= 1
+	if err := os.WriteFile(path, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(path+".new", 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for n := range 3 {
+		j, text := journalAt(t, path)
+		if j.count() != 1+n || !j.knows(runAt(2)) || !strings.Contains(text.String(), "not set aside") {
+			t.Fatalf("life %d: %d runs, %s", n, j.count(), text)
+		}
+		mustAdd(t, j, claimed(runAt(10+n)))
+		j.close()
+	}
+}
+
+// TestJournalLostClaim loses a run's first entry: what is known of it is kept, under terms that keep its output.
+func TestJournalLostClaim(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "journal")
+	j, _ := journalAt(t, path)
+	mustAdd(t, j, claimed(runAt(1)), started(runAt(1)))
+	j.close()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data[frameHead+9] ^= 1
+	if err := os.WriteFile(path, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	j, _ = journalAt(t, path)
+	r := j.records()[0]
+	if len(r.facts) != 1 || r.facts[0].Seq != 2 || r.terms.Limit != int64(crony.DefaultOutputLimit) || r.origin() != nil {
+		t.Errorf("%+v", r)
+	}
+	mustKeep(t, j, entry{Fact: &crony.Fact{Run: runAt(1), At: noon, Ended: &crony.EndedFact{State: crony.Lost}}})
+	if last := j.records()[0].last(); last.Seq != 3 {
+		t.Errorf("the next fact has number %d", last.Seq)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
@@ -30,8 +31,11 @@ type link struct {
 	outbox chan *wire.FromAgent
 	log    *slog.Logger
 
+	connected atomic.Bool // there is a stream
+
 	mu     sync.Mutex
 	asked  map[uint64]time.Time // claims that have no answer yet; monotonic
+	told   map[uint64]time.Time // reports, likewise
 	wanted string               // the id of the server to connect to next, "" for any
 	issuer string               // who signs certificates now
 	asking bool                 // for a certificate, on this stream
@@ -58,14 +62,15 @@ const (
 	connectTime = 2 * time.Second        // to connect, in the transport's terms
 	welcomeTime = 5 * time.Second        // to say its first word
 	claimTime   = 3 * time.Second        // to answer a claim
-	claimTick   = 500 * time.Millisecond // how often that is looked at
+	reportTime  = 30 * time.Second       // to acknowledge a report, with as many as may be under way before it
+	claimTick   = 500 * time.Millisecond // how often these are looked at
 	renewTick   = time.Hour              // how often the certificate is looked at
 	renewSpread = 5 * time.Second        // over which a fleet's new certificates are taken into use
 )
 
 func newLink(id *identity, first []string, self crony.Agent, runs func() []string, now func() time.Time, log *slog.Logger) *link {
 	return &link{id: id, first: first, self: self, runs: runs, now: now, outbox: make(chan *wire.FromAgent, 256), log: log,
-		asked: map[uint64]time.Time{}}
+		asked: map[uint64]time.Time{}, told: map[uint64]time.Time{}}
 }
 
 // post hands a message to the stream. Behind a full queue, or when the stream ends before it is sent, it is dropped: whoever
@@ -204,6 +209,8 @@ func (l *link) stream(
 		defer close(sender)
 		l.sendAll(ctx, cancel, stream)
 	}()
+	l.connected.Store(true)
+	defer l.connected.Store(false)
 	reports.begin(ctx)
 	err = caused(ctx, l.receiveAll(ctx, cancel, stream, inbox, reports))
 	cancel(err)
@@ -223,6 +230,7 @@ func caused(ctx context.Context, err error) error {
 func (l *link) begin() {
 	l.mu.Lock()
 	clear(l.asked)
+	clear(l.told)
 	l.asking = false
 	l.mu.Unlock()
 	for {
@@ -235,7 +243,7 @@ func (l *link) begin() {
 }
 
 // sendAll sends what is posted until the stream is over; why it is over is told to the receiver. It also ends the stream when the
-// server leaves claims without an answer, and sees to it that the certificate is renewed in time.
+// server leaves claims or reports without an answer, and sees to it that the certificate is renewed in time.
 func (l *link) sendAll(ctx context.Context, end context.CancelCauseFunc, stream wire.Link_ConnectClient) {
 	look, renew := time.NewTicker(claimTick), time.NewTicker(renewTick)
 	defer look.Stop()
@@ -247,8 +255,8 @@ func (l *link) sendAll(ctx context.Context, end context.CancelCauseFunc, stream 
 				return
 			}
 		case now := <-look.C:
-			if l.unanswered(now) {
-				end(fmt.Errorf("%w: a claim has no answer", errSilent))
+			if what := l.unanswered(now); what != "" {
+				end(fmt.Errorf("%w: %s has no answer", errSilent, what))
 				return
 			}
 		case <-renew.C:
@@ -260,22 +268,32 @@ func (l *link) sendAll(ctx context.Context, end context.CancelCauseFunc, stream 
 }
 
 func (l *link) sent(msg *wire.FromAgent) {
-	if claims := msg.GetClaims(); claims != nil {
-		l.mu.Lock()
+	claims, report := msg.GetClaims(), msg.GetReport()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case claims != nil:
 		l.asked[claims.GetId()] = time.Now()
-		l.mu.Unlock()
+	case report != nil:
+		l.told[report.GetId()] = time.Now()
 	}
 }
 
-func (l *link) unanswered(now time.Time) bool {
+// unanswered says what the server leaves without an answer for too long; "" if there is nothing.
+func (l *link) unanswered(now time.Time) string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, at := range l.asked {
 		if now.Sub(at) > claimTime {
-			return true
+			return "a claim"
 		}
 	}
-	return false
+	for _, at := range l.told {
+		if now.Sub(at) > reportTime {
+			return "a report"
+		}
+	}
+	return ""
 }
 
 func (l *link) receiveAll(
@@ -290,6 +308,9 @@ func (l *link) receiveAll(
 			continue
 		}
 		if ack := msg.GetAck(); ack != nil {
+			l.mu.Lock()
+			delete(l.told, ack.GetId())
+			l.mu.Unlock()
 			reports.acked(ack.GetId())
 			continue
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"crony"
@@ -37,6 +38,8 @@ type loop struct {
 	orders  []*wire.Start           // likewise
 	holding string                  // why nothing is asked for; "" while it is
 	held    hold                    // the last time that nothing was
+	born    time.Time               // when it was made; monotonic
+	beat    atomic.Int64            // nanoseconds from born to when it last went round; -1: its work is over
 }
 
 // hold is a time in which the agent took on nothing.
@@ -71,7 +74,7 @@ const maxRuns = 16 << 10
 func newLoop(
 	link poster, runner *runner, journal *journal, boots boots, now func() time.Time, log *slog.Logger,
 ) *loop {
-	l := &loop{inbox: make(chan *wire.FromServer, 64), link: link, runner: runner, journal: journal, now: now,
+	l := &loop{born: time.Now(), inbox: make(chan *wire.FromServer, 64), link: link, runner: runner, journal: journal, now: now,
 		log: log, boots: boots, booted: map[string]bool{}, asked: map[uint64][]ask{}, waiting: map[string][]crony.Fact{}}
 	l.table = newTimetable(l.zones.load)
 	return l
@@ -94,10 +97,21 @@ func (l *loop) run(ctx context.Context, recovered []crony.Fact) {
 			l.hear(msg)
 		case <-timer.C:
 		case <-ctx.Done():
+			l.beat.Store(-1)
 			return
 		}
 		timer.Reset(l.work())
+		l.beat.Store(int64(time.Since(l.born)))
 	}
+}
+
+// stuck is how long a round of the loop may take before the agent counts as dead.
+const stuck = 30 * time.Second
+
+// live says whether the loop goes round, or has come to its end.
+func (l *loop) live() bool {
+	last := l.beat.Load()
+	return last < 0 || time.Since(l.born)-time.Duration(last) < stuck
 }
 
 // ignore hears nothing of what the server says, until ctx is done: the link must not stand still while runs come to their
@@ -142,10 +156,12 @@ func (l *loop) clock() time.Time {
 	switch step := wall.Sub(seen) - now.Sub(l.seen); {
 	case seen.Sub(wall) > tick:
 		l.log.Warn("the clock went back", "by", seen.Sub(wall))
+		l.runner.metrics.steps.WithLabelValues("back").Inc()
 		l.table.rewind()
 		l.seen = now
 	case step > tick && !l.seen.IsZero():
 		l.log.Warn("the clock went forward, or the host was suspended", "by", step)
+		l.runner.metrics.steps.WithLabelValues("forward").Inc()
 	}
 	if l.zones.changed(wall) {
 		l.log.Warn("the rules of time zones have changed: schedules are computed anew")

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -20,15 +21,25 @@ const outputDir = "runs"
 // opens it when it reads: however many runs go on, or wait to be delivered, they hold no file open.
 //
 // Of a long stream the first half of the limit is delivered while it is written, and the last half of the limit at the end.
-// What lies between is given back to the file system while the process goes on.
+// What lies between is given back to the file system while the process goes on, and so is what a server has acknowledged. The
+// next life of the agent takes for output what the file has, and not its holes.
 type output struct {
 	run     crony.RunID
 	attempt int
 	stream  crony.Stream
 	limit   int64
 	path    string
-	queued  int64 // bytes from the start
-	punched int64 // end of what was given back
+	none    bool  // there is no file: nothing is kept
+	holes   bool  // an earlier life may have given back what this one queues
+	dropped bool  // the file was given up
+	queued  int64 // bytes from the start that were queued or given up
+	acked   int64 // bytes from the start that are acknowledged or given up
+	freed   int64 // bytes from the start that were given back
+	punched int64 // end of what was given back of the middle
+
+	skip, given int64     // the last part that was given up
+	disk        int64     // bytes that the file takes of the disk, when last looked at
+	waits       time.Time // since when something of it waits to be queued; zero if nothing does
 }
 
 // head returns how much is kept of the beginning; the rest of the limit is for the end.
@@ -78,8 +89,13 @@ func (o *output) create() (*os.File, error) {
 }
 
 // open opens the file, once it is there, for a process to write to. It is opened for appending, so that what is given back
-// leaves the process where it is.
-func (o *output) open() (int, error) { return openFD(o.path, unix.O_WRONLY|unix.O_APPEND) }
+// leaves the process where it is. What is not kept goes nowhere.
+func (o *output) open() (int, error) {
+	if o.none {
+		return openFD(os.DevNull, unix.O_WRONLY)
+	}
+	return openFD(o.path, unix.O_WRONLY|unix.O_APPEND)
+}
 
 func (o *output) remove() {
 	os.Remove(o.path) //nolint:errcheck // the next start of the agent removes what is left
@@ -93,7 +109,10 @@ const (
 	readable = 0o600
 )
 
-func markBegun(stdout int) error {
+func (o *output) markBegun(stdout int) error {
+	if o.none {
+		return nil // the journal says so
+	}
 	if err := unix.Fchmod(stdout, readable); err != nil {
 		return fmt.Errorf("mark its output as begun: %w", err)
 	}
@@ -109,13 +128,30 @@ func begun(path string) bool {
 	return info.Mode().Perm()&^unread != 0
 }
 
-// size returns how much the process has written; what was queued if the file does not say.
+// size returns how much the process has written, and looks how much of the disk that takes; what was queued if the file does
+// not say.
 func (o *output) size() int64 {
-	info, err := os.Stat(o.path)
-	if err != nil {
+	var info unix.Stat_t
+	if o.none || unix.Stat(o.path, &info) != nil {
+		o.disk = 0
 		return o.queued
 	}
-	return info.Size()
+	o.disk = info.Blocks * 512 // see stat(2)
+	return info.Size
+}
+
+// resume takes up an output of an earlier life: what was given back of its beginning was delivered or given up.
+func (o *output) resume() {
+	fd, err := openFD(o.path, unix.O_RDONLY)
+	if err != nil {
+		return
+	}
+	defer unix.Close(fd) //nolint:errcheck // only read from
+	o.holes = true
+	if from, err := unix.Seek(fd, 0, unix.SEEK_DATA); err == nil && from > 0 {
+		from = min(from, o.head())
+		o.queued, o.acked, o.freed = from, from, from
+	}
 }
 
 // stretch is a part of an output.
@@ -128,12 +164,23 @@ type stretch struct {
 func (o *output) grown(size int64) stretch { return o.upTo(min(size, o.head())) }
 
 // rest returns what of the whole stream was not returned before, the last of the beginning and the end, and the size that it
-// came to.
-func (o *output) rest() ([]stretch, int64) {
-	size := o.size()
+// came to. Lost is how much of that was given up for want of disk.
+func (o *output) rest() (left []stretch, size, lost int64) {
+	size = o.size()
 	first := o.upTo(min(size, o.head()))
+	lost = max(min(o.given, size)-max(o.head(), size-o.tail()), 0)
 	o.queued = max(o.queued, size-o.tail())
-	return []stretch{first, o.upTo(size)}, size
+	return []stretch{first, o.upTo(size)}, size, lost
+}
+
+// ack notes that a part is on the servers.
+func (o *output) ack(s stretch) {
+	if s.off <= o.acked {
+		o.acked = max(o.acked, s.end)
+	}
+	if o.acked >= o.skip {
+		o.acked = max(o.acked, o.given)
+	}
 }
 
 func (o *output) upTo(end int64) stretch {
@@ -142,25 +189,50 @@ func (o *output) upTo(end int64) stretch {
 	return s
 }
 
-// slack is how much more than the limit a file may hold before the middle is given back.
-const slack = 4 << 20
+const (
+	slack    = 4 << 20  // bytes: how much more than the limit a file may hold before the middle is given back
+	freeStep = 1 << 20  // bytes: how much of the beginning is given back at once
+	lossStep = 64 << 10 // bytes: how much is given up at once
+	block    = 64 << 10 // bytes: of no file system a block is larger, and less than one can't be given back
+)
 
-// giveBack frees the disk of what will never be delivered. A file system that can't leaves it there.
+// giveBack frees the disk of what is delivered, and of what will never be.
 func (o *output) giveBack(size int64) {
+	if until := min(o.acked, size) &^ (block - 1); until-o.freed >= freeStep && o.punch(o.freed, until) {
+		o.freed = until
+	}
 	from := max(o.head(), o.punched)
-	until := (size - o.tail()) &^ 4095
-	if until-from < slack {
-		return
-	}
-	file, err := os.OpenFile(o.path, os.O_WRONLY, 0)
-	if err != nil {
-		return
-	}
-	defer file.Close()
-	err = unix.Fallocate(int(file.Fd()), unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, from, until-from)
-	if err == nil {
+	if until := size - o.tail(); until-from >= slack && o.punch(from, until) {
 		o.punched = until
 	}
+}
+
+// giveUp frees the disk of what was not queued. It returns how many bytes of the beginning are lost by that.
+func (o *output) giveUp(size int64) int64 {
+	from, until := o.queued, size&^(block-1)
+	if until-from < lossStep || !o.punch(from, until) {
+		return 0
+	}
+	if from != o.given {
+		o.skip = from
+	}
+	o.queued, o.given = until, until
+	return max(min(until, o.head())-from, 0)
+}
+
+// punch gives a part of the file back, all whole blocks in it, and reports whether it did. A file system that can't leaves it
+// there.
+func (o *output) punch(from, until int64) bool {
+	from, until = (from+block-1)&^(block-1), until&^(block-1)
+	if from >= until {
+		return false
+	}
+	fd, err := openFD(o.path, unix.O_WRONLY)
+	if err != nil {
+		return false
+	}
+	defer unix.Close(fd) //nolint:errcheck // nothing was written through it
+	return unix.Fallocate(fd, unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, from, until-from) == nil
 }
 
 // removeOutputs removes the files of runs that are not kept.

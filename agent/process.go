@@ -66,7 +66,7 @@ func (p *process) start(dir string, a *attempt, now func() time.Time) error {
 	}
 	files := []int{cmd.stdin}
 	defer func() { // the process has its own by then
-		for _, fd := range files {
+		for _, fd := range append(files, cmd.more...) {
 			unix.Close(fd) //nolint:errcheck // nothing was written through it
 		}
 	}()
@@ -78,10 +78,10 @@ func (p *process) start(dir string, a *attempt, now func() time.Time) error {
 		files = append(files, fd)
 	}
 	p.began = now().UTC()
-	if err := markBegun(files[1]); err != nil {
+	if err := p.outputs[0].markBegun(files[1]); err != nil {
 		return err
 	}
-	p.child, err = cmd.start(files)
+	p.child, err = cmd.start(append(files, cmd.more...))
 	return err
 }
 

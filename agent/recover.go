@@ -1,6 +1,9 @@
 package agent
 
 import (
+	"maps"
+	"path/filepath"
+	"strings"
 	"time"
 
 	"crony"
@@ -20,17 +23,43 @@ func (r *runner) recover() []crony.Fact {
 		switch {
 		case last.Claimed == nil:
 			r.adopt(&rec)
-		case begun(outputPath(r.dir, last.Run, 1, string(crony.Stdout))):
+		case rec.begins, begun(outputPath(r.dir, last.Run, 1, string(crony.Stdout))):
 			r.adoptBegun(last.Run, &rec)
 		default:
 			removeAll(outputs(r.dir, last.Run, 1, 0)) // made ahead of the start, or in part
 			claims = append(claims, *last)
 		}
 	}
+	if r.journal.damaged {
+		r.strays = strays(r.dir, kept)
+		maps.Copy(kept, r.strays)
+	}
 	if err := removeOutputs(r.dir, kept); err != nil {
 		r.log.Warn("old files stay", "err", err)
 	}
 	return claims
+}
+
+// strays returns the runs that have output and are not known. Where a journal has lost entries, they may have started: they are
+// not to start again, should a server still think that they are to.
+func strays(dir string, known map[crony.RunID]bool) map[crony.RunID]bool {
+	files, _ := filepath.Glob(filepath.Join(dir, outputDir, "*.1."+string(crony.Stdout))) // its only error is for a bad pattern
+	found := map[crony.RunID]bool{}
+	for _, file := range files {
+		run, _, _ := strings.Cut(filepath.Base(file), ".")
+		if !known[crony.RunID(run)] && begun(file) {
+			found[crony.RunID(run)] = true
+		}
+	}
+	return found
+}
+
+// resume follows outputs of an earlier life.
+func (r *runner) resume(list ...*output) {
+	for _, o := range list {
+		o.resume()
+	}
+	r.reports.output(list...)
 }
 
 // adopt takes up a run that had started. If its process is gone, or when it goes, how it ended can't be known.
@@ -43,11 +72,11 @@ func (r *runner) adopt(rec *record) {
 	p := adoptProcess(r.dir, r.boot, started, rec)
 	switch {
 	case last.Ended != nil:
-		r.reports.output(p.outputs...)
+		r.resume(p.outputs...)
 		r.reports.finish(p.outputs)
 		r.reports.settled(p.run)
 	case last.Exited != nil:
-		r.reports.output(p.outputs...)
+		r.resume(p.outputs...)
 		r.reports.finish(p.outputs)
 		state, reason := p.verdict(last.Exited)
 		r.end(p.run, state, reason)
@@ -63,14 +92,14 @@ func (r *runner) endedEarly(run crony.RunID, rec *record) {
 		removeAll(left)
 		return
 	}
-	r.reports.output(left...)
+	r.resume(left...)
 	r.reports.finish(left)
 	r.reports.settled(run)
 }
 
 func (r *runner) follow(p *process) {
 	r.log.Info("run adopted", "run", p.run, "pid", p.pid, "alive", p.alive())
-	r.reports.output(p.outputs...)
+	r.resume(p.outputs...)
 	r.hold(p)
 	r.runs.Go(func() {
 		p.waitForeign()
@@ -92,7 +121,7 @@ func (r *runner) adoptBegun(run crony.RunID, rec *record) {
 	ticks, err := startTicks(pid)
 	if pid == 0 || err != nil {
 		left := outputs(r.dir, run, 1, rec.terms.Limit)
-		r.reports.output(left...)
+		r.resume(left...)
 		r.reports.finish(left)
 		r.end(run, crony.Lost, "its agent stopped while it started the run: what became of it can't be known")
 		return

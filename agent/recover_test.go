@@ -147,7 +147,7 @@ func TestRecoverPrepared(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			return errors.Join(markBegun(fd), syscall.Close(fd))
+			return errors.Join(list[0].markBegun(fd), syscall.Close(fd))
 		}, false},
 	} {
 		dir, id := t.TempDir(), crony.NewRunID(noon)

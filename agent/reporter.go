@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"maps"
+	"math/rand/v2"
 	"os"
 	"slices"
 	"sync"
@@ -28,6 +29,8 @@ type reporter struct {
 	starting func() bool // says whether processes that are due wait to be started
 	rush     time.Time   // since when they have; zero if none do
 
+	spool spool
+
 	mu       sync.Mutex
 	queue    []item
 	inflight map[uint64][]item
@@ -35,6 +38,12 @@ type reporter struct {
 	stream   context.Context              //nolint:containedctx // done when the stream is; nil before the first
 	open     map[*output]bool             // that may still grow
 	owed     map[crony.RunID]*outstanding // by run
+	used     int64                        // bytes of the disk that outputs take
+	short    bool                         // the disk is: what is not queued soon is given up
+	lost     int64                        // bytes of output that were given up
+	failures int                          // streams in a row that ended with reports under way and none acknowledged
+	probe    bool                         // one report goes, and the others when it is acknowledged
+	hold     time.Time                    // no report goes before; monotonic
 }
 
 // poster takes messages for the server; see [link.post].
@@ -72,6 +81,8 @@ const (
 	outputPoll = 200 * time.Millisecond // how often growing outputs are looked at
 	busy       = 4096                   // items: behind a longer queue, outputs that still grow wait in their files
 	giveWay    = 2 * time.Second        // the longest that reports wait for processes to be started
+	firstHold  = 500 * time.Millisecond // how long reports wait after two streams that took none
+	lastHold   = 15 * time.Second       // and at most, after many
 )
 
 func newReporter(journal *journal, link poster, now func() time.Time, log *slog.Logger) *reporter {
@@ -82,11 +93,16 @@ func newReporter(journal *journal, link poster, now func() time.Time, log *slog.
 
 // run sends reports until ctx is done.
 func (r *reporter) run(ctx context.Context) error {
-	poll := time.NewTicker(outputPoll)
+	poll, bounds := time.NewTicker(outputPoll), time.NewTicker(spoolPoll)
 	defer poll.Stop()
+	defer bounds.Stop()
 	for {
 		select {
 		case <-r.wake:
+		case <-bounds.C:
+			if r.spool.size > 0 || r.spool.free > 0 {
+				r.relieve()
+			}
 		case <-poll.C:
 			if !r.givesWay() {
 				r.look()
@@ -160,13 +176,32 @@ func (r *reporter) output(list ...*output) {
 func (r *reporter) look() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	now := r.now().UTC()
 	for o := range r.open {
-		size := o.size()
+		size := r.size(o)
 		o.giveBack(size)
 		if r.up() && len(r.queue) < busy {
 			r.stretch(o.grown(size))
 		}
+		if r.short {
+			r.stretch(o.upTo(min(size, o.head(), smallHead)))
+			r.lost += o.giveUp(size)
+		}
+		switch waits := o.queued < min(size, o.head()); {
+		case !waits:
+			o.waits = time.Time{}
+		case o.waits.IsZero():
+			o.waits = now
+		}
 	}
+}
+
+// size returns how much was written to an output, and counts what it takes of the disk.
+func (r *reporter) size(o *output) int64 {
+	before := o.disk
+	size := o.size()
+	r.used += o.disk - before
+	return size
 }
 
 func (r *reporter) stretch(s stretch) {
@@ -175,20 +210,55 @@ func (r *reporter) stretch(s stretch) {
 	}
 }
 
+// mayPost says whether another report may go now.
+func (r *reporter) mayPost() bool {
+	most := window
+	if r.probe {
+		most = 1
+	}
+	return r.up() && len(r.inflight) < most && !time.Now().Before(r.hold)
+}
+
+// backOff is told at the start of a stream whether reports were under way when the one before it ended. If no report was
+// acknowledged on that one, servers take none now, though they may grant claims: the first such time costs nothing, and then
+// reports wait longer each time before the next one puts the stream at risk.
+func (r *reporter) backOff(vain bool) {
+	if !vain {
+		return
+	}
+	r.failures++
+	r.probe = true
+	if r.failures > 1 {
+		wait := min(firstHold<<min(r.failures-2, 10), lastHold)
+		r.hold = time.Now().Add(wait/2 + rand.N(wait/2))
+	}
+}
+
 // up says whether there is a stream to send on.
 func (r *reporter) up() bool { return r.stream != nil && r.stream.Err() == nil }
 
-// finish queues what is left of an attempt's outputs, and returns the sizes that they came to.
+// finish queues what is left of an attempt's outputs, and returns the sizes that they came to. Files that are empty go.
 func (r *reporter) finish(list []*output) []int64 {
-	r.mu.Lock()
-	defer r.mu.Unlock()
 	sizes := make([]int64, len(list))
+	r.mu.Lock()
 	for i, o := range list {
 		delete(r.open, o)
-		var left []stretch
-		left, sizes[i] = o.rest()
+		before := o.disk
+		left, size, lost := o.rest()
+		r.used += o.disk - before
+		r.lost += lost
 		for _, s := range left {
 			r.stretch(s)
+		}
+		sizes[i], o.none = size, o.none || size == 0
+	}
+	if of := r.owed[list[0].run]; of != nil {
+		of.outputs = slices.DeleteFunc(of.outputs, func(o *output) bool { return o.none })
+	}
+	r.mu.Unlock()
+	for _, o := range list {
+		if o.none {
+			o.remove()
 		}
 	}
 	return sizes
@@ -209,7 +279,7 @@ func (r *reporter) settled(run crony.RunID) {
 // sendOne sends the next report, if there is one and it may go. It reports whether it did.
 func (r *reporter) sendOne() bool {
 	r.mu.Lock()
-	if len(r.queue) == 0 || !r.up() || len(r.inflight) >= window {
+	if len(r.queue) == 0 || !r.mayPost() {
 		r.mu.Unlock()
 		return false
 	}
@@ -269,7 +339,7 @@ func (r *reporter) read(items []item, report *wire.Report) {
 		if items[i].fact != nil {
 			continue
 		}
-		if err := readStretch(&items[i], report); err != nil {
+		if err := readStretch(&items[i], report); err != nil && !r.gaveUp(items[i].from) {
 			it := &items[i]
 			r.log.Error("output not readable", "run", it.from.run, "stream", it.from.stream, "offset", it.off, "end", it.end, "err", err)
 		}
@@ -282,19 +352,28 @@ func readStretch(it *item, report *wire.Report) error {
 		return err
 	}
 	defer file.Close()
-	for off := it.off; off < it.end; off += chunkSize {
-		data := make([]byte, min(it.end-off, chunkSize))
-		n, err := file.ReadAt(data, off)
-		if n > 0 {
-			report.Chunks = append(report.Chunks, wire.FromChunk(&crony.Chunk{Run: it.from.run, Attempt: it.from.attempt,
-				Stream: it.from.stream, Offset: off, At: it.at, Data: data[:n]}))
+	off, end := it.off, it.end
+	for off < it.end {
+		if end = it.end; it.from.holes {
+			if off, end = nextData(file, off, it.end); off >= end {
+				return nil
+			}
 		}
-		if errors.Is(err, io.EOF) && n == len(data) {
-			err = nil
+		for ; off < end; off += chunkSize {
+			data := make([]byte, min(end-off, chunkSize))
+			n, err := file.ReadAt(data, off)
+			if n > 0 {
+				report.Chunks = append(report.Chunks, wire.FromChunk(&crony.Chunk{Run: it.from.run, Attempt: it.from.attempt,
+					Stream: it.from.stream, Offset: off, At: it.at, Data: data[:n]}))
+			}
+			if errors.Is(err, io.EOF) && n == len(data) {
+				err = nil
+			}
+			if err != nil {
+				return err // io.EOF: the process has cut its own output
+			}
 		}
-		if err != nil {
-			return err // io.EOF: the process has cut its own output
-		}
+		off = end
 	}
 	return nil
 }
@@ -306,10 +385,13 @@ func (r *reporter) begin(stream context.Context) {
 	for _, id := range slices.Sorted(maps.Keys(r.inflight)) {
 		again = append(again, r.inflight[id]...)
 	}
+	r.backOff(len(again) > 0)
 	clear(r.inflight)
 	r.queue = append(again, r.queue...)
 	r.stream = stream
+	done := r.prune()
 	r.mu.Unlock()
+	r.forgetAll(done)
 	r.ring()
 }
 
@@ -318,18 +400,34 @@ func (r *reporter) acked(id uint64) {
 	r.mu.Lock()
 	var done []crony.RunID
 	for i := range r.inflight[id] {
-		run := r.inflight[id][i].run()
-		o := r.owed[run]
-		if o.items--; o.items == 0 && o.ended {
-			done = append(done, run)
+		it := &r.inflight[id][i]
+		if it.fact == nil {
+			it.from.ack(it.stretch)
 		}
+		if r.done(it) {
+			done = append(done, it.run())
+		}
+	}
+	if _, ok := r.inflight[id]; ok {
+		r.failures, r.probe = 0, false
 	}
 	delete(r.inflight, id)
 	r.mu.Unlock()
-	for _, run := range done {
+	r.forgetAll(done)
+	r.ring()
+}
+
+// done notes that an item is delivered or given up, and reports whether it was the last of its run.
+func (r *reporter) done(it *item) bool {
+	o := r.owed[it.run()]
+	o.items--
+	return o.items == 0 && o.ended
+}
+
+func (r *reporter) forgetAll(runs []crony.RunID) {
+	for _, run := range runs {
 		r.forget(run)
 	}
-	r.ring()
 }
 
 // forget drops a run that the servers have all of.
@@ -340,11 +438,13 @@ func (r *reporter) forget(run crony.RunID) {
 	r.mu.Lock()
 	outputs := r.owed[run].outputs
 	r.mu.Unlock()
-	for _, o := range outputs {
-		o.remove()
-	}
+	removeAll(outputs)
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	for _, o := range outputs {
+		r.used -= o.disk
+		o.disk = 0
+	}
 	delete(r.owed, run)
 }
 

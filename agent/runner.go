@@ -19,11 +19,13 @@ type runner struct {
 	reports *reporter
 	now     func() time.Time
 	log     *slog.Logger
+	metrics *metrics
 
 	mu      sync.Mutex
 	waiting []*attempt // for a starter
 	wanted  []*files   // to be made by a starter that has nothing to start
 	claimed map[crony.RunID]*files
+	strays  map[crony.RunID]bool // of an earlier life: it is not known whether they have started
 	idle    *sync.Cond
 	running map[crony.RunID]*process
 	stopped bool // nothing starts any more
@@ -54,7 +56,7 @@ func newRunner(agent, dir string, journal *journal, reports *reporter, now func(
 		return nil, fmt.Errorf("ask for the host's boot: %w", err)
 	}
 	r := &runner{agent: agent, dir: dir, boot: boot, journal: journal, reports: reports, now: now, log: log,
-		claimed: map[crony.RunID]*files{}, running: map[crony.RunID]*process{}}
+		metrics: newMetrics(), claimed: map[crony.RunID]*files{}, running: map[crony.RunID]*process{}}
 	r.idle = sync.NewCond(&r.mu)
 	reports.starting = r.starting
 	return r, nil
@@ -140,6 +142,12 @@ func (r *runner) keep(e entry) *crony.Fact {
 	if err != nil {
 		r.log.Error("fact not written down yet", "run", e.Fact.Run, "err", err)
 	}
+	switch f := written.Fact; {
+	case f.Started != nil:
+		r.metrics.started.Inc()
+	case f.Ended != nil:
+		r.metrics.ended.WithLabelValues(string(f.Ended.State)).Inc()
+	}
 	r.reports.fact(*written.Fact)
 	return written.Fact
 }
@@ -202,6 +210,11 @@ func shift[T any](list *[]*T) *T {
 }
 
 func (r *runner) startOne(a *attempt) {
+	if r.strays[a.run] {
+		r.adoptBegun(a.run, &record{terms: termsOf(a.job)})
+		r.runs.Done()
+		return
+	}
 	p, err := r.launch(a)
 	if err != nil {
 		r.log.Warn("run not started", "job", a.job.Name, "run", a.run, "err", err)
@@ -219,13 +232,20 @@ func (r *runner) startOne(a *attempt) {
 	}()
 }
 
-// launch starts the process of an attempt. Without one, nothing is left of it.
+// launch starts the process of an attempt. Without one, nothing is left of it. On a full disk it starts without files.
 func (r *runner) launch(a *attempt) (*process, error) {
 	f := r.filesOf(a.run)
 	if f == nil {
 		f = newFiles(r.dir, a.run, a.job.OutputLimit())
 	}
 	list, err := f.take()
+	if diskFull(err) {
+		r.log.Warn("output of a run can't be kept", "job", a.job.Name, "run", a.run, "err", err)
+		for _, o := range list {
+			o.none = true
+		}
+		_, err = r.journal.add(entry{Begins: a.run})
+	}
 	if err != nil {
 		return nil, fmt.Errorf("make the run's output files: %w", err)
 	}
@@ -257,11 +277,22 @@ func (r *runner) finish(p *process, exit crony.ExitedFact) {
 	if p.timer != nil {
 		p.timer.Stop()
 	}
+	unkept := p.outputs[0].none
 	sizes := r.reports.finish(p.outputs)
 	exit.Attempt, exit.StdoutBytes, exit.StderrBytes = p.attempt, sizes[0], sizes[1]
 	state, reason := p.verdict(&exit)
+	if unkept {
+		reason = strings.TrimPrefix(reason+"; its output was not kept: the agent's disk was full when it started", "; ")
+	}
 	r.keep(entry{Fact: &crony.Fact{Run: p.run, At: r.now().UTC(), Exited: &exit}})
 	r.end(p.run, state, reason)
+}
+
+// count returns how many processes go on.
+func (r *runner) count() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.running)
 }
 
 // drain starts nothing more, waits for the runs as long as patience says, and kills what is left.

@@ -16,7 +16,7 @@ type spawned struct {
 	fd  *os.File // its pidfd, see pidfd_open(2); nil if the kernel has none
 }
 
-// start starts the command with these descriptors as its stdin, stdout and stderr.
+// start starts the command with these descriptors as its stdin, stdout, stderr, and more.
 func (c *command) start(files []int) (*spawned, error) {
 	fd := -1
 	attr := syscall.ProcAttr{Dir: c.dir, Env: c.env, Sys: &syscall.SysProcAttr{Setsid: true, PidFD: &fd}}

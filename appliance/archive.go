@@ -3,10 +3,7 @@ package appliance
 import (
 	"bytes"
 	"context"
-	"errors"
-	"fmt"
 	"io"
-	"os"
 
 	"crony/appliance/backup"
 	"crony/internal/version"
@@ -43,26 +40,11 @@ func (s *Server) backup(ctx context.Context, w io.Writer, recipients []string) e
 	})
 }
 
-// putKeyspace puts a snapshot of the keyspace into an archive. It goes by a file that has no name any more, as its size
-// must be known first.
+// putKeyspace puts a snapshot of the keyspace into an archive, and returns the revision that it was taken at.
 func (s *Server) putKeyspace(ctx context.Context, put backup.Put) (revision int64, err error) {
-	f, err := os.CreateTemp(s.opts.Dir, ".snapshot-*")
-	if err != nil {
-		return 0, fmt.Errorf("make room for a snapshot: %w", err)
-	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	if err := os.Remove(f.Name()); err != nil {
-		return 0, fmt.Errorf("make room for a snapshot: %w", err)
-	}
-	if revision, err = s.member.Snapshot(ctx, f); err != nil {
-		return 0, err
-	}
-	size, err := f.Seek(0, io.SeekEnd)
-	if err != nil {
-		return 0, fmt.Errorf("read the snapshot: %w", err)
-	}
-	return revision, put(backup.KeyspaceFile, size, func(w io.Writer) error {
-		_, err := io.Copy(w, io.NewSectionReader(f, 0, size))
+	err = put.Spooled(s.opts.Dir, backup.KeyspaceFile, func(w io.Writer) (err error) {
+		revision, err = s.member.Snapshot(ctx, w)
 		return err
 	})
+	return revision, err
 }

@@ -7,8 +7,11 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"maps"
 	"net/http"
 	"net/url"
+	"slices"
+	"time"
 
 	"crony"
 )
@@ -29,14 +32,37 @@ func (c *Client) Run(ctx context.Context, id crony.RunID) (crony.Run, error) {
 // ListRuns implements [crony.Runs].
 func (c *Client) ListRuns(ctx context.Context, q crony.RunQuery) (crony.RunPage, error) {
 	query := page(q.Limit, q.Cursor)
-	set(query, "job", q.Job)
-	set(query, "agent", q.Agent)
-	set(query, "state", string(q.State))
+	setRuns(query, &q)
+	if q.Count {
+		query.Set("count", "true")
+	}
 	var runs crony.RunPage
 	if err := c.do(ctx, call{method: http.MethodGet, path: "/runs", query: query}, &runs); err != nil {
 		return crony.RunPage{}, err
 	}
 	return runs, nil
+}
+
+// setRuns says which runs a call is about.
+func setRuns(query url.Values, q *crony.RunQuery) {
+	set(query, "job", q.Job)
+	set(query, "agent", q.Agent)
+	set(query, "state", string(q.State))
+	set(query, "group", q.Group)
+	set(query, "trigger", string(q.Trigger))
+	for _, key := range slices.Sorted(maps.Keys(q.Labels)) {
+		query.Add("label", key+"="+q.Labels[key])
+	}
+	setTime(query, "from", q.From)
+	setTime(query, "to", q.To)
+	setDuration(query, "longer", q.Longer)
+	setDuration(query, "shorter", q.Shorter)
+}
+
+func setDuration(query url.Values, key string, d time.Duration) {
+	if d != 0 {
+		query.Set(key, d.String())
+	}
 }
 
 // Output implements [crony.Runs]. A stream that breaks off before the server has said that it is complete ends with an

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 	"testing/iotest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -156,4 +157,25 @@ func FuzzEvents(f *testing.F) {
 			t.Error(diff)
 		}
 	})
+}
+
+func TestListRunsAsksForAll(t *testing.T) {
+	var asked string
+	c := serve(t, map[string]http.HandlerFunc{"GET /api/v1/runs": func(w http.ResponseWriter, r *http.Request) {
+		asked = r.URL.RawQuery
+		answer(200, "application/json", `{"items":[],"count":{"runs":3,"more":true}}`)(w, r)
+	}})
+	page, err := c.ListRuns(t.Context(), crony.RunQuery{
+		Job: "j", Agent: "a", State: crony.Lost, Group: "g", Trigger: crony.ByHand, Labels: map[string]string{"b": "", "a": "x=y"},
+		From: time.Date(2027, 1, 1, 0, 0, 0, 5, time.UTC), To: time.Date(2027, 2, 1, 1, 0, 0, 0, time.FixedZone("", 3600)),
+		Longer: 90 * time.Second, Shorter: 36 * time.Hour, Count: true, Limit: 5, Cursor: "c",
+	})
+	if err != nil || page.Count == nil || *page.Count != (crony.RunCount{Runs: 3, More: true}) {
+		t.Errorf("%+v, %v", page, err)
+	}
+	want := "agent=a&count=true&cursor=c&from=2027-01-01T00%3A00%3A00.000000005Z&group=g&job=j&label=a%3Dx%3Dy&label=b%3D&limit=5" +
+		"&longer=1m30s&shorter=36h0m0s&state=lost&to=2027-02-01T00%3A00%3A00Z&trigger=manual"
+	if asked != want {
+		t.Errorf("asked for\n%s, want\n%s", asked, want)
+	}
 }

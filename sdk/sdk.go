@@ -1,8 +1,8 @@
 // Package sdk is the Go client of crony's REST API.
 //
 // A [Client] is one more implementation of the domain's stores ([crony.Jobs], [crony.Calendars], [crony.Runs],
-// [crony.Ledger], [crony.Agents], [crony.Cluster]): code written against those does not know whether the store is in its own
-// process or behind a network.
+// [crony.OutputSearch], [crony.Figures], [crony.Ledger], [crony.Agents], [crony.Cluster]): code written against those does
+// not know whether the store is in its own process or behind a network.
 //
 //	client, err := sdk.New(sdk.Options{Address: "https://crony.internal:8470", Token: token})
 //	...
@@ -59,8 +59,11 @@ var (
 	_ crony.Calendars = (*Client)(nil)
 	_ crony.Runs      = (*Client)(nil)
 	_ crony.Ledger    = (*Client)(nil)
+	_ crony.Figures   = (*Client)(nil)
 	_ crony.Agents    = (*Client)(nil)
 	_ crony.Cluster   = (*Client)(nil)
+
+	_ crony.OutputSearch = (*Client)(nil)
 )
 
 // New returns a client. It calls nobody; an option that cannot work is an error of code Invalid.

@@ -126,6 +126,7 @@ func (f *fakeJobs) StartJob(ctx context.Context, name string) (crony.RunID, erro
 type fakeRuns struct {
 	run   crony.Run
 	query crony.RunQuery
+	count *crony.RunCount
 	kept  []crony.Chunk
 	live  chan crony.Chunk // with follow, after what is kept; closed: the run has ended
 	err   error            // at the end of the output
@@ -140,7 +141,7 @@ func (f *fakeRuns) Run(_ context.Context, id crony.RunID) (crony.Run, error) {
 
 func (f *fakeRuns) ListRuns(_ context.Context, q crony.RunQuery) (crony.RunPage, error) {
 	f.query = q
-	return crony.RunPage{Items: []crony.Run{f.run}, Next: "more"}, nil
+	return crony.RunPage{Items: []crony.Run{f.run}, Next: "more", Count: f.count}, nil
 }
 
 func (f *fakeRuns) Output(ctx context.Context, _ crony.RunID, follow bool) iter.Seq2[crony.Chunk, error] {
@@ -168,6 +169,29 @@ func (f *fakeRuns) Output(ctx context.Context, _ crony.RunID, follow bool) iter.
 		}
 	}
 }
+
+// fakeFinds answers what it is told to, and keeps what it was asked.
+type fakeFinds struct {
+	query   crony.OutputQuery
+	page    crony.OutputPage
+	job     string
+	days    int
+	history []crony.DayFigures
+	figures crony.Overview
+	err     error
+}
+
+func (f *fakeFinds) SearchOutput(_ context.Context, q crony.OutputQuery) (crony.OutputPage, error) {
+	f.query = q
+	return f.page, f.err
+}
+
+func (f *fakeFinds) History(_ context.Context, job string, days int) ([]crony.DayFigures, error) {
+	f.job, f.days = job, days
+	return f.history, f.err
+}
+
+func (f *fakeFinds) Overview(context.Context) (crony.Overview, error) { return f.figures, f.err }
 
 type fakeAgents []crony.AgentStatus
 

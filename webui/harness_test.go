@@ -38,6 +38,7 @@ type rig struct {
 	*Server
 	jobs      *fakeJobs
 	runs      *fakeRuns
+	finds     *fakeFinds
 	ledger    *fakeLedger
 	calendars fakeCalendars
 	access    *fakeAccess
@@ -67,6 +68,7 @@ func newRigWith(t *testing.T, dir fs.FS, change ...func(*Options)) *rig {
 		heard:     heard,
 		jobs:      &fakeJobs{jobs: map[string]crony.JobStatus{}, heard: heard},
 		runs:      &fakeRuns{run: run, live: make(chan crony.Chunk)},
+		finds:     &fakeFinds{},
 		ledger:    &fakeLedger{},
 		calendars: fakeCalendars{},
 		access:    &fakeAccess{revoked: map[string]bool{}, heard: heard},
@@ -75,7 +77,8 @@ func newRigWith(t *testing.T, dir fs.FS, change ...func(*Options)) *rig {
 	}
 	registry := prometheus.NewRegistry()
 	opts := Options{
-		Jobs: r.jobs, Runs: r.runs, Ledger: r.ledger, Calendars: r.calendars, Access: r.access, Events: r.events,
+		Jobs: r.jobs, Runs: r.runs, Outputs: r.finds, Figures: r.finds, Ledger: r.ledger, Calendars: r.calendars,
+		Access: r.access, Events: r.events,
 		Agents:  fakeAgents{{Agent: crony.Agent{ID: "agent-1", Name: "web-1", Weight: 1, Since: noon}, Jobs: 2, Running: 1}},
 		LastRun: func(job string) (crony.Run, bool) { return run, job == run.Job },
 		Facts: func(context.Context) (Facts, error) {

@@ -158,6 +158,51 @@ func TestRefusals(t *testing.T) {
 		"unknown state": {
 			call{method: "GET", path: apiBase + "/runs?state=broken", as: "viewer"},
 			422, api.Invalid, "succeeded"},
+		"unknown trigger": {
+			call{method: "GET", path: apiBase + "/runs?trigger=boot", as: "viewer"},
+			422, api.Invalid, `trigger: \"boot\" is not known","hint":"one of: schedule, manual, reboot"`},
+		"a label without a value": {
+			call{method: "GET", path: apiBase + "/runs?label=team", as: "viewer"},
+			422, api.Invalid, `label: \"team\" is not`},
+		"a label with two values": {
+			call{method: "GET", path: apiBase + "/runs?label=team=a&label=team=b", as: "viewer"},
+			422, api.Invalid, `label: no job has two values of \"team\"`},
+		"runs from when": {
+			call{method: "GET", path: apiBase + "/runs?from=yesterday", as: "viewer"},
+			400, api.Invalid, `from: \"yesterday\" is not a time`},
+		"runs to when": {
+			call{method: "GET", path: apiBase + "/runs?to=2027", as: "viewer"},
+			400, api.Invalid, `to: \"2027\" is not a time`},
+		"runs longer than what": {
+			call{method: "GET", path: apiBase + "/runs?longer=10", as: "viewer"},
+			422, api.Invalid, `longer: \"10\" is not a length of time`},
+		"runs shorter than nothing": {
+			call{method: "GET", path: apiBase + "/runs?shorter=0s", as: "viewer"},
+			422, api.Invalid, `shorter: \"0s\" is not a length of time`},
+		"bad count": {
+			call{method: "GET", path: apiBase + "/runs?count=all", as: "viewer"},
+			400, api.Invalid, `\"count\"`},
+		"a search of an unknown state": {
+			call{method: "GET", path: apiBase + "/outputs/search?text=a&state=broken", as: "viewer"},
+			422, api.Invalid, `state: \"broken\" is not known`},
+		"a search of a bad label": {
+			call{method: "GET", path: apiBase + "/outputs/search?text=a&label==b", as: "viewer"},
+			422, api.Invalid, `label: `},
+		"a search with bad context": {
+			call{method: "GET", path: apiBase + "/outputs/search?text=a&context=some", as: "viewer"},
+			400, api.Invalid, `\"context\"`},
+		"a search without a limit": {
+			call{method: "GET", path: apiBase + "/outputs/search?text=a&limit=0", as: "viewer"},
+			422, api.Invalid, "1 to 1000"},
+		"no days": {
+			call{method: "GET", path: apiBase + "/history?days=0", as: "viewer"},
+			422, api.Invalid, "days: 0 is out of range"},
+		"too many days": {
+			call{method: "GET", path: job + "/history?days=401", as: "viewer"},
+			422, api.Invalid, "1 to 400"},
+		"a stranger searches": {
+			call{method: "GET", path: apiBase + "/outputs/search?text=a"},
+			401, api.Unauthorized, "not signed in"},
 		"bad run id": {
 			call{method: "GET", path: apiBase + "/runs/1", as: "viewer"},
 			422, api.Invalid, "not a run's id"},

@@ -2,10 +2,9 @@ package webui
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"fmt"
-	"slices"
-	"strings"
 
 	"crony"
 	"crony/webui/api"
@@ -17,18 +16,17 @@ func (r rest) ListRuns(ctx context.Context, req api.ListRunsRequestObject) (api.
 	if err != nil {
 		return nil, err
 	}
-	state := deref(req.Params.State)
-	if allowed := state.Allowed(); state != "" && !slices.Contains(allowed, string(state)) {
-		return nil, crony.Errorf(crony.Invalid, "%.40q is not a run's state", state).
-			WithHint("one of: %s", strings.Join(allowed, ", "))
-	}
-	page, err := r.opts.Runs.ListRuns(ctx, crony.RunQuery{
-		Job: deref(req.Params.Job), Agent: deref(req.Params.Agent), State: state, Limit: limit, Cursor: deref(req.Params.Cursor),
-	})
+	chosen := selectionOf(&req.Params)
+	q, err := chosen.query()
 	if err != nil {
 		return nil, err
 	}
-	return api.ListRuns200JSONResponse{Items: append([]crony.Run{}, page.Items...), Next: page.Next}, nil
+	q.Count, q.Limit, q.Cursor = deref(req.Params.Count), limit, deref(req.Params.Cursor)
+	page, err := r.opts.Runs.ListRuns(ctx, q)
+	if err != nil {
+		return nil, err
+	}
+	return api.ListRuns200JSONResponse{Items: append([]crony.Run{}, page.Items...), Next: page.Next, Count: page.Count}, nil
 }
 
 // GetRun returns one run.
@@ -55,8 +53,12 @@ func (r rest) GetRunOutput(ctx context.Context, req api.GetRunOutputRequestObjec
 	if err != nil {
 		return nil, err
 	}
+	has, err := parseDelivered(cmp.Or(deref(req.Params.LastEventID), deref(req.Params.After)))
+	if err != nil {
+		return nil, err
+	}
 	follow := deref(req.Params.Follow)
-	return r.newStream(ctx, func(ctx context.Context, w *bufio.Writer) { r.streamOutput(ctx, w, run.ID, follow) }), nil
+	return r.newStream(ctx, func(ctx context.Context, w *bufio.Writer) { r.streamOutput(ctx, w, run.ID, follow, has) }), nil
 }
 
 // piece is what the goroutine that reads the output hands to the one that writes: a chunk, or the end.
@@ -66,7 +68,8 @@ type piece struct {
 	err   error
 }
 
-func (r rest) streamOutput(ctx context.Context, w *bufio.Writer, id crony.RunID, follow bool) {
+// streamOutput sends what the client does not have of a run's output.
+func (r rest) streamOutput(ctx context.Context, w *bufio.Writer, id crony.RunID, follow bool, has delivered) {
 	ctx, cancel := context.WithCancel(ctx)
 	pieces := make(chan piece)
 	go func() {
@@ -85,7 +88,7 @@ func (r rest) streamOutput(ctx context.Context, w *bufio.Writer, id crony.RunID,
 		case p.end:
 			return sendLast(w, "end", struct{}{})
 		default:
-			return send(w, "chunk", p.chunk)
+			return sendChunk(w, p.chunk, has)
 		}
 	})
 	if err != nil && !isGone(err) {
@@ -95,6 +98,19 @@ func (r rest) streamOutput(ctx context.Context, w *bufio.Writer, id crony.RunID,
 		}
 		send(w, "problem", problem) //nolint:errcheck // the client is gone, or told
 	}
+}
+
+func sendChunk(w *bufio.Writer, c crony.Chunk, has delivered) error {
+	for _, part := range has.missing(c) {
+		has.add(part)
+		if id := has.String(); id != "" {
+			fmt.Fprintf(w, "id: %s\n", id)
+		}
+		if err := send(w, "chunk", part); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (r rest) readOutput(ctx context.Context, pieces chan<- piece, id crony.RunID, follow bool) {

@@ -20,7 +20,7 @@ import (
 func TestSchemasAreTheTypes(t *testing.T) {
 	types := map[string]reflect.Type{}
 	for _, v := range []any{
-		crony.Fault{}, crony.Session{}, crony.Applied{}, crony.JobPage{}, crony.JobStatus{}, crony.Assignment{}, crony.RunPage{},
+		crony.Fault{}, crony.Session{}, crony.Applied{}, crony.JobPage{}, crony.JobStatus{}, crony.Assignment{}, crony.RunPage{}, crony.RunCount{},
 		crony.RunState(""), crony.Run{}, crony.Attempt{}, crony.Chunk{}, crony.AgentStatus{}, crony.Job{}, crony.ScheduleEntry{},
 		crony.ScheduleQuestion{}, crony.ScheduleAnswer{}, crony.ScheduleFire{},
 		crony.CalendarUse{}, crony.Misfire{}, crony.Placement{}, crony.Retry{}, crony.Shell{}, crony.Limits{}, crony.HTTP{},
@@ -28,7 +28,8 @@ func TestSchemasAreTheTypes(t *testing.T) {
 		crony.CalendarStatus{}, crony.LedgerPage{}, crony.LedgerEntry{}, crony.Explanation{}, crony.Verification{},
 		crony.LedgerFault{}, crony.ClusterStatus{}, crony.ServerStatus{}, crony.AuthorityStatus{}, crony.RotateStep(""),
 		crony.RunLogStatus{}, crony.RunLogOther{},
-		crony.JoinTokenSpec{}, crony.JoinToken{}, crony.JoinRequest{}, crony.JoinAnswer{},
+		crony.OutputPage{}, crony.OutputHit{}, crony.RunCounts{}, crony.Durations{}, crony.DayFigures{}, crony.HourFigures{},
+		crony.JobFigures{}, crony.Overview{}, crony.JoinTokenSpec{}, crony.JoinToken{}, crony.JoinRequest{}, crony.JoinAnswer{},
 	} {
 		types["crony."+reflect.TypeOf(v).Name()] = reflect.TypeOf(v)
 	}

@@ -19,7 +19,7 @@ import (
 
 const patience = 10 * time.Second // of tests, for what should take milliseconds
 
-// event is one server-sent event, or a comment, whose name is ":".
+// event is one server-sent event without its id, or a comment, whose name is ":".
 type event struct{ name, data string }
 
 // source reads events from an open response.
@@ -27,10 +27,11 @@ type source struct {
 	t    *testing.T
 	resp *http.Response
 	in   *bufio.Reader
+	id   string // of the last event that had one
 }
 
 // open connects to a stream and waits for the comment with which it begins.
-func open(t *testing.T, addr, path, token string) *source {
+func open(t *testing.T, addr, path, token string, header ...string) *source {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	t.Cleanup(cancel)
@@ -39,6 +40,9 @@ func open(t *testing.T, addr, path, token string) *source {
 		t.Fatal(err)
 	}
 	req.Header.Set("Authorization", "Bearer "+token)
+	for i := 0; i < len(header); i += 2 {
+		req.Header.Set(header[i], header[i+1])
+	}
 	client := &http.Client{Transport: &http.Transport{}}
 	t.Cleanup(client.CloseIdleConnections)
 	resp, err := client.Do(req)
@@ -53,7 +57,7 @@ func open(t *testing.T, addr, path, token string) *source {
 			t.Fatalf("%d, %s %q", resp.StatusCode, key, resp.Header.Get(key))
 		}
 	}
-	s := &source{t, resp, bufio.NewReader(resp.Body)}
+	s := &source{t: t, resp: resp, in: bufio.NewReader(resp.Body)}
 	if got := s.next(); got != (event{":", "open"}) {
 		t.Fatalf("the stream begins with %v", got)
 	}
@@ -77,6 +81,8 @@ func (s *source) next() (e event) {
 			e.name = value
 		case key == "data":
 			e.data = value
+		case key == "id":
+			s.id = value
 		case key == "" && value != "":
 			e = event{":", value}
 		default:
@@ -127,6 +133,37 @@ func TestOutput(t *testing.T) {
 	close(r.runs.live)
 	if got := live.next(); got != (event{"end", "{}"}) {
 		t.Errorf("it ends with %v", got)
+	}
+}
+
+// TestOutputFromWhereItStopped goes on after an event, by the header that browsers send and by the parameter.
+func TestOutputFromWhereItStopped(t *testing.T) {
+	r := newRig(t)
+	r.runs.kept = []crony.Chunk{
+		{Run: r.runs.run.ID, Attempt: 1, Stream: crony.Stdout, At: noon, Data: []byte("hello world")},
+		{Run: r.runs.run.ID, Attempt: 1, Stream: crony.Stderr, At: noon, Data: []byte("oops")},
+	}
+	addr, _ := r.listen(t, nil)
+	path := "/api/v1/runs/" + string(r.runs.run.ID) + "/output"
+	for _, ask := range []struct{ query, header string }{
+		{"", "1o0-6"},
+		{"?after=1o0-6", ""},
+		{"?after=1o0-2", "1o0-6"}, // what a browser adds when it connects again by itself
+	} {
+		s := open(t, addr, path+ask.query, "viewer", "Last-Event-ID", ask.header)
+		for _, want := range []struct{ text, id string }{{"world", "1o0-11"}, {"oops", "1o0-11,1e0-4"}} {
+			chunk := decode[crony.Chunk](t, []byte(s.next().data))
+			if string(chunk.Data) != want.text || s.id != want.id {
+				t.Errorf("%v: %q with id %q, want %v", ask, chunk.Data, s.id, want)
+			}
+		}
+		if got := s.next(); got != (event{"end", "{}"}) {
+			t.Errorf("it ends with %v", got)
+		}
+	}
+	got := r.do(t, call{method: "GET", path: "/api/v1/runs/" + string(r.runs.run.ID) + "/output?after=x", as: "viewer"})
+	if p := got.problem(t); p.Code != api.Invalid {
+		t.Errorf("%s", got.body)
 	}
 }
 

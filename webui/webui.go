@@ -32,6 +32,8 @@ import (
 type Options struct {
 	Jobs      crony.Jobs
 	Runs      crony.Runs
+	Outputs   crony.OutputSearch
+	Figures   crony.Figures
 	Agents    crony.Agents
 	Ledger    crony.Ledger
 	Calendars crony.Calendars
@@ -114,7 +116,8 @@ func (o *Options) complete() error {
 		name  string
 		given bool
 	}{
-		{"Jobs", o.Jobs != nil}, {"Runs", o.Runs != nil}, {"Agents", o.Agents != nil}, {"Access", o.Access != nil},
+		{"Jobs", o.Jobs != nil}, {"Runs", o.Runs != nil}, {"Outputs", o.Outputs != nil},
+		{"Figures", o.Figures != nil}, {"Agents", o.Agents != nil}, {"Access", o.Access != nil},
 		{"Ledger", o.Ledger != nil}, {"Calendars", o.Calendars != nil},
 		{"Events", o.Events != nil}, {"LastRun", o.LastRun != nil}, {"Facts", o.Facts != nil}, {"Ready", o.Ready != nil},
 		{"Cluster", o.Cluster != nil}, {"Join", o.Join != nil}, {"Backup", o.Backup != nil}, {"Revision", o.Revision != nil},

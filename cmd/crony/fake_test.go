@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -34,6 +35,10 @@ type fake struct {
 	ledger    ledger
 	calendars map[string]*crony.CalendarStatus
 	cluster   cluster
+	query     url.Values                                   // of the last list of runs, or search
+	count     *crony.RunCount                              // of every list of runs
+	hits      []crony.OutputHit                            // of every search
+	history   []crony.DayFigures                           // of every job
 	pages     int                                          // list calls that were answered
 	output    func(w http.ResponseWriter, id crony.RunID)  // writes events
 	started   func(job string) (crony.RunID, *crony.Error) // answers orders
@@ -45,6 +50,7 @@ type session struct {
 	address  string
 	stdin    io.Reader
 	terminal bool
+	shown    bool
 	watched  bool
 	patience time.Duration
 }
@@ -73,7 +79,8 @@ func (s *session) run(args ...string) result {
 	env := map[string]string{"CRONY_ADDRESS": s.address, "CRONY_TOKEN": token}
 	c := &cli{
 		stdin: s.stdin, stdout: &stdout, stderr: &stderr, env: func(key string) string { return env[key] },
-		now: func() time.Time { return noon }, terminal: s.terminal, watched: s.watched, poll: time.Millisecond, patience: s.patience,
+		now: func() time.Time { return noon }, terminal: s.terminal, shown: s.shown, watched: s.watched,
+		poll: time.Millisecond, patience: s.patience,
 	}
 	return result{c.run(s.t.Context(), args), stdout.String(), stderr.String()}
 }
@@ -109,6 +116,11 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	mux.HandleFunc("GET /api/v1/runs", f.listRuns)
 	mux.HandleFunc("GET /api/v1/runs/{id}", f.run)
 	mux.HandleFunc("GET /api/v1/runs/{id}/output", f.runOutput)
+	mux.HandleFunc("GET /api/v1/outputs/search", f.searchOutput)
+	mux.HandleFunc("GET /api/v1/jobs/{name}/history", func(w http.ResponseWriter, r *http.Request) {
+		f.query = r.URL.Query()
+		reply(w, http.StatusOK, map[string]any{"items": f.history})
+	})
 	mux.HandleFunc("GET /api/v1/agents", func(w http.ResponseWriter, _ *http.Request) {
 		reply(w, http.StatusOK, map[string]any{"items": f.agents})
 	})
@@ -217,8 +229,24 @@ func (f *fake) listRuns(w http.ResponseWriter, r *http.Request) {
 			all = append(all, run)
 		}
 	}
-	var page crony.RunPage
+	f.query = q
+	page := crony.RunPage{Count: f.count}
 	page.Items, page.Next = cut(f, all, r)
+	reply(w, http.StatusOK, page)
+}
+
+// searchOutput has an empty page between any two hits, as a search through much output does.
+func (f *fake) searchOutput(w http.ResponseWriter, r *http.Request) {
+	f.query = r.URL.Query()
+	at, _ := strconv.Atoi(f.query.Get("cursor"))
+	page := crony.OutputPage{Items: []crony.OutputHit{}, Bytes: 1 << 20, Reached: noon.Add(-time.Duration(at) * time.Hour)}
+	f.pages++
+	if at%2 == 1 {
+		page.Items = append(page.Items, f.hits[at/2])
+	}
+	if at < 2*len(f.hits) {
+		page.Next = strconv.Itoa(at + 1)
+	}
 	reply(w, http.StatusOK, page)
 }
 

@@ -17,7 +17,7 @@ import (
 
 func (c *cli) jobCmd() *cobra.Command {
 	return noun("job", "Define jobs, look at them, stop and resume them", "",
-		c.jobApplyCmd(), c.jobListCmd(), c.jobShowCmd(), c.jobLedgerCmd(), c.jobDeleteCmd(), c.jobPauseCmd(true),
+		c.jobApplyCmd(), c.jobListCmd(), c.jobShowCmd(), c.jobLedgerCmd(), c.jobHistoryCmd(), c.jobDeleteCmd(), c.jobPauseCmd(true),
 		c.jobPauseCmd(false))
 }
 

@@ -5,7 +5,7 @@
 // exit code that a script can act on, which the root command's help lists.
 //
 // It holds no state but the client.yaml that says which server to call, never takes a token from its arguments (which every
-// user of the host can read), and writes no colours.
+// user of the host can read), and writes no colours of its own but the mark of what a run wrote to stderr.
 package main
 
 import (
@@ -28,7 +28,8 @@ func main() {
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	c := &cli{
 		stdin: stdin, stdout: stdout, stderr: stderr, env: os.Getenv, now: time.Now,
-		terminal: isTerminal(stdin), watched: isTerminal(stderr), poll: 250 * time.Millisecond, patience: time.Minute,
+		terminal: isTerminal(stdin), shown: isTerminal(stdout), watched: isTerminal(stderr),
+		poll: 250 * time.Millisecond, patience: time.Minute,
 	}
 	return c.run(ctx, args)
 }
@@ -40,6 +41,7 @@ type cli struct {
 	env            func(string) string
 	now            func() time.Time
 	terminal       bool          // a person can answer on stdin
+	shown          bool          // a person sees stdout as it comes
 	watched        bool          // a person sees stderr as it comes
 	poll           time.Duration // between two looks at what is not there yet
 	patience       time.Duration // how long a server that was there may be away

@@ -31,7 +31,8 @@ Exit codes:
   3    there is no such job, run, calendar, server, agent or token
   130  interrupted
 
-"crony run start --wait" has the job's own, and a few more: see its help. "crony verify" is not done if it finds a fault.`
+"crony run start --wait" has the job's own, and a few more: see its help. "crony verify" is not done if it finds a fault, nor
+"crony run search" if it finds nothing.`
 
 // The exit codes that are not a job's.
 const (

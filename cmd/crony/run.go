@@ -16,15 +16,16 @@ import (
 
 func (c *cli) runCmd() *cobra.Command {
 	return noun("run", "Start runs, look at them and read their output", "",
-		c.runListCmd(), c.runShowCmd(), c.runLogsCmd(), c.runStartCmd())
+		c.runListCmd(), c.runShowCmd(), c.runLogsCmd(), c.runSearchCmd(), c.runExportCmd(), c.runStartCmd())
 }
 
 // runList is what `run list` is told.
 type runList struct {
-	query      crony.RunQuery
-	state      string
+	runFilter
+	limit      int
 	limitGiven bool
 	withOutput bool
+	count      bool
 }
 
 // tableLimit is the number of runs in a table unless another is given: what a person can look through.
@@ -36,35 +37,44 @@ func (c *cli) runListCmd() *cobra.Command {
 		Use:   "list",
 		Short: "List runs, the newest first",
 		Long: `List prints runs, the newest first. A table has at most ` + strconv.Itoa(tableLimit) + ` of them unless --limit is
-given. With -o json or yaml it is all that the servers know, as one list, which is written as it arrives: it can be long.`,
-		Args: cobra.NoArgs,
+given. With -o json or yaml it is all that the servers know, as one list, which is written as it arrives: it can be long.
+
+With --count it prints how many they are, and no runs. Counting stops at what it may cost: "at least" says so.
+
+` + timesHelp,
+		Example: "  crony run list --state failed --since -24h\n  crony run list --group etl --label tier=gold --longer 1h --count",
+		Args:    cobra.NoArgs,
 	}
 	cmd.RunE = work(func(ctx context.Context, _ []string) error {
 		l.limitGiven = cmd.Flags().Changed("limit")
 		return c.runList(ctx, l)
 	})
+	l.flags(cmd)
 	flags := cmd.Flags()
-	flags.StringVar(&l.query.Job, "job", "", "only runs of the job with this `NAME`")
-	flags.StringVar(&l.query.Agent, "agent", "", "only runs on this `AGENT`: its id, or its name while it is connected")
-	flags.StringVar(&l.state, "state", "", "only runs in this `STATE`: "+strings.Join(crony.RunState("").Allowed(), ", "))
-	flags.IntVar(&l.query.Limit, "limit", 0,
+	flags.IntVar(&l.limit, "limit", 0,
 		"at most `N` runs; 0 is all (default: "+strconv.Itoa(tableLimit)+" in a table, else all)")
 	flags.BoolVar(&l.withOutput, "with-output", false, "add to each run the text of its kept output, as \"output\" (not in a table)")
-	complete(cmd, "state", crony.RunState("").Allowed())
+	flags.BoolVar(&l.count, "count", false, "only print how many there are")
+	cmd.MarkFlagsMutuallyExclusive("count", "with-output")
+	cmd.MarkFlagsMutuallyExclusive("count", "limit")
 	return cmd
 }
 
 func (c *cli) runList(ctx context.Context, l runList) error {
-	if err := l.check(c.format); err != nil {
+	if err := l.check(c); err != nil {
 		return err
 	}
 	client, err := c.client()
 	if err != nil {
 		return err
 	}
-	if l.query.Agent, err = agentID(ctx, client, l.query.Agent); err != nil {
+	if err := l.find(ctx, client); err != nil {
 		return err
 	}
+	if l.count {
+		return c.runCount(ctx, client, l.query)
+	}
+	l.query.Limit = l.limit
 	if l.withOutput {
 		return list(c, nil, withOutput(ctx, client, runsOf(ctx, client, l.query)))
 	}
@@ -87,28 +97,34 @@ func (c *cli) runList(ctx context.Context, l runList) error {
 	return nil
 }
 
-func (l *runList) check(f format) error {
-	l.query.State = crony.RunState(l.state)
-	if l.state != "" {
-		if err := checkState(l.query.State); err != nil {
-			return err
-		}
+func (l *runList) check(c *cli) error {
+	if err := l.read(c); err != nil {
+		return err
 	}
-	if l.withOutput && f == asTable {
+	if l.withOutput && c.format == asTable {
 		return crony.Errorf(crony.Invalid, "a table has no room for output").
 			WithHint("give -o json or -o yaml, or read one run's with `crony run logs`")
 	}
-	return checkLimit(l.query.Limit)
+	return checkLimit(l.limit)
 }
 
-func checkState(state crony.RunState) error {
-	for _, s := range state.Allowed() {
-		if s == string(state) {
-			return nil
-		}
+func (c *cli) runCount(ctx context.Context, runs crony.Runs, q crony.RunQuery) error {
+	q.Count, q.Limit = true, 1
+	page, err := runs.ListRuns(ctx, q)
+	if err != nil {
+		return err
 	}
-	return crony.Errorf(crony.Invalid, "%q is no state of a run", string(state)).
-		WithHint("one of: %s", strings.Join(state.Allowed(), ", "))
+	if page.Count == nil {
+		return crony.Errorf(crony.Unavailable, "the server does not count runs").WithHint("it may be older than this command")
+	}
+	if c.format != asTable {
+		return c.document(page.Count)
+	}
+	text := strconv.FormatInt(page.Count.Runs, 10)
+	if page.Count.More {
+		text = "at least " + text
+	}
+	return c.write([]byte(text + "\n"))
 }
 
 func runColumns(now time.Time, agents agentNames) []column[crony.Run] {
@@ -238,6 +254,7 @@ func (c *cli) runSheet(r *crony.Run, agents agentNames) error {
 	s.line("ID", string(r.ID))
 	s.line("Job", fmt.Sprintf("%s, generation %d", r.Job, r.Generation))
 	s.line("Group", r.Group)
+	s.line("Labels", pairs(r.Labels))
 	s.line("State", string(r.State))
 	s.line("Reason", r.Reason)
 	s.line("Agent", agents.name(r.Agent))

@@ -67,6 +67,7 @@ func (c *cli) runLogs(ctx context.Context, arg string, follow bool, only crony.S
 		return err
 	}
 	t := newTail(c, only)
+	defer t.rest()
 	if follow && !run.State.Ended() {
 		_, err := c.follow(ctx, client, id, t, false)
 		return err
@@ -136,7 +137,9 @@ func (c *cli) runAndWait(ctx context.Context, job string) error {
 		return err
 	}
 	fmt.Fprintf(c.stderr, "crony: run %s\n", id)
-	run, err := c.follow(ctx, client, id, newTail(c, ""), true)
+	t := newTail(c, "")
+	run, err := c.follow(ctx, client, id, t, true)
+	t.rest()
 	switch {
 	case err != nil && ctx.Err() != nil:
 		fmt.Fprintf(c.stderr, "crony: the run goes on; `crony run logs -f %s` prints its output\n", id)

@@ -16,6 +16,10 @@ type tail struct {
 	stdout, stderr io.Writer
 	only           crony.Stream // the other one is left out; "" prints both
 	ends           map[place]int64
+
+	screen      screen // of the terminal that stdout, stderr or both are
+	shown, told bool   // stdout, and stderr, are a terminal
+	mark        []byte // of what was written to stderr, if both are
 }
 
 // place is one stream of one attempt.
@@ -25,7 +29,16 @@ type place struct {
 }
 
 func newTail(c *cli, only crony.Stream) *tail {
-	return &tail{stdout: c.stdout, stderr: c.stderr, only: only, ends: make(map[place]int64)}
+	t := &tail{
+		stdout: c.stdout, stderr: c.stderr, only: only, ends: make(map[place]int64), shown: c.shown, told: c.watched,
+	}
+	if c.shown && c.watched && only == "" {
+		t.mark = []byte("\x1b[0;31m!\x1b[0m ")
+		if c.env("NO_COLOR") != "" { // https://no-color.org
+			t.mark = []byte("! ")
+		}
+	}
+	return t
 }
 
 // drain prints what output yields and reports whether any of it was new.
@@ -55,22 +68,43 @@ func (t *tail) print(chunk *crony.Chunk) (fresh bool, err error) {
 		t.missing(at, chunk.Offset-end)
 	}
 	t.ends[at] = chunk.End()
-	out := t.stdout
-	if chunk.Stream == crony.Stderr {
-		out = t.stderr
-	}
-	if _, err := out.Write(data); err != nil {
+	if err := t.write(chunk.Stream, data); err != nil {
 		return true, fmt.Errorf("write the output: %w", err)
 	}
 	return true, nil
 }
 
+func (t *tail) write(stream crony.Stream, data []byte) error {
+	out, shown, mark := t.stdout, t.shown, []byte(nil)
+	if stream == crony.Stderr {
+		out, shown, mark = t.stderr, t.told, t.mark
+	}
+	if shown {
+		data = t.screen.render(mark, string(stream), data)
+	}
+	_, err := out.Write(data)
+	return err
+}
+
 func (t *tail) missing(at place, n int64) {
+	t.rest()
 	fmt.Fprintf(t.stderr, "crony: %d bytes of %s were not kept\n", n, at.stream)
+}
+
+// rest ends what stands open on the terminal.
+func (t *tail) rest() {
+	out := t.stdout
+	if t.screen.from == string(crony.Stderr) {
+		out = t.stderr
+	}
+	if end := t.screen.end(nil); len(end) > 0 {
+		out.Write(end) //nolint:errcheck // what comes after it tells
+	}
 }
 
 // finish says what is missing at the ends of the streams of a run that has ended.
 func (t *tail) finish(run *crony.Run) {
+	t.rest()
 	for _, a := range run.Attempts {
 		t.finishStream(place{a.Number, crony.Stdout}, a.StdoutBytes)
 		t.finishStream(place{a.Number, crony.Stderr}, a.StderrBytes)

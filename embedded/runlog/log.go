@@ -22,7 +22,7 @@
 // A day file that is damaged is set aside, and its day has none then: see damage.go. What the log no longer holds is said by
 // its bounds, which only grow: see retention.go.
 //
-// It does not replicate or search.
+// It does not replicate: appliance/replica does, by Batch, Merge and the sums.
 package runlog
 
 import (

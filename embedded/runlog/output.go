@@ -246,6 +246,14 @@ func (f *follower) arrived(ref chunkRef) {
 	f.signal()
 }
 
+// lost says that chunks may have arrived anywhere, and that the run may have ended.
+func (f *follower) lost() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.refs, f.lagged = nil, true
+	f.signal()
+}
+
 func (f *follower) ended() {
 	f.mu.Lock()
 	defer f.mu.Unlock()

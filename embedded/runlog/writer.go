@@ -31,7 +31,7 @@ var errUnknownRecord = errors.New("it is damaged, or of an unknown version")
 
 // write is the writer: it alone changes files, and what the log remembers of them.
 func (l *Log) write(settleAt int) {
-	w := &writer{log: l, settleAt: settleAt, days: map[dayNumber]*writtenDay{}}
+	w := &writer{log: l, settleAt: settleAt, days: map[dayNumber]*writtenDay{}, doubtful: map[dayNumber]bool{}}
 	idle := time.NewTimer(settleAfter)
 	defer idle.Stop()
 	for {
@@ -126,6 +126,7 @@ type writer struct {
 	settleAt int       // pending runs of a day
 	looked   time.Time // for days that are over
 	days     map[dayNumber]*writtenDay
+	doubtful map[dayNumber]bool // see certain
 }
 
 // writtenDay is what is remembered of a file from one transaction to the next.
@@ -177,10 +178,20 @@ func (d *writtenDay) settle(tx *bbolt.Tx, day dayNumber) error {
 func (w *writer) update(day dayNumber, fn func(*bbolt.Tx) error) (err error) {
 	for range 2 {
 		w.log.mend()
-		if err = w.log.days.update(day, fn); err == nil {
+		if err := w.certain(day); err != nil {
+			return err
+		}
+		committing := false
+		err = w.log.days.update(day, func(tx *bbolt.Tx) error {
+			err := fn(tx)
+			committing = err == nil
+			return err
+		})
+		if err == nil {
 			return nil
 		}
 		delete(w.days, day) // what it remembers may not have come to be
+		w.doubtful[day] = w.doubtful[day] || committing
 		full := isFull(err)
 		if full {
 			w.log.foundFull(err)

@@ -84,6 +84,7 @@ func fences() []fence {
 	return []fence{
 		{"go.etcd.io/etcd", []string{"crony/embedded"}},
 		{"go.etcd.io/bbolt", []string{"crony/embedded/runlog"}},
+		{"filippo.io/age", []string{"crony/appliance/backup"}},
 		{"github.com/gofiber/fiber", []string{"crony/webui"}},
 		{"github.com/valyala/fasthttp", []string{"crony/webui"}},
 		{"google.golang.org/grpc", []string{"crony/embedded/fakeetcd", "crony/internal/wire", "crony/appliance/hub", "crony/appliance/peers",

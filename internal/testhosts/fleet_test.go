@@ -213,15 +213,15 @@ func (f *fleet) connected() int {
 	return n
 }
 
-// alike reports whether each server knows its run log to lack nothing that the others have.
-func (f *fleet) alike() bool {
+// alike reports whether each server has compared its run log with all others since an instant, and lacks nothing.
+func (f *fleet) alike(since time.Time) bool {
 	status, ok := f.status(f.first())
 	for _, s := range status.Servers {
 		if s.RunLog == nil || !s.RunLog.Whole || len(s.RunLog.Others) != len(status.Servers)-1 {
 			return false
 		}
 		for _, o := range s.RunLog.Others {
-			if o.Behind > 0 || o.DifferingDays > 0 || o.ComparedAt.IsZero() {
+			if o.Behind > 0 || o.DifferingDays > 0 || o.ComparedAt.Before(since) {
 				return false
 			}
 		}

@@ -101,6 +101,12 @@ type CalendarUse = crony.CalendarUse
 // ClusterStatus defines model for ClusterStatus.
 type ClusterStatus = crony.ClusterStatus
 
+// DayFigures defines model for DayFigures.
+type DayFigures = crony.DayFigures
+
+// Durations How long runs took, in seconds; all but `max` are up to 5 % too large
+type Durations = crony.Durations
+
 // Explanation defines model for Explanation.
 type Explanation = crony.Explanation
 
@@ -113,8 +119,19 @@ type GRPC = crony.GRPC
 // HTTP defines model for HTTP.
 type HTTP = crony.HTTP
 
+// History defines model for History.
+type History struct {
+	Items []DayFigures `json:"items"`
+}
+
+// HourFigures defines model for HourFigures.
+type HourFigures = crony.HourFigures
+
 // Job defines model for Job.
 type Job = crony.Job
+
+// JobFigures defines model for JobFigures.
+type JobFigures = crony.JobFigures
 
 // JobPage defines model for JobPage.
 type JobPage = crony.JobPage
@@ -156,6 +173,15 @@ type Misfire = crony.Misfire
 
 // Notify defines model for Notify.
 type Notify = crony.Notify
+
+// OutputHit A line that matches
+type OutputHit = crony.OutputHit
+
+// OutputPage defines model for OutputPage.
+type OutputPage = crony.OutputPage
+
+// Overview defines model for Overview.
+type Overview = crony.Overview
 
 // Placement defines model for Placement.
 type Placement = crony.Placement
@@ -202,6 +228,12 @@ type Rotation struct {
 
 // Run defines model for Run.
 type Run = crony.Run
+
+// RunCount How many runs a query selects, on all pages
+type RunCount = crony.RunCount
+
+// RunCounts How many runs ended how; each where it was due
+type RunCounts = crony.RunCounts
 
 // RunLogOther What a server knows of the run log of another
 type RunLogOther = crony.RunLogOther
@@ -292,6 +324,9 @@ type CalendarName = string
 // Cursor defines model for Cursor.
 type Cursor = string
 
+// Days defines model for Days.
+type Days = int
+
 // From defines model for From.
 type From = string
 
@@ -301,8 +336,35 @@ type JobName = string
 // Limit defines model for Limit.
 type Limit = int
 
+// RunAgent defines model for RunAgent.
+type RunAgent = string
+
+// RunFrom defines model for RunFrom.
+type RunFrom = string
+
+// RunGroup defines model for RunGroup.
+type RunGroup = string
+
 // RunID defines model for RunID.
 type RunID = string
+
+// RunJob defines model for RunJob.
+type RunJob = string
+
+// RunLabel defines model for RunLabel.
+type RunLabel = []string
+
+// RunLonger defines model for RunLonger.
+type RunLonger = string
+
+// RunShorter defines model for RunShorter.
+type RunShorter = string
+
+// RunTo defines model for RunTo.
+type RunTo = string
+
+// RunTrigger defines model for RunTrigger.
+type RunTrigger = crony.Trigger
 
 // ServerName defines model for ServerName.
 type ServerName = string
@@ -320,6 +382,12 @@ type ApplyManifestParams struct {
 type GetBackupParams struct {
 	// Recipient An age recipient that can open the archive, age1…; may be given more than once. The cluster's own if none is given
 	Recipient *[]string `form:"recipient,omitempty" json:"recipient,omitempty"`
+}
+
+// GetHistoryParams defines parameters for GetHistory.
+type GetHistoryParams struct {
+	// Days How many days, with today; 30 if not given
+	Days *Days `form:"days,omitempty" json:"days,omitempty"`
 }
 
 // ListJobsParams defines parameters for ListJobs.
@@ -347,6 +415,12 @@ type ExplainOccurrenceParams struct {
 	At string `form:"at" json:"at"`
 }
 
+// GetJobHistoryParams defines parameters for GetJobHistory.
+type GetJobHistoryParams struct {
+	// Days How many days, with today; 30 if not given
+	Days *Days `form:"days,omitempty" json:"days,omitempty"`
+}
+
 // ListLedgerParams defines parameters for ListLedger.
 type ListLedgerParams struct {
 	// From At or after it; a day before `to` if not given
@@ -371,13 +445,77 @@ type VerifyLedgerParams struct {
 	To *To `form:"to,omitempty" json:"to,omitempty"`
 }
 
-// ListRunsParams defines parameters for ListRuns.
-type ListRunsParams struct {
-	Job *string `form:"job,omitempty" json:"job,omitempty"`
+// SearchOutputParams defines parameters for SearchOutput.
+type SearchOutputParams struct {
+	// Text These bytes, in this case
+	Text *string `form:"text,omitempty" json:"text,omitempty"`
+
+	// Pattern A regular expression (RE2), matched line by line
+	Pattern *string `form:"pattern,omitempty" json:"pattern,omitempty"`
+
+	// Context Lines before and after each hit; none if not given
+	Context *int    `form:"context,omitempty" json:"context,omitempty"`
+	Job     *RunJob `form:"job,omitempty" json:"job,omitempty"`
 
 	// Agent An agent's id
-	Agent *string   `form:"agent,omitempty" json:"agent,omitempty"`
+	Agent *RunAgent `form:"agent,omitempty" json:"agent,omitempty"`
 	State *RunState `form:"state,omitempty" json:"state,omitempty"`
+
+	// Group The job's, when the run was claimed
+	Group   *RunGroup   `form:"group,omitempty" json:"group,omitempty"`
+	Trigger *RunTrigger `form:"trigger,omitempty" json:"trigger,omitempty"`
+
+	// Label `key=value` of the job, when the run was claimed; given more than once, each of them
+	Label *RunLabel `form:"label,omitempty" json:"label,omitempty"`
+
+	// From Due at or after it
+	From *RunFrom `form:"from,omitempty" json:"from,omitempty"`
+
+	// To Due before it
+	To *RunTo `form:"to,omitempty" json:"to,omitempty"`
+
+	// Longer Took at least this long, as `90s`, from its first start to its end, or till now if it goes on
+	Longer *RunLonger `form:"longer,omitempty" json:"longer,omitempty"`
+
+	// Shorter Ended, and took less than this
+	Shorter *RunShorter `form:"shorter,omitempty" json:"shorter,omitempty"`
+
+	// Limit At most this many; 100 if not given
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Cursor `next` of the page before
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+}
+
+// ListRunsParams defines parameters for ListRuns.
+type ListRunsParams struct {
+	Job *RunJob `form:"job,omitempty" json:"job,omitempty"`
+
+	// Agent An agent's id
+	Agent *RunAgent `form:"agent,omitempty" json:"agent,omitempty"`
+	State *RunState `form:"state,omitempty" json:"state,omitempty"`
+
+	// Group The job's, when the run was claimed
+	Group   *RunGroup   `form:"group,omitempty" json:"group,omitempty"`
+	Trigger *RunTrigger `form:"trigger,omitempty" json:"trigger,omitempty"`
+
+	// Label `key=value` of the job, when the run was claimed; given more than once, each of them
+	Label *RunLabel `form:"label,omitempty" json:"label,omitempty"`
+
+	// From Due at or after it
+	From *RunFrom `form:"from,omitempty" json:"from,omitempty"`
+
+	// To Due before it
+	To *RunTo `form:"to,omitempty" json:"to,omitempty"`
+
+	// Longer Took at least this long, as `90s`, from its first start to its end, or till now if it goes on
+	Longer *RunLonger `form:"longer,omitempty" json:"longer,omitempty"`
+
+	// Shorter Ended, and took less than this
+	Shorter *RunShorter `form:"shorter,omitempty" json:"shorter,omitempty"`
+
+	// Count Count those on all pages, too
+	Count *bool `form:"count,omitempty" json:"count,omitempty"`
 
 	// Limit At most this many; 100 if not given
 	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
@@ -389,6 +527,12 @@ type ListRunsParams struct {
 // GetRunOutputParams defines parameters for GetRunOutput.
 type GetRunOutputParams struct {
 	Follow *bool `form:"follow,omitempty" json:"follow,omitempty"`
+
+	// After As Last-Event-ID, for who can't set headers
+	After *string `form:"after,omitempty" json:"after,omitempty"`
+
+	// LastEventID The id of the last event that arrived
+	LastEventID *string `json:"Last-Event-ID,omitempty"`
 }
 
 // RotateAuthorityJSONRequestBody defines body for RotateAuthority for application/json ContentType.
@@ -453,6 +597,9 @@ type ServerInterface interface {
 	// StreamEvents What changes, as it changes
 	// (GET /events)
 	StreamEvents(c *fiber.Ctx) error
+	// GetHistory How all runs ended on each of the last days, the newest first
+	// (GET /history)
+	GetHistory(c *fiber.Ctx, params GetHistoryParams) error
 	// ListJobs Jobs by name
 	// (GET /jobs)
 	ListJobs(c *fiber.Ctx, params ListJobsParams) error
@@ -468,6 +615,9 @@ type ServerInterface interface {
 	// ExplainOccurrence What became of the occurrence of a job at an instant, and why
 	// (GET /jobs/{name}/explain)
 	ExplainOccurrence(c *fiber.Ctx, name JobName, params ExplainOccurrenceParams) error
+	// GetJobHistory How a job's runs ended on each of the last days, the newest first
+	// (GET /jobs/{name}/history)
+	GetJobHistory(c *fiber.Ctx, name JobName, params GetJobHistoryParams) error
 	// ListLedger What became of a job's occurrences, the earliest first
 	// (GET /jobs/{name}/ledger)
 	ListLedger(c *fiber.Ctx, name JobName, params ListLedgerParams) error
@@ -495,6 +645,12 @@ type ServerInterface interface {
 	// DeleteJoinToken Make a join token worth nothing
 	// (DELETE /join-tokens/{id})
 	DeleteJoinToken(c *fiber.Ctx, id string) error
+	// SearchOutput Lines of the kept output of runs, of the newest run first
+	// (GET /outputs/search)
+	SearchOutput(c *fiber.Ctx, params SearchOutputParams) error
+	// GetOverview The fleet's figures of the last 24 hours, and what goes on now
+	// (GET /overview)
+	GetOverview(c *fiber.Ctx) error
 	// ListRuns Runs, the newest first
 	// (GET /runs)
 	ListRuns(c *fiber.Ctx, params ListRunsParams) error
@@ -857,6 +1013,43 @@ func (siw *ServerInterfaceWrapper) StreamEvents(c *fiber.Ctx) error {
 	return handler(c)
 }
 
+// GetHistory operation middleware
+func (siw *ServerInterfaceWrapper) GetHistory(c *fiber.Ctx) error {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params GetHistoryParams
+
+	var query url.Values
+	query, err = url.ParseQuery(string(c.Request().URI().QueryString()))
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for query string: %w", err).Error())
+	}
+
+	// ------------- Optional query parameter "days" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "days", query, &params.Days, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter days: %w", err).Error())
+	}
+
+	handler := func(c *fiber.Ctx) error {
+		return siw.Handler.GetHistory(c, params)
+	}
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		m := siw.HandlerMiddlewares[i]
+		next := handler
+		handler = func(c *fiber.Ctx) error {
+			return m(c, next)
+		}
+	}
+
+	return handler(c)
+}
+
 // ListJobs operation middleware
 func (siw *ServerInterfaceWrapper) ListJobs(c *fiber.Ctx) error {
 
@@ -1073,6 +1266,51 @@ func (siw *ServerInterfaceWrapper) ExplainOccurrence(c *fiber.Ctx) error {
 
 	handler := func(c *fiber.Ctx) error {
 		return siw.Handler.ExplainOccurrence(c, name, params)
+	}
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		m := siw.HandlerMiddlewares[i]
+		next := handler
+		handler = func(c *fiber.Ctx) error {
+			return m(c, next)
+		}
+	}
+
+	return handler(c)
+}
+
+// GetJobHistory operation middleware
+func (siw *ServerInterfaceWrapper) GetJobHistory(c *fiber.Ctx) error {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "name" -------------
+	var name JobName
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", c.Params("name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: ""})
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter name: %w", err).Error())
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params GetJobHistoryParams
+
+	var query url.Values
+	query, err = url.ParseQuery(string(c.Request().URI().QueryString()))
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for query string: %w", err).Error())
+	}
+
+	// ------------- Optional query parameter "days" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "days", query, &params.Days, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter days: %w", err).Error())
+	}
+
+	handler := func(c *fiber.Ctx) error {
+		return siw.Handler.GetJobHistory(c, name, params)
 	}
 
 	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
@@ -1374,6 +1612,159 @@ func (siw *ServerInterfaceWrapper) DeleteJoinToken(c *fiber.Ctx) error {
 	return handler(c)
 }
 
+// SearchOutput operation middleware
+func (siw *ServerInterfaceWrapper) SearchOutput(c *fiber.Ctx) error {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params SearchOutputParams
+
+	var query url.Values
+	query, err = url.ParseQuery(string(c.Request().URI().QueryString()))
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for query string: %w", err).Error())
+	}
+
+	// ------------- Optional query parameter "text" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "text", query, &params.Text, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter text: %w", err).Error())
+	}
+
+	// ------------- Optional query parameter "pattern" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "pattern", query, &params.Pattern, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter pattern: %w", err).Error())
+	}
+
+	// ------------- Optional query parameter "context" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "context", query, &params.Context, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter context: %w", err).Error())
+	}
+
+	// ------------- Optional query parameter "job" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "job", query, &params.Job, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter job: %w", err).Error())
+	}
+
+	// ------------- Optional query parameter "agent" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "agent", query, &params.Agent, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter agent: %w", err).Error())
+	}
+
+	// ------------- Optional query parameter "state" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "state", query, &params.State, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter state: %w", err).Error())
+	}
+
+	// ------------- Optional query parameter "group" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "group", query, &params.Group, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter group: %w", err).Error())
+	}
+
+	// ------------- Optional query parameter "trigger" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "trigger", query, &params.Trigger, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter trigger: %w", err).Error())
+	}
+
+	// ------------- Optional query parameter "label" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "label", query, &params.Label, runtime.BindQueryParameterOptions{Type: "array", Format: ""})
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter label: %w", err).Error())
+	}
+
+	// ------------- Optional query parameter "from" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "from", query, &params.From, runtime.BindQueryParameterOptions{Type: "string", Format: "date-time"})
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter from: %w", err).Error())
+	}
+
+	// ------------- Optional query parameter "to" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "to", query, &params.To, runtime.BindQueryParameterOptions{Type: "string", Format: "date-time"})
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter to: %w", err).Error())
+	}
+
+	// ------------- Optional query parameter "longer" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "longer", query, &params.Longer, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter longer: %w", err).Error())
+	}
+
+	// ------------- Optional query parameter "shorter" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "shorter", query, &params.Shorter, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter shorter: %w", err).Error())
+	}
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", query, &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter limit: %w", err).Error())
+	}
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", query, &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter cursor: %w", err).Error())
+	}
+
+	handler := func(c *fiber.Ctx) error {
+		return siw.Handler.SearchOutput(c, params)
+	}
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		m := siw.HandlerMiddlewares[i]
+		next := handler
+		handler = func(c *fiber.Ctx) error {
+			return m(c, next)
+		}
+	}
+
+	return handler(c)
+}
+
+// GetOverview operation middleware
+func (siw *ServerInterfaceWrapper) GetOverview(c *fiber.Ctx) error {
+
+	handler := func(c *fiber.Ctx) error {
+		return siw.Handler.GetOverview(c)
+	}
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		m := siw.HandlerMiddlewares[i]
+		next := handler
+		handler = func(c *fiber.Ctx) error {
+			return m(c, next)
+		}
+	}
+
+	return handler(c)
+}
+
 // ListRuns operation middleware
 func (siw *ServerInterfaceWrapper) ListRuns(c *fiber.Ctx) error {
 
@@ -1408,6 +1799,62 @@ func (siw *ServerInterfaceWrapper) ListRuns(c *fiber.Ctx) error {
 	err = runtime.BindQueryParameterWithOptions("form", true, false, "state", query, &params.State, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
 	if err != nil {
 		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter state: %w", err).Error())
+	}
+
+	// ------------- Optional query parameter "group" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "group", query, &params.Group, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter group: %w", err).Error())
+	}
+
+	// ------------- Optional query parameter "trigger" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "trigger", query, &params.Trigger, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter trigger: %w", err).Error())
+	}
+
+	// ------------- Optional query parameter "label" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "label", query, &params.Label, runtime.BindQueryParameterOptions{Type: "array", Format: ""})
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter label: %w", err).Error())
+	}
+
+	// ------------- Optional query parameter "from" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "from", query, &params.From, runtime.BindQueryParameterOptions{Type: "string", Format: "date-time"})
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter from: %w", err).Error())
+	}
+
+	// ------------- Optional query parameter "to" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "to", query, &params.To, runtime.BindQueryParameterOptions{Type: "string", Format: "date-time"})
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter to: %w", err).Error())
+	}
+
+	// ------------- Optional query parameter "longer" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "longer", query, &params.Longer, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter longer: %w", err).Error())
+	}
+
+	// ------------- Optional query parameter "shorter" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "shorter", query, &params.Shorter, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter shorter: %w", err).Error())
+	}
+
+	// ------------- Optional query parameter "count" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "count", query, &params.Count, runtime.BindQueryParameterOptions{Type: "boolean", Format: ""})
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter count: %w", err).Error())
 	}
 
 	// ------------- Optional query parameter "limit" -------------
@@ -1496,6 +1943,32 @@ func (siw *ServerInterfaceWrapper) GetRunOutput(c *fiber.Ctx) error {
 	err = runtime.BindQueryParameterWithOptions("form", true, false, "follow", query, &params.Follow, runtime.BindQueryParameterOptions{Type: "boolean", Format: ""})
 	if err != nil {
 		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter follow: %w", err).Error())
+	}
+
+	// ------------- Optional query parameter "after" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "after", query, &params.After, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter after: %w", err).Error())
+	}
+
+	headers := c.GetReqHeaders()
+
+	// ------------- Optional header parameter "Last-Event-ID" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Last-Event-ID")]; found {
+		var LastEventID string
+		n := len(valueList)
+		if n != 1 {
+			return fiber.NewError(fiber.StatusBadRequest, fmt.Sprintf("Too many values for ParamName Last-Event-ID, 1 is required, but %d found", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Last-Event-ID", valueList[0], &LastEventID, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter Last-Event-ID: %w", err).Error())
+		}
+
+		params.LastEventID = &LastEventID
+
 	}
 
 	handler := func(c *fiber.Ctx) error {
@@ -1650,6 +2123,8 @@ func RegisterHandlersWithOptions(router fiber.Router, si ServerInterface, option
 
 	router.Post(options.BaseURL+"/jobs/:name/runs", wrapper.StartJob)
 
+	router.Get(options.BaseURL+"/jobs/:name/history", wrapper.GetJobHistory)
+
 	router.Get(options.BaseURL+"/jobs/:name/ledger", wrapper.ListLedger)
 
 	router.Get(options.BaseURL+"/jobs/:name/explain", wrapper.ExplainOccurrence)
@@ -1669,6 +2144,12 @@ func RegisterHandlersWithOptions(router fiber.Router, si ServerInterface, option
 	router.Get(options.BaseURL+"/runs/:id", wrapper.GetRun)
 
 	router.Get(options.BaseURL+"/runs/:id/output", wrapper.GetRunOutput)
+
+	router.Get(options.BaseURL+"/outputs/search", wrapper.SearchOutput)
+
+	router.Get(options.BaseURL+"/overview", wrapper.GetOverview)
+
+	router.Get(options.BaseURL+"/history", wrapper.GetHistory)
 
 	router.Get(options.BaseURL+"/agents", wrapper.ListAgents)
 
@@ -2107,6 +2588,35 @@ func (response StreamEventsdefaultApplicationProblemPlusJSONResponse) VisitStrea
 	return ctx.JSON(&response.Body)
 }
 
+type GetHistoryRequestObject struct {
+	Params GetHistoryParams
+}
+
+type GetHistoryResponseObject interface {
+	VisitGetHistoryResponse(ctx *fiber.Ctx) error
+}
+
+type GetHistory200JSONResponse History
+
+func (response GetHistory200JSONResponse) VisitGetHistoryResponse(ctx *fiber.Ctx) error {
+	ctx.Response().Header.Set("Content-Type", "application/json")
+	ctx.Status(200)
+
+	return ctx.JSON(&response)
+}
+
+type GetHistorydefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GetHistorydefaultApplicationProblemPlusJSONResponse) VisitGetHistoryResponse(ctx *fiber.Ctx) error {
+	ctx.Response().Header.Set("Content-Type", "application/problem+json")
+	ctx.Status(response.StatusCode)
+
+	return ctx.JSON(&response.Body)
+}
+
 type ListJobsRequestObject struct {
 	Params ListJobsParams
 }
@@ -2268,6 +2778,36 @@ type ExplainOccurrencedefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response ExplainOccurrencedefaultApplicationProblemPlusJSONResponse) VisitExplainOccurrenceResponse(ctx *fiber.Ctx) error {
+	ctx.Response().Header.Set("Content-Type", "application/problem+json")
+	ctx.Status(response.StatusCode)
+
+	return ctx.JSON(&response.Body)
+}
+
+type GetJobHistoryRequestObject struct {
+	Name   JobName `json:"name"`
+	Params GetJobHistoryParams
+}
+
+type GetJobHistoryResponseObject interface {
+	VisitGetJobHistoryResponse(ctx *fiber.Ctx) error
+}
+
+type GetJobHistory200JSONResponse History
+
+func (response GetJobHistory200JSONResponse) VisitGetJobHistoryResponse(ctx *fiber.Ctx) error {
+	ctx.Response().Header.Set("Content-Type", "application/json")
+	ctx.Status(200)
+
+	return ctx.JSON(&response)
+}
+
+type GetJobHistorydefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GetJobHistorydefaultApplicationProblemPlusJSONResponse) VisitGetJobHistoryResponse(ctx *fiber.Ctx) error {
 	ctx.Response().Header.Set("Content-Type", "application/problem+json")
 	ctx.Status(response.StatusCode)
 
@@ -2529,6 +3069,63 @@ type DeleteJoinTokendefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response DeleteJoinTokendefaultApplicationProblemPlusJSONResponse) VisitDeleteJoinTokenResponse(ctx *fiber.Ctx) error {
+	ctx.Response().Header.Set("Content-Type", "application/problem+json")
+	ctx.Status(response.StatusCode)
+
+	return ctx.JSON(&response.Body)
+}
+
+type SearchOutputRequestObject struct {
+	Params SearchOutputParams
+}
+
+type SearchOutputResponseObject interface {
+	VisitSearchOutputResponse(ctx *fiber.Ctx) error
+}
+
+type SearchOutput200JSONResponse OutputPage
+
+func (response SearchOutput200JSONResponse) VisitSearchOutputResponse(ctx *fiber.Ctx) error {
+	ctx.Response().Header.Set("Content-Type", "application/json")
+	ctx.Status(200)
+
+	return ctx.JSON(&response)
+}
+
+type SearchOutputdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response SearchOutputdefaultApplicationProblemPlusJSONResponse) VisitSearchOutputResponse(ctx *fiber.Ctx) error {
+	ctx.Response().Header.Set("Content-Type", "application/problem+json")
+	ctx.Status(response.StatusCode)
+
+	return ctx.JSON(&response.Body)
+}
+
+type GetOverviewRequestObject struct {
+}
+
+type GetOverviewResponseObject interface {
+	VisitGetOverviewResponse(ctx *fiber.Ctx) error
+}
+
+type GetOverview200JSONResponse Overview
+
+func (response GetOverview200JSONResponse) VisitGetOverviewResponse(ctx *fiber.Ctx) error {
+	ctx.Response().Header.Set("Content-Type", "application/json")
+	ctx.Status(200)
+
+	return ctx.JSON(&response)
+}
+
+type GetOverviewdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GetOverviewdefaultApplicationProblemPlusJSONResponse) VisitGetOverviewResponse(ctx *fiber.Ctx) error {
 	ctx.Response().Header.Set("Content-Type", "application/problem+json")
 	ctx.Status(response.StatusCode)
 
@@ -2834,6 +3431,9 @@ type StrictServerInterface interface {
 	// StreamEvents What changes, as it changes
 	// (GET /events)
 	StreamEvents(ctx context.Context, request StreamEventsRequestObject) (StreamEventsResponseObject, error)
+	// GetHistory How all runs ended on each of the last days, the newest first
+	// (GET /history)
+	GetHistory(ctx context.Context, request GetHistoryRequestObject) (GetHistoryResponseObject, error)
 	// ListJobs Jobs by name
 	// (GET /jobs)
 	ListJobs(ctx context.Context, request ListJobsRequestObject) (ListJobsResponseObject, error)
@@ -2849,6 +3449,9 @@ type StrictServerInterface interface {
 	// ExplainOccurrence What became of the occurrence of a job at an instant, and why
 	// (GET /jobs/{name}/explain)
 	ExplainOccurrence(ctx context.Context, request ExplainOccurrenceRequestObject) (ExplainOccurrenceResponseObject, error)
+	// GetJobHistory How a job's runs ended on each of the last days, the newest first
+	// (GET /jobs/{name}/history)
+	GetJobHistory(ctx context.Context, request GetJobHistoryRequestObject) (GetJobHistoryResponseObject, error)
 	// ListLedger What became of a job's occurrences, the earliest first
 	// (GET /jobs/{name}/ledger)
 	ListLedger(ctx context.Context, request ListLedgerRequestObject) (ListLedgerResponseObject, error)
@@ -2876,6 +3479,12 @@ type StrictServerInterface interface {
 	// DeleteJoinToken Make a join token worth nothing
 	// (DELETE /join-tokens/{id})
 	DeleteJoinToken(ctx context.Context, request DeleteJoinTokenRequestObject) (DeleteJoinTokenResponseObject, error)
+	// SearchOutput Lines of the kept output of runs, of the newest run first
+	// (GET /outputs/search)
+	SearchOutput(ctx context.Context, request SearchOutputRequestObject) (SearchOutputResponseObject, error)
+	// GetOverview The fleet's figures of the last 24 hours, and what goes on now
+	// (GET /overview)
+	GetOverview(ctx context.Context, request GetOverviewRequestObject) (GetOverviewResponseObject, error)
 	// ListRuns Runs, the newest first
 	// (GET /runs)
 	ListRuns(ctx context.Context, request ListRunsRequestObject) (ListRunsResponseObject, error)
@@ -3289,6 +3898,33 @@ func (sh *strictHandler) StreamEvents(ctx *fiber.Ctx) error {
 	return nil
 }
 
+// GetHistory operation middleware
+func (sh *strictHandler) GetHistory(ctx *fiber.Ctx, params GetHistoryParams) error {
+	var request GetHistoryRequestObject
+
+	request.Params = params
+
+	handler := func(ctx *fiber.Ctx, request interface{}) (interface{}, error) {
+		return sh.ssi.GetHistory(ctx.UserContext(), request.(GetHistoryRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetHistory")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(GetHistoryResponseObject); ok {
+		if err := validResponse.VisitGetHistoryResponse(ctx); err != nil {
+			return err
+		}
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
 // ListJobs operation middleware
 func (sh *strictHandler) ListJobs(ctx *fiber.Ctx, params ListJobsParams) error {
 	var request ListJobsRequestObject
@@ -3432,6 +4068,34 @@ func (sh *strictHandler) ExplainOccurrence(ctx *fiber.Ctx, name JobName, params 
 		return err
 	} else if validResponse, ok := response.(ExplainOccurrenceResponseObject); ok {
 		if err := validResponse.VisitExplainOccurrenceResponse(ctx); err != nil {
+			return err
+		}
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// GetJobHistory operation middleware
+func (sh *strictHandler) GetJobHistory(ctx *fiber.Ctx, name JobName, params GetJobHistoryParams) error {
+	var request GetJobHistoryRequestObject
+
+	request.Name = name
+	request.Params = params
+
+	handler := func(ctx *fiber.Ctx, request interface{}) (interface{}, error) {
+		return sh.ssi.GetJobHistory(ctx.UserContext(), request.(GetJobHistoryRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetJobHistory")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(GetJobHistoryResponseObject); ok {
+		if err := validResponse.VisitGetJobHistoryResponse(ctx); err != nil {
 			return err
 		}
 	} else if response != nil {
@@ -3699,6 +4363,58 @@ func (sh *strictHandler) DeleteJoinToken(ctx *fiber.Ctx, id string) error {
 		return err
 	} else if validResponse, ok := response.(DeleteJoinTokenResponseObject); ok {
 		if err := validResponse.VisitDeleteJoinTokenResponse(ctx); err != nil {
+			return err
+		}
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// SearchOutput operation middleware
+func (sh *strictHandler) SearchOutput(ctx *fiber.Ctx, params SearchOutputParams) error {
+	var request SearchOutputRequestObject
+
+	request.Params = params
+
+	handler := func(ctx *fiber.Ctx, request interface{}) (interface{}, error) {
+		return sh.ssi.SearchOutput(ctx.UserContext(), request.(SearchOutputRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "SearchOutput")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(SearchOutputResponseObject); ok {
+		if err := validResponse.VisitSearchOutputResponse(ctx); err != nil {
+			return err
+		}
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// GetOverview operation middleware
+func (sh *strictHandler) GetOverview(ctx *fiber.Ctx) error {
+	var request GetOverviewRequestObject
+
+	handler := func(ctx *fiber.Ctx, request interface{}) (interface{}, error) {
+		return sh.ssi.GetOverview(ctx.UserContext(), request.(GetOverviewRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetOverview")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(GetOverviewResponseObject); ok {
+		if err := validResponse.VisitGetOverviewResponse(ctx); err != nil {
 			return err
 		}
 	} else if response != nil {

@@ -217,6 +217,55 @@ await check('filters are in the address, and back goes back', async () => {
   await runLinks().first().waitFor()
 })
 
+await check('runs are narrowed by trigger, group, label and time', async () => {
+  await open(`/runs?job=${job}`)
+  await settled()
+  await page.getByRole('combobox', {name: 'Trigger'}).click()
+  await page.getByRole('option', {name: 'By hand'}).click()
+  await page.getByRole('combobox', {name: 'Time'}).click()
+  await page.getByRole('option', {name: 'Last hour'}).click()
+  await page.getByRole('textbox', {name: 'Group'}).fill('default')
+  await page.waitForURL((u) => u.searchParams.get('group') === 'default')
+  assert.deepEqual(query(), {job, trigger: 'manual', since: '1h', group: 'default'})
+  await runLinks().first().waitFor()
+  const rows = await page.locator('tbody tr').allTextContents()
+  assert.ok(rows.every((r) => r.includes('By hand')), rows.join('\n'))
+  await page.getByRole('textbox', {name: 'Label'}).fill('team=nobody')
+  await page.getByText('No run matches').waitFor()
+  await page.getByRole('button', {name: 'Clear filters'}).last().click()
+  await page.waitForURL((u) => u.search === '')
+})
+
+await check('output is found, and a hit opens its run at the line', async () => {
+  await open('/search')
+  await heading('Search output')
+  await page.getByRole('textbox', {name: 'Text to look for'}).fill(`hello from ${job}`)
+  await page.keyboard.press('Enter')
+  await page.waitForURL((u) => u.searchParams.get('text') === `hello from ${job}`)
+  const hit = page.locator('main a', {has: page.locator('mark')}).first()
+  assert.equal(await hit.locator('mark').textContent(), `hello from ${job}`)
+  await page.getByText(/^Looked at .* runs?/).waitFor()
+  await hit.click()
+  await heading(`Run of ${job}`)
+  assert.equal(query().line, '1-stdout-0')
+  await page.locator('[role=log] [data-marked]').getByText(`hello from ${job}`).waitFor()
+  await open(`/search?regexp=1&text=${encodeURIComponent('^hello (from|to) [a-z]+$')}&job=${job}`)
+  await page.locator('main mark').first().waitFor()
+  await open('/search?text=there-is-no-such-line&since=1h')
+  await page.getByText('Nothing was found').waitFor()
+  const forget = ear.expect(/status of 422 /)
+  await open('/search?regexp=1&text=(')
+  await page.getByText('missing closing )').waitFor()
+  forget()
+})
+
+await check('a job and the overview show how the last days and hours were', async () => {
+  await open(`/jobs/${job}`)
+  await page.getByRole('img', {name: /last 60 days/}).waitFor()
+  await open('/')
+  await page.getByRole('img', {name: /last 24 hours/}).waitFor()
+})
+
 await check('an open picker stays open while rows come in', async () => {
   await open('/runs')
   await settled()
@@ -258,6 +307,7 @@ await check('the keyboard goes everywhere', async () => {
   for (const [key, name] of [
     ['j', 'Jobs'],
     ['r', 'Runs'],
+    ['s', 'Search output'],
     ['a', 'Agents'],
     ['o', 'Overview'],
   ]) {
@@ -345,7 +395,15 @@ function shot(name, kind) {
   return join(out, `${name}-${kind}.png`)
 }
 
-const screens = {overview: '/', jobs: '/jobs', job: `/jobs/${job}`, runs: '/runs', run: seen, agents: '/agents'}
+const screens = {
+  overview: '/',
+  jobs: '/jobs',
+  job: `/jobs/${job}`,
+  runs: '/runs',
+  run: seen,
+  agents: '/agents',
+  search: '/search?text=hello',
+}
 for (const scheme of ['light', 'dark']) {
   await page.emulateMedia({colorScheme: scheme, reducedMotion: 'reduce'})
   for (const [name, to] of Object.entries(screens)) {
@@ -359,6 +417,7 @@ for (const scheme of ['light', 'dark']) {
           .getByText(/^hello/)
           .first()
           .waitFor()
+      if (name === 'search') await page.locator('main mark').first().waitFor()
       if (out) await page.screenshot({path: shot(name, scheme)})
       await assertAccessible(page, `${name}, ${scheme}`)
     })

@@ -9,10 +9,10 @@ import {
   redirect,
   useRouter,
 } from '@tanstack/react-router'
-import {type RunState, runStates, unauthorized} from './api/client.ts'
-import type {RunFilter} from './api/fold.ts'
+import {type RunState, runStates, type Trigger, triggers, unauthorized} from './api/client.ts'
+import {type RunFilter, type Since, sinces} from './api/fold.ts'
 import type {Live} from './api/live.ts'
-import {type JobFilter, sessionQuery} from './api/queries.ts'
+import {type JobFilter, type SearchFilter, sessionQuery} from './api/queries.ts'
 import {AgentsPage} from './features/agents.tsx'
 import {JobPage} from './features/job.tsx'
 import {JobsPage} from './features/jobs.tsx'
@@ -20,6 +20,7 @@ import {LoginPage} from './features/login.tsx'
 import {OverviewPage} from './features/overview.tsx'
 import {RunPage} from './features/run.tsx'
 import {RunsPage} from './features/runs.tsx'
+import {SearchPage} from './features/search.tsx'
 import {useT} from './i18n/index.ts'
 import {Empty} from './ui/Bits.tsx'
 import {Shell} from './ui/Shell.tsx'
@@ -88,21 +89,38 @@ const jobs = createRoute({
 
 const job = createRoute({getParentRoute: () => app, path: '/jobs/$name', component: JobPage})
 
-const runs = createRoute({
-  getParentRoute: () => app,
-  path: '/runs',
-  validateSearch: (s: Record<string, unknown>): RunFilter => ({
-    job: text(s.job),
-    agent: text(s.agent),
-    state: runStates.includes(s.state as RunState) ? (s.state as RunState) : undefined,
-  }),
-  component: RunsPage,
+const runFilter = (s: Record<string, unknown>): RunFilter => ({
+  job: text(s.job),
+  agent: text(s.agent),
+  state: runStates.includes(s.state as RunState) ? (s.state as RunState) : undefined,
+  group: text(s.group),
+  trigger: triggers.includes(s.trigger as Trigger) ? (s.trigger as Trigger) : undefined,
+  label: text(s.label),
+  since: typeof s.since === 'string' && Object.hasOwn(sinces, s.since) ? (s.since as Since) : undefined,
 })
 
-const run = createRoute({getParentRoute: () => app, path: '/runs/$id', component: RunPage})
+const runs = createRoute({getParentRoute: () => app, path: '/runs', validateSearch: runFilter, component: RunsPage})
+
+const search = createRoute({
+  getParentRoute: () => app,
+  path: '/search',
+  validateSearch: (s: Record<string, unknown>): SearchFilter => ({
+    ...runFilter(s),
+    text: text(s.text),
+    regexp: s.regexp === '1' ? '1' : undefined,
+  }),
+  component: SearchPage,
+})
+
+const run = createRoute({
+  getParentRoute: () => app,
+  path: '/runs/$id',
+  validateSearch: (s: Record<string, unknown>): {line?: string} => ({line: text(s.line)}),
+  component: RunPage,
+})
 const agents = createRoute({getParentRoute: () => app, path: '/agents', component: AgentsPage})
 
-const tree = root.addChildren([login, app.addChildren([overview, jobs, job, runs, run, agents])])
+const tree = root.addChildren([login, app.addChildren([overview, jobs, job, runs, run, search, agents])])
 
 export function makeRouter(context: Context) {
   return createRouter({

@@ -13,6 +13,13 @@ export type AgentStatus = Schemas['AgentStatus']
 export type Server = Schemas['Server']
 export type Session = Schemas['Session']
 export type ScheduleEntry = Schemas['ScheduleEntry']
+export type OutputHit = Schemas['OutputHit']
+export type OutputPage = Schemas['OutputPage']
+export type DayFigures = Schemas['DayFigures']
+export type HourFigures = Schemas['HourFigures']
+export type RunCounts = Schemas['RunCounts']
+export type Overview = Schemas['Overview']
+export type Trigger = Run['trigger']
 export type OutputChunk = Schemas['OutputChunk']
 type ProblemBody = Schemas['Problem']
 
@@ -27,6 +34,9 @@ export const runStates = [
   'lost',
   'skipped',
 ] as const satisfies readonly RunState[]
+
+/** What a run can be triggered by. */
+export const triggers = ['schedule', 'manual', 'reboot'] as const satisfies readonly Trigger[]
 
 /** Problem is an answer of the server that a person may read. */
 export class Problem extends Error {

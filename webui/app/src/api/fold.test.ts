@@ -1,6 +1,6 @@
 import {describe, expect, it} from 'vitest'
 import type {JobStatus, Run, RunPage, RunState} from './client.ts'
-import {failing, foldLastRuns, foldRuns, later, patchRuns} from './fold.ts'
+import {failing, foldLastRuns, foldRuns, labelsOf, later, matches, patchRuns} from './fold.ts'
 
 function run(id: string, state: RunState = 'succeeded', more: Partial<Run> = {}): Run {
   return {
@@ -20,6 +20,26 @@ function run(id: string, state: RunState = 'succeeded', more: Partial<Run> = {})
 
 const page = (ids: string[], next?: string): RunPage => ({items: ids.map((id) => run(id)), next})
 const ids = (pages: RunPage[]) => pages.map((p) => p.items.map((r) => r.id).join('')).join('|')
+
+describe('matches', () => {
+  it('holds a run against everything that a list is narrowed by', () => {
+    const of = run('A', 'failed', {group: 'etl', trigger: 'manual', labels: {team: 'data', q: 'a=b'}})
+    expect(matches(of, {group: 'etl', trigger: 'manual', label: 'team=data, q=a=b'})).toBe(true)
+    expect(matches(of, {group: 'web'})).toBe(false)
+    expect(matches(of, {trigger: 'schedule'})).toBe(false)
+    expect(matches(of, {label: 'team=data,tier=gold'})).toBe(false)
+    expect(matches(run('A'), {label: 'team=data'})).toBe(false)
+    const now = new Date().toISOString()
+    expect(matches(run('A', 'failed', {scheduled_at: now}), {since: '1h'})).toBe(true)
+    expect(matches(run('A', 'failed', {scheduled_at: '2020-01-01T00:00:00Z'}), {since: '30d'})).toBe(false)
+  })
+
+  it('takes for a label what is one', () => {
+    expect(labelsOf('a=b, c=,=d,e')).toEqual(['a=b', 'c='])
+    expect(labelsOf('team')).toBeUndefined()
+    expect(labelsOf(undefined)).toBeUndefined()
+  })
+})
 
 describe('foldRuns', () => {
   it('puts new runs in by their ids', () => {

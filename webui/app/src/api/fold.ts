@@ -1,14 +1,38 @@
 /**
- * How what happens becomes what is shown: pure functions that fold events into the lists that were read before. A run's id
- * is a ULID, so the order of ids is the order of time, and the newest come first.
+ * How what happens becomes what is shown: functions, pure but for the clock that a list's age is counted by, that fold events
+ * into the lists that were read before. A run's id is a ULID, so the order of ids is the order of time, and the newest come
+ * first.
  */
-import type {JobStatus, Run, RunPage, RunState} from './client.ts'
+import {clock} from '../lib/clock.ts'
+import type {JobStatus, Run, RunPage, RunState, Trigger} from './client.ts'
 
 /** RunFilter is what the list of runs can be narrowed by; an absent key does not narrow. */
 export interface RunFilter {
   job?: string
   state?: RunState
   agent?: string
+  group?: string
+  trigger?: Trigger
+  /** `key=value`; several are apart by commas. */
+  label?: string
+  /** Only what was due since so long ago. */
+  since?: Since
+}
+
+/** The lengths of time that a list can go back, in hours. */
+export const sinces = {'1h': 1, '24h': 24, '7d': 7 * 24, '30d': 30 * 24} as const
+export type Since = keyof typeof sinces
+
+/** The labels in a filter, as the server takes them; what is no label yet is left out. */
+export function labelsOf(label: string | undefined): string[] | undefined {
+  const all = (label ?? '').split(',').map((l) => l.trim())
+  const whole = all.filter((l) => l.indexOf('=') > 0)
+  return whole.length > 0 ? whole : undefined
+}
+
+/** The instant, in milliseconds, that a list goes back to; undefined if it goes back to the first. */
+export function startOf(since: Since | undefined, now: number): number | undefined {
+  return since && now - sinces[since] * 3_600_000
 }
 
 /** Pages is the shape in which the query cache keeps a list that is read page by page. */
@@ -29,8 +53,17 @@ export function matches(run: Run, filter: RunFilter): boolean {
   return (
     (filter.job === undefined || run.job === filter.job) &&
     (filter.state === undefined || run.state === filter.state) &&
-    (filter.agent === undefined || run.agent === filter.agent)
+    (filter.agent === undefined || run.agent === filter.agent) &&
+    (filter.group === undefined || run.group === filter.group) &&
+    (filter.trigger === undefined || run.trigger === filter.trigger) &&
+    (labelsOf(filter.label) ?? []).every((l) => has(run, l)) &&
+    (filter.since === undefined || Date.parse(run.scheduled_at) >= startOf(filter.since, clock.now())!)
   )
+}
+
+function has(run: Run, label: string): boolean {
+  const i = label.indexOf('=')
+  return run.labels?.[label.slice(0, i)] === label.slice(i + 1)
 }
 
 function progress(run: Run): number {

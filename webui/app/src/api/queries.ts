@@ -2,8 +2,8 @@
 import {type InfiniteData, infiniteQueryOptions, keepPreviousData, queryOptions} from '@tanstack/react-query'
 import {clock} from '../lib/clock.ts'
 import {idTime} from '../lib/time.ts'
-import {client, type JobPage, Problem, type RunPage, unwrap} from './client.ts'
-import {foldRuns, later, patchRuns, type RunFilter} from './fold.ts'
+import {client, type JobPage, type OutputPage, Problem, type RunPage, unwrap} from './client.ts'
+import {foldRuns, labelsOf, later, patchRuns, type RunFilter, startOf} from './fold.ts'
 import {recent} from './live.ts'
 
 /** JobFilter narrows the list of jobs; `show` is applied here, since the server has no such filter. */
@@ -70,13 +70,67 @@ export function jobQuery(name: string) {
   })
 }
 
+/** A filter as the server's parameters. */
+function selection({label, since, ...filter}: RunFilter) {
+  const from = startOf(since, clock.now())
+  return {...filter, label: labelsOf(label), from: from === undefined ? undefined : new Date(from).toISOString()}
+}
+
+/** SearchFilter is what to look for in output, and whose. */
+export interface SearchFilter extends RunFilter {
+  text?: string
+  /** Whether text is a regular expression. */
+  regexp?: '1'
+}
+
+/** Hits that a page of a search may have. */
+const hitLimit = 100
+
+export function searchQuery({text, regexp, ...filter}: SearchFilter) {
+  const what = regexp ? {pattern: text} : {text}
+  return infiniteQueryOptions({
+    queryKey: ['search', text, regexp, filter],
+    queryFn: ({signal, pageParam: cursor}) =>
+      unwrap(
+        client.GET('/outputs/search', {
+          params: {query: {...selection(filter), ...what, context: 2, limit: hitLimit, cursor}},
+          signal,
+        }),
+      ),
+    initialPageParam: undefined as string | undefined,
+    getNextPageParam: (page: OutputPage) => page.next,
+    enabled: text !== undefined,
+    // It is a question about a moment: nothing makes it asked again by itself.
+    staleTime: Number.POSITIVE_INFINITY,
+    retry: false,
+  })
+}
+
+/** Figures change with every run, and are looked at from afar. */
+const figuresEvery = 30_000
+
+export function historyQuery(job: string, days: number) {
+  return queryOptions({
+    queryKey: ['history', job, days],
+    queryFn: ({signal}) =>
+      unwrap(client.GET('/jobs/{name}/history', {params: {path: {name: job}, query: {days}}, signal})),
+    refetchInterval: figuresEvery,
+  })
+}
+
+export const overviewQuery = queryOptions({
+  queryKey: ['overview'],
+  queryFn: ({signal}) => unwrap(client.GET('/overview', {signal})),
+  refetchInterval: figuresEvery,
+})
+
 export type RunsData = InfiniteData<RunPage, string | undefined>
 
 export function runsQuery(filter: RunFilter) {
   return infiniteQueryOptions({
     queryKey: ['runs', filter],
     queryFn: async ({signal, pageParam: cursor}) => {
-      const page = await unwrap(client.GET('/runs', {params: {query: {...filter, cursor}}, signal}))
+      const page = await unwrap(client.GET('/runs', {params: {query: {...selection(filter), cursor}}, signal}))
       // An event can overtake the answer that was on its way: what was told meanwhile is folded in once more.
       return (cursor ? patchRuns : foldRuns)([page], filter, recent.runs())[0]!
     },

@@ -13,11 +13,12 @@ import {useInfiniteQuery, useQuery} from '@tanstack/react-query'
 import {getRouteApi, Link, useNavigate} from '@tanstack/react-router'
 import {useMemo} from 'react'
 import {type JobStatus, Problem} from '../api/client.ts'
-import {jobQuery, runsQuery, sessionQuery} from '../api/queries.ts'
+import {historyQuery, jobQuery, runsQuery, sessionQuery} from '../api/queries.ts'
 import {useT} from '../i18n/index.ts'
 import {yaml} from '../lib/yaml.ts'
 import {may, useJobActions} from '../ui/actions.tsx'
 import {Code, Empty, Loading, useTitle} from '../ui/Bits.tsx'
+import {Heat} from '../ui/Heat.tsx'
 import {RunsTable, useAgentNames} from '../ui/RunsTable.tsx'
 import {State} from '../ui/State.tsx'
 import {Strip} from '../ui/Strip.tsx'
@@ -82,13 +83,28 @@ export function JobPage() {
   )
 }
 
+/** Days in a job's history. */
+const heatDays = 60
+
 function Runs({name}: {name: string}) {
   const t = useT()
   const filter = useMemo(() => ({job: name}), [name])
   const {data} = useInfiniteQuery(runsQuery(filter))
   const newest = data?.pages[0]?.items ?? []
+  const history = useQuery(historyQuery(name, heatDays)).data?.items ?? []
   return (
     <>
+      {history.length > 0 && (
+        <section className="panel" aria-label={t.heat.title}>
+          <header>
+            <h2>{t.heat.title}</h2>
+            <span className={`dim ${classes.small}`}>{t.heat.help(heatDays)}</span>
+          </header>
+          <div className="body">
+            <Heat days={heatDays} history={history} />
+          </div>
+        </section>
+      )}
       {newest.length > 0 && (
         <section className="panel" aria-label={t.overview.strip}>
           <header>

@@ -3,10 +3,11 @@ import {Link, type LinkProps} from '@tanstack/react-router'
 import {useMemo} from 'react'
 import type {JobStatus, Server} from '../api/client.ts'
 import {failing} from '../api/fold.ts'
-import {allJobsQuery, runsQuery, serverQuery} from '../api/queries.ts'
+import {allJobsQuery, overviewQuery, runsQuery, serverQuery} from '../api/queries.ts'
 import {useLang, useT} from '../i18n/index.ts'
-import {count} from '../lib/time.ts'
+import {count, span} from '../lib/time.ts'
 import {Empty, JobLink, Loading, useTitle} from '../ui/Bits.tsx'
+import {badOf, Hours} from '../ui/Heat.tsx'
 import {RunsTable} from '../ui/RunsTable.tsx'
 import {State} from '../ui/State.tsx'
 import {Strip} from '../ui/Strip.tsx'
@@ -35,6 +36,7 @@ export function OverviewPage() {
       )}
       <div className={classes.columns}>
         <div>
+          <LastDay />
           {newest.length > 0 && (
             <section className="panel" aria-label={t.overview.strip}>
               <header>
@@ -65,6 +67,33 @@ export function OverviewPage() {
         </div>
       </div>
     </div>
+  )
+}
+
+function LastDay() {
+  const t = useT()
+  const lang = useLang()
+  const {data} = useQuery(overviewQuery)
+  if (!data || !data.hours.some((h) => badOf(h.counts)[1] > 0)) return null
+  const [bad, ran] = badOf(data.day.counts)
+  const took = data.day.durations
+  return (
+    <section className="panel" aria-label={t.heat.day}>
+      <header>
+        <h2>{t.heat.day}</h2>
+        <span className={`dim ${classes.small}`}>
+          {[
+            `${t.heat.today}: ${t.heat.counts(count(lang, ran), count(lang, bad))}`,
+            took && t.heat.took(span(lang, took.p50 * 1000), span(lang, took.p90 * 1000)),
+          ]
+            .filter(Boolean)
+            .join(' · ')}
+        </span>
+      </header>
+      <div className="body">
+        <Hours hours={data.hours} />
+      </div>
+    </section>
   )
 }
 

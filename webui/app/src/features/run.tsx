@@ -7,12 +7,13 @@ import {ended} from '../api/fold.ts'
 import {mayCome, runQuery} from '../api/queries.ts'
 import {useLang, useT} from '../i18n/index.ts'
 import {bytes, cpuSeconds} from '../lib/time.ts'
-import {OutputView} from '../output/OutputView.tsx'
+import {OutputView, type Place} from '../output/OutputView.tsx'
 import {Copy, Empty, JobLink, Loading, useTitle} from '../ui/Bits.tsx'
 import {useAgentNames} from '../ui/RunsTable.tsx'
 import {State} from '../ui/State.tsx'
 import {Ago, At, Delay, Took} from '../ui/Time.tsx'
 import {Trouble} from '../ui/Trouble.tsx'
+import {Labels} from './agents.tsx'
 import classes from './run.module.css'
 
 const route = getRouteApi('/app/runs/$id')
@@ -20,6 +21,7 @@ const route = getRouteApi('/app/runs/$id')
 export function RunPage() {
   const t = useT()
   const {id} = route.useParams()
+  const {line} = route.useSearch()
   const query = useQuery(runQuery(id))
   const run = query.data
   useTitle(run ? t.run.title(run.job) : id)
@@ -49,9 +51,15 @@ export function RunPage() {
       </div>
       <Facts run={run} />
       {(run.attempts?.length ?? 0) > 0 && <Attempts attempts={run.attempts!} />}
-      <OutputView run={run} key={run.id} />
+      <OutputView run={run} key={run.id} goTo={placeOf(line)} />
     </div>
   )
+}
+
+/** The place that an address names: attempt, stream and offset of a line. */
+function placeOf(line: string | undefined): Place | undefined {
+  const [, attempt, stream, offset] = /^(\d{1,9})-(stdout|stderr)-(\d{1,15})$/.exec(line ?? '') ?? []
+  return stream ? {attempt: Number(attempt), stream: stream as Place['stream'], offset: Number(offset)} : undefined
 }
 
 function Missing({id, error, retry}: {id: string; error: unknown; retry: () => void}) {
@@ -129,6 +137,14 @@ function Facts({run}: {run: Run}) {
             </Link>
           </dd>
         </div>
+        {run.labels && (
+          <div>
+            <dt>{t.run.labels}</dt>
+            <dd>
+              <Labels labels={run.labels} />
+            </dd>
+          </div>
+        )}
         <div>
           <dt>{t.run.generation}</dt>
           <dd>{t.run.gen(run.generation)}</dd>

@@ -3,7 +3,7 @@ import type {Messages} from './en.ts'
 /** The Chinese catalogue. */
 export const zhCN: Messages = {
   nav: {
-    overview: '概览', jobs: '任务', runs: '运行', agents: '代理', main: '主导航', skip: '跳到正文',
+    overview: '概览', jobs: '任务', runs: '运行', search: '搜索', agents: '代理', main: '主导航', skip: '跳到正文',
     toggle: '菜单', signOut: '退出登录', signedIn: (name, role) => `${name} · ${role}`,
     scheme: '配色', light: '浅色', dark: '深色', auto: '跟随系统', language: '语言', shortcuts: '键盘快捷键',
   },
@@ -94,14 +94,33 @@ export const zhCN: Messages = {
   runs: {
     title: '运行', caption: '运行，最新的在前', state: '状态', job: '任务', agent: '代理', due: '应运行于',
     delay: '延迟', duration: '时长',
-    trigger: '触发', result: '结果', anyState: '全部状态', anyJob: '全部任务', anyAgent: '全部代理',
+    trigger: '触发', result: '结果', since: '时间', group: '分组', label: '标签', anyTrigger: '全部触发方式',
+    anyTime: '全部时间', anyGroup: '全部分组', labelForm: '标签=值',
+    sinces: {'1h': '最近一小时', '24h': '最近 24 小时', '7d': '最近 7 天', '30d': '最近 30 天'},
+    anyState: '全部状态', anyJob: '全部任务', anyAgent: '全部代理',
     by: (who) => `由 ${who}`, exit: (code) => `退出码 ${code}`, attempts: (n) => `${n} 次尝试`,
     emptyTitle: '还没有任何运行', empty: '任务到时或手动运行后，会显示在这里。', toJobs: '查看任务',
-    noMatchTitle: '没有匹配的运行', noMatch: '没有符合该任务、状态和代理的运行。',
+    noMatchTitle: '没有匹配的运行', noMatch: '没有符合全部条件的运行。',
     pause: '暂停更新', resume: '恢复更新', waiting: (n) => `${n} 次新运行`,
     open: (job, state) => `${job}，${state}：查看这次运行`,
   },
+  search: {
+    title: '搜索输出', text: '要查找的文本', textHint: '文本，区分大小写', go: '搜索', regexp: '正则（RE2）',
+    patternHint: '正则表达式，例如 took [0-9]{4,}ms', whose: '查找范围', results: '查找结果',
+    startTitle: '哪次运行输出过什么？', start: '在所有保留的输出中查找，最新的运行在前。',
+    found: (n, more) => `${n}${more ? '+' : ''} 行`,
+    looked: (size, runs) => `已查看 ${runs} 次运行的 ${size}`, backTo: '，直到', stop: '停止',
+    noneTitle: '没有找到', none: '保留的输出中没有这样的行。', noneYet: '目前还没有，还有更多输出未查看。',
+    open: (line) => `${line}：查看这次运行的这一行`,
+  },
+  heat: {
+    title: '最近几天', nothing: '没有运行', counts: (ran, bad) => `运行 ${ran} 次，${bad} 次未成功`,
+    took: (half, most) => `一半不超过 ${half}，九成不超过 ${most}`,
+    help: (days) => `最近 ${days} 天（UTC）每天的运行结果，今天在最右侧`,
+    hours: '最近 24 小时每小时的运行次数，以及其中未成功的次数', day: '最近 24 小时', today: '今天（UTC）',
+  },
   run: {
+    labels: '标签',
     title: (job) => `运行：${job}`, gone: '没有这次运行', goneHint: '它可能已超出保留期限。',
     coming: '已下达运行命令', comingText: '代理即将接收。本页会自动继续。',
     due: '应运行于', asked: '请求于', started: '开始', endedAt: '结束', duration: '时长', delay: '启动延迟',

@@ -20,14 +20,21 @@ const eachTime = 20_000
 /** Lines drawn as one piece, which the browser leaves out while it is out of sight. */
 const blockSize = 250
 
-/** A run's output, live while it goes on. */
-export function OutputView({run}: {run: Run}) {
+/** Place is where a line begins: in all that an attempt wrote to a stream. */
+export interface Place {
+  attempt: number
+  stream: 'stdout' | 'stderr'
+  offset: number
+}
+
+/** A run's output, live while it goes on. With goTo it begins at that line, as soon as it is there. */
+export function OutputView({run, goTo}: {run: Run; goTo: Place | undefined}) {
   const t = useT()
   const lang = useLang()
   const over = ended(run.state)
   const started = (run.attempts?.length ?? 0) > 0
   const output = useOutput(run.id, started)
-  const [follow, setFollow] = useState(!over)
+  const [follow, setFollow] = useState(!over && !goTo)
   const [wrap, setWrap] = useLocalStorage({key: 'crony-wrap', defaultValue: true, getInitialValueInEffect: false})
   const texts = useMemo(() => output.lines.reduce((n, l) => n + (l.kind === 'text' ? 1 : 0), 0), [output.lines])
   const download = useMutation({
@@ -78,7 +85,7 @@ export function OutputView({run}: {run: Run}) {
         </p>
       )}
       {output.lines.length > 0 ? (
-        <Lines output={output} follow={follow} setFollow={setFollow} wrap={wrap} />
+        <Lines output={output} follow={follow} setFollow={setFollow} wrap={wrap} goTo={goTo} />
       ) : (
         <p className={classes.nothing}>
           {!started && over ? t.run.never : output.complete ? t.run.noOutput : t.run.waiting}
@@ -102,11 +109,13 @@ function Lines({
   follow,
   setFollow,
   wrap,
+  goTo,
 }: {
   output: Output
   follow: boolean
   setFollow: (on: boolean) => void
   wrap: boolean
+  goTo: Place | undefined
 }) {
   const t = useT()
   const lang = useLang()
@@ -114,9 +123,15 @@ function Lines({
   const seen = useRef(0)
   const [limit, setLimit] = useState(atFirst)
   const {lines, dropped} = output
+  const marked = useMemo(
+    () => indexOf(lines, goTo),
+    [lines, goTo?.attempt, goTo?.stream, goTo?.offset], // an address that is read again is the same place
+  )
+  const markedKey = marked >= 0 ? lines[marked]!.key : undefined
   const manyAttempts = lines.some((l) => l.kind === 'attempt' && l.attempt > 1)
   // Whole blocks from the start, so that the blocks stay the same ones while lines come in.
-  const from = Math.floor(Math.max(0, lines.length - limit) / blockSize) * blockSize
+  const first = Math.max(0, lines.length - limit)
+  const from = Math.floor((marked >= 0 ? Math.min(first, Math.max(0, marked - blockSize)) : first) / blockSize) * blockSize
   const blocks: Line[][] = []
   for (let i = from; i < lines.length; i += blockSize) blocks.push(lines.slice(i, i + blockSize))
 
@@ -136,6 +151,10 @@ function Lines({
     el.addEventListener('scroll', scrolled, {passive: true})
     return () => el.removeEventListener('scroll', scrolled)
   }, [setFollow])
+
+  useEffect(() => {
+    if (markedKey !== undefined) box.current?.querySelector('[data-marked]')?.scrollIntoView({block: 'center'})
+  }, [markedKey])
 
   return (
     <>
@@ -159,34 +178,47 @@ function Lines({
         tabIndex={0}
       >
         {blocks.map((b, i) => (
-          <Block key={from / blockSize + i} lines={b} attempts={manyAttempts} />
+          <Block key={from / blockSize + i} lines={b} attempts={manyAttempts} marked={markedKey} />
         ))}
       </div>
     </>
   )
 }
 
+/** Which of the lines begins at a place; -1 if none does. A long line is shown as several: the first. */
+function indexOf(lines: Line[], place: Place | undefined): number {
+  if (!place) return -1
+  const {attempt, stream, offset} = place
+  return lines.findIndex(
+    (l) => l.kind === 'text' && l.attempt === attempt && l.stream === stream && l.offset === offset,
+  )
+}
+
 const Block = memo(
-  function Block({lines, attempts}: {lines: Line[]; attempts: boolean}) {
+  function Block({lines, attempts, marked}: {lines: Line[]; attempts: boolean; marked: number | undefined}) {
     return (
       <div className={classes.block}>
         {lines.map((l) => (
-          <LineView key={l.key} line={l} attempts={attempts} />
+          <LineView key={l.key} line={l} attempts={attempts} marked={l.key === marked} />
         ))}
       </div>
     )
   },
-  (a, b) => a.attempts === b.attempts && a.lines.length === b.lines.length && a.lines.every((l, i) => l === b.lines[i]),
+  (a, b) =>
+    a.attempts === b.attempts &&
+    a.marked === b.marked &&
+    a.lines.length === b.lines.length &&
+    a.lines.every((l, i) => l === b.lines[i]),
 )
 
-const LineView = memo(function LineView({line, attempts}: {line: Line; attempts: boolean}) {
+const LineView = memo(function LineView({line, attempts, marked}: {line: Line; attempts: boolean; marked: boolean}) {
   const t = useT()
   const lang = useLang()
   if (line.kind === 'attempt')
     return attempts ? <div className={classes.attempt}>{t.run.attemptN(line.attempt)}</div> : null
   if (line.kind === 'gap') return <div className={classes.gap}>{t.run.gap(bytes(lang, line.bytes))}</div>
   return (
-    <div className={classes.line} data-stream={line.stream}>
+    <div className={classes.line} data-stream={line.stream} data-marked={marked || undefined}>
       <span className={classes.mark} title={line.stream}>
         {line.stream === 'stderr' ? t.run.err : ''}
       </span>

@@ -48,6 +48,28 @@ describe('Assembler', () => {
     expect(shown(a.lines())).toEqual(['#1', 'a\ufffdb'])
   })
 
+  it('knows where each line begins', () => {
+    const text = 'one\r\n运行\n\nfour is cut\nrest'
+    const data = bytes(text)
+    for (let cut = 1; cut <= data.length; cut++) {
+      const a = new Assembler({lineLength: 6, lines: 100})
+      for (let from = 0; from < data.length; from += cut) a.add(chunk(from, data.subarray(from, from + cut)))
+      a.add(chunk(100, 'and\nafter a gap'))
+      const offsets = a.lines().flatMap((l) => (l.kind === 'text' ? [[l.offset, l.spans.map((s) => s.text).join('')]] : []))
+      expect(offsets).toEqual([
+        [0, 'one'],
+        [5, '运行'],
+        [12, ''],
+        [13, 'four i'],
+        [13, 's cut'],
+        [25, 'rest'],
+        [100, 'and'],
+        [104, 'after '],
+        [104, 'a gap'],
+      ])
+    }
+  })
+
   it('leaves out what it has already, whole or in part', () => {
     const a = new Assembler()
     a.add(chunk(0, 'one\ntwo\n'))

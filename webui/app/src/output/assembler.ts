@@ -7,7 +7,16 @@ import {parseLine, type Span, type Style} from './ansi.ts'
 
 /** Line is what the view shows as one: text, or that something is missing, or that an attempt begins. */
 export type Line =
-  | {kind: 'text'; key: number; attempt: number; stream: OutputChunk['stream']; at: number; spans: Span[]}
+  | {
+      kind: 'text'
+      key: number
+      attempt: number
+      stream: OutputChunk['stream']
+      at: number
+      /** Where the line begins in all that was written to the stream; its parts, if it is cut, have the same. */
+      offset: number
+      spans: Span[]
+    }
   | {kind: 'gap'; key: number; attempt: number; stream: OutputChunk['stream']; at: number; bytes: number}
   | {kind: 'attempt'; key: number; attempt: number; at: number}
 
@@ -29,6 +38,9 @@ interface Source {
   rest: string
   style: Style
   at: number
+  /** Where its line begins, and the lines after that of which nothing was put out yet. */
+  start: number
+  starts: number[]
   open: Extract<Line, {kind: 'text'}> | undefined
 }
 
@@ -64,7 +76,10 @@ export class Assembler {
     if (known >= data.length) return
     if (known > 0) data = data.subarray(known)
     if (known < 0) this.#gap(source, -known)
-    source.end = chunk.offset + (known > 0 ? known : 0) + data.length
+    const from = chunk.offset + Math.max(known, 0)
+    if (known < 0) source.start = from
+    for (let i = data.indexOf(10); i >= 0; i = data.indexOf(10, i + 1)) source.starts.push(from + i + 1)
+    source.end = from + data.length
     this.#write(source, source.decoder.decode(data, {stream: true}))
   }
 
@@ -90,7 +105,8 @@ export class Assembler {
     const id = `${attempt}/${stream}`
     let source = this.#sources.get(id)
     if (!source) {
-      source = {attempt, stream, end: 0, decoder: new TextDecoder(), rest: '', style: {}, at: 0, open: undefined}
+      const fresh = {end: 0, decoder: new TextDecoder(), rest: '', style: {}, at: 0, start: 0, starts: [], open: undefined}
+      source = {attempt, stream, ...fresh}
       this.#sources.set(id, source)
     }
     return source
@@ -125,6 +141,7 @@ export class Assembler {
     let from = 0
     for (let i = rest.indexOf('\n'); i >= 0; i = rest.indexOf('\n', from)) {
       this.#cut(source, rest.slice(from, i).replace(/\r$/, ''), true)
+      source.start = source.starts.shift() ?? source.end
       from = i + 1
     }
     rest = rest.slice(from)
@@ -146,8 +163,8 @@ export class Assembler {
     const {spans, style} = parseLine(text, source.style)
     if (source.open) this.#replace(source, source.open, {...source.open, spans})
     else {
-      const {attempt, stream, at} = source
-      source.open = {kind: 'text', key: this.#nextKey++, attempt, stream, at, spans}
+      const {attempt, stream, at, start: offset} = source
+      source.open = {kind: 'text', key: this.#nextKey++, attempt, stream, at, offset, spans}
       this.#fresh.push(source.open)
     }
     if (!whole) return

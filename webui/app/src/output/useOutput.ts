@@ -22,13 +22,17 @@ const drawEvery = 100
 /** Milliseconds until a stream that the server refused is asked for again. */
 const retryAfter = 2000
 
-export function outputURL(run: string, follow: boolean): string {
-  return `/api/v1/runs/${encodeURIComponent(run)}/output${follow ? '?follow=true' : ''}`
+/** Where the output of a run is; after is the id of the last event of a stream that broke off. */
+export function outputURL(run: string, follow: boolean, after = ''): string {
+  const params = new URLSearchParams()
+  if (follow) params.set('follow', 'true')
+  if (after) params.set('after', after)
+  return `/api/v1/runs/${encodeURIComponent(run)}/output${params.size > 0 ? `?${params}` : ''}`
 }
 
 /**
- * Reads a run's output as it is written. The stream is closed when all of it is here, and while nobody looks: then it is
- * sent again from its beginning, of which the assembler takes what it does not have.
+ * Reads a run's output as it is written. The stream is closed when all of it is here, and while nobody looks: then it goes
+ * on where it was.
  */
 export function useOutput(run: string, wanted: boolean): Output {
   const [output, setOutput] = useState(nothing)
@@ -40,6 +44,7 @@ export function useOutput(run: string, wanted: boolean): Output {
     let drawTimer: ReturnType<typeof setTimeout> | undefined
     let openTimer: ReturnType<typeof setTimeout> | undefined
     let done = false
+    let after = ''
 
     const draw = (more: Partial<Output> = {}) => {
       clearTimeout(drawTimer)
@@ -58,10 +63,11 @@ export function useOutput(run: string, wanted: boolean): Output {
     }
     const open = () => {
       close()
-      source = new EventSource(outputURL(run, true))
+      source = new EventSource(outputURL(run, true, after))
       source.onopen = () => draw({broken: false})
       source.addEventListener('chunk', (e) => {
         assembler.add(JSON.parse(e.data as string) as OutputChunk)
+        after = e.lastEventId
         drawTimer ??= setTimeout(draw, drawEvery)
       })
       source.addEventListener('end', () => end({complete: true}))

@@ -18,6 +18,7 @@ import {
   IconListDetails,
   IconLogout,
   IconMoon,
+  IconSearch,
   IconServer2,
   IconSun,
 } from './icons.ts'
@@ -38,6 +39,7 @@ const pages = [
   {to: '/', key: 'overview', icon: IconLayoutDashboard},
   {to: '/jobs', key: 'jobs', icon: IconListDetails},
   {to: '/runs', key: 'runs', icon: IconHistory},
+  {to: '/search', key: 'search', icon: IconSearch},
   {to: '/agents', key: 'agents', icon: IconServer2},
 ] as const
 
@@ -56,6 +58,7 @@ export function Shell({live}: {live: Live}) {
     'g o': () => navigate({to: '/'}),
     'g j': () => navigate({to: '/jobs'}),
     'g r': () => navigate({to: '/runs'}),
+    'g s': () => navigate({to: '/search'}),
     'g a': () => navigate({to: '/agents'}),
   })
   return (

@@ -9,6 +9,7 @@ export function ShortcutsSheet({opened, onClose}: {opened: boolean; onClose: () 
     [['g', 'o'], t.nav.overview],
     [['g', 'j'], t.nav.jobs],
     [['g', 'r'], t.nav.runs],
+    [['g', 's'], t.nav.search],
     [['g', 'a'], t.nav.agents],
     [['/'], t.keys.filter],
     [['p'], t.keys.pause],
