@@ -35,10 +35,10 @@ const (
 	checkRate  = 32 << 20 // bytes a second, of what is on the disk
 )
 
-// Keep looks after the log until ctx is done, which is no error, or until it is closed: it watches the disk, takes over what
-// can be read of damaged files, lets go of what the policy does not keep, checks every day's file after the start and then
-// daily, and gives back the room that old files do not use. Other calls see of it that they wait for each other's
-// transactions, and no more.
+// Keep looks after the log until ctx is done, which is no error, or until it is closed: it watches the disk and the memory,
+// takes over what can be read of damaged files, lets go of what the policy does not keep, checks every day's file after the
+// start and then daily, and gives back the room that old files do not use. Other calls see of it that they wait for each
+// other's transactions, and no more.
 func (l *Log) Keep(ctx context.Context, p Policy) error {
 	k := &keeping{log: l, policy: p, rate: checkRate}
 	var watch sync.WaitGroup
@@ -46,6 +46,7 @@ func (l *Log) Keep(ctx context.Context, p Policy) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	watch.Go(func() { k.watch(ctx) })
+	watch.Go(func() { k.letGo(ctx) })
 	return k.run(ctx)
 }
 

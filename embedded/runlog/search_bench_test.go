@@ -88,7 +88,7 @@ func leastSearch(b *testing.B, l *Log, text []byte) {
 }
 
 // fillWithOutput appends runs of 1 MiB of lines of a web server's log each, in chunks as an agent sends them.
-func fillWithOutput(b *testing.B, l *Log, total int64) {
+func fillWithOutput(tb testing.TB, l *Log, total int64) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	const size, chunk = 1 << 20, 64 << 10
 	var text []byte
@@ -105,6 +105,6 @@ func fillWithOutput(b *testing.B, l *Log, total int64) {
 			chunks = append(chunks, crony.Chunk{Run: id, Attempt: 1, Stream: crony.Stdout, Offset: int64(from),
 				At: at, Data: text[from : from+chunk]})
 		}
-		mustAppend(b, l, storetest.Life(id, "web", "a1", crony.Succeeded), chunks)
+		mustAppend(tb, l, storetest.Life(id, "web", "a1", crony.Succeeded), chunks)
 	}
 }
