@@ -2,6 +2,7 @@ package crony
 
 import (
 	"cmp"
+	"encoding/json"
 	"slices"
 	"time"
 )
@@ -61,6 +62,15 @@ type Run struct {
 	StartedAt   time.Time         `json:"started_at,omitzero"`
 	EndedAt     time.Time         `json:"ended_at,omitzero"`
 	Attempts    []Attempt         `json:"attempts,omitempty"`
+	Progress    *Progress         `json:"progress,omitempty"` // the last that was told
+	Result      json.RawMessage   `json:"result,omitempty"`   // the first that was given
+}
+
+// Progress is how far a run says that it is.
+type Progress struct {
+	Percent int       `json:"percent"` // 0 to 100
+	Message string    `json:"message,omitempty"`
+	At      time.Time `json:"at"`
 }
 
 // Attempt is one try of a run.
@@ -89,14 +99,20 @@ func (r *Run) ExitCode() (int, bool) {
 // may be stored twice without effect. Exactly one of the pointers is set.
 type Fact struct {
 	Run RunID     `json:"run"`
-	Seq int       `json:"seq"` // from 1 by the run's agent; [VerdictSeq] by a server
+	Seq int       `json:"seq"` // from 1 by the run's agent; from [CalleeSeq] by whom it called; [VerdictSeq] by a server
 	At  time.Time `json:"at"`
 
-	Claimed *ClaimedFact `json:"claimed,omitempty"`
-	Started *StartedFact `json:"started,omitempty"`
-	Exited  *ExitedFact  `json:"exited,omitempty"`
-	Ended   *EndedFact   `json:"ended,omitempty"`
+	Claimed  *ClaimedFact  `json:"claimed,omitempty"`
+	Started  *StartedFact  `json:"started,omitempty"`
+	Exited   *ExitedFact   `json:"exited,omitempty"`
+	Ended    *EndedFact    `json:"ended,omitempty"`
+	Progress *ProgressFact `json:"progress,omitempty"`
+	Result   *ResultFact   `json:"result,omitempty"`
 }
+
+// CalleeSeq is the first sequence number of what is told of a run by a service that its agent has called, to whichever
+// server: the service numbers what it tells, so that what arrives twice, at two servers, is one fact.
+const CalleeSeq = 1 << 29
 
 // VerdictSeq is the sequence number of the fact with which a server ends a run that its agent will say no more of. A fact
 // of the agent's own, even a later one, outweighs it.
@@ -140,6 +156,17 @@ type EndedFact struct {
 	Reason string   `json:"reason,omitempty"`
 }
 
+// ProgressFact says how far the run is.
+type ProgressFact struct {
+	Percent int    `json:"percent"` // 0 to 100
+	Message string `json:"message,omitempty"`
+}
+
+// ResultFact is what the run gives back. Of several, the first by number counts; the others stay on record.
+type ResultFact struct {
+	Data json.RawMessage `json:"data"` // JSON
+}
+
 // Fold makes a run of its facts, in whatever order and however often they are given. It reports false if the first fact is
 // missing, for then nothing says what the run is a run of.
 func Fold(facts []Fact) (Run, bool) {
@@ -181,6 +208,10 @@ func (r *Run) apply(f *Fact) {
 		r.exited(f)
 	case f.Ended != nil && !(f.Seq == VerdictSeq && r.State.Ended()):
 		r.State, r.Reason, r.EndedAt = f.Ended.State, f.Ended.Reason, f.At
+	case f.Progress != nil:
+		r.Progress = &Progress{Percent: f.Progress.Percent, Message: f.Progress.Message, At: f.At}
+	case f.Result != nil && r.Result == nil:
+		r.Result = f.Result.Data
 	}
 }
 

@@ -110,6 +110,7 @@ func TestReportsOfOthers(t *testing.T) {
 	verdict := crony.Fact{Run: its, Seq: crony.VerdictSeq, At: time.Now(), Ended: &crony.EndedFact{State: crony.Failed}}
 	beyond := verdict
 	beyond.Seq++
+	callees := crony.Fact{Run: its, Seq: crony.CalleeSeq, At: time.Now(), Progress: &crony.ProgressFact{Percent: 100}}
 	chunk := func(id crony.RunID) crony.Chunk {
 		return crony.Chunk{Run: id, Attempt: 1, Stream: crony.Stdout, At: time.Now(), Data: []byte("forged")}
 	}
@@ -126,6 +127,7 @@ func TestReportsOfOthers(t *testing.T) {
 		"own first, then theirs": {"a2", report(1, append(life("a2", fresh), life("a1", its)[2:]...)), codes.PermissionDenied, "is another agent's"},
 		"in another's name":      {"a2", report(1, life("a1", fresh)), codes.PermissionDenied, "is claimed in the name of another agent"},
 		"a verdict":              {"a1", report(1, []crony.Fact{verdict}), codes.PermissionDenied, "an agent gives no verdicts"},
+		"in a callee's name":     {"a1", report(1, []crony.Fact{callees}), codes.PermissionDenied, "speaks for nobody else"},
 		"beyond a verdict":       {"a1", report(1, []crony.Fact{beyond}), codes.PermissionDenied, "an agent gives no verdicts"},
 		"too much":               {"a1", report(1, life("a1", fresh), large), codes.ResourceExhausted, "received message larger than max"},
 		"junk": {"a1", &wire.FromAgent{Kind: &wire.FromAgent_Report{Report: &wire.Report{Facts: [][]byte{

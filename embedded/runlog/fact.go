@@ -3,6 +3,7 @@ package runlog
 import (
 	"bytes"
 	"encoding/binary"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"math"
@@ -21,6 +22,8 @@ const (
 	MaxFact  = 64 << 10 // of a fact as it travels
 	MaxChunk = 1 << 20  // of a chunk's data
 	maxName  = 255      // of a job's name and an agent's id
+
+	wholePercent = 100
 )
 
 // factRecord is a fact that was checked. It is never changed, and shares nothing with who gave it.
@@ -38,14 +41,18 @@ type factRecord struct {
 //	started  attempt, pid
 //	exited   attempt, exit code if it has one, reference: signal, CPU microseconds or float64, max rss, stdout, stderr bytes
 //	ended    state byte, reference: reason
+//	progress percent, reference: message
+//	result   reference: JSON
 //
 // Spelled out, this is what servers compare and hash, whatever their version: it may be added to, never changed.
 const (
-	kindClaimed = 1
-	kindStarted = 2
-	kindExited  = 3
-	kindEnded   = 4
-	kindMask    = 0x0f
+	kindClaimed  = 1
+	kindStarted  = 2
+	kindExited   = 3
+	kindEnded    = 4
+	kindProgress = 5
+	kindResult   = 6
+	kindMask     = 0x0f
 
 	claimedCatchUp = 0x10
 	exitedCode     = 0x10
@@ -73,6 +80,12 @@ func appendFact(b []byte, base int64, t texts, f *crony.Fact) []byte {
 		b, flags = appendExit(b, t, f.Exited)
 		b[kind] = kindExited | flags
 		return b
+	case f.Progress != nil:
+		b[kind] = kindProgress
+		return t.appendRef(binary.AppendUvarint(b, uint64(f.Progress.Percent)), f.Progress.Message, false)
+	case f.Result != nil:
+		b[kind] = kindResult
+		return t.appendRef(b, string(f.Result.Data), false)
 	default:
 		b[kind] = kindEnded
 		return t.appendRef(append(b, stateByte(f.Ended.State)), f.Ended.Reason, false)
@@ -126,6 +139,10 @@ func (u *unpacker) fact(id crony.RunID, base int64, t texts) (f crony.Fact) {
 		f.Exited = u.exit(kind, t)
 	case kindEnded:
 		f.Ended = &crony.EndedFact{State: stateOf(u.byte()), Reason: t.text(u)}
+	case kindProgress:
+		f.Progress = &crony.ProgressFact{Percent: u.number(wholePercent), Message: t.text(u)}
+	case kindResult:
+		f.Result = &crony.ResultFact{Data: []byte(t.text(u))}
 	default:
 		u.fail()
 	}
@@ -253,7 +270,7 @@ func faultOfFact(f *crony.Fact) string {
 		return "its time is outside the years 0 to 9999"
 	case (f.Claimed != nil) != (f.Seq == 1):
 		return "the first fact, and no other, says what was claimed"
-	case count(f.Claimed != nil, f.Started != nil, f.Exited != nil, f.Ended != nil) != 1:
+	case count(f.Claimed != nil, f.Started != nil, f.Exited != nil, f.Ended != nil, f.Progress != nil, f.Result != nil) != 1:
 		return "it must say one thing"
 	case f.Claimed != nil:
 		return faultOfClaim(f.Claimed)
@@ -265,6 +282,12 @@ func faultOfFact(f *crony.Fact) string {
 		return "its text is not UTF-8"
 	case f.Ended != nil && !f.Ended.State.Ended(), f.Ended != nil && !knownState(f.Ended.State):
 		return fmt.Sprintf("no run ends in state %.40q", f.Ended.State)
+	case f.Progress != nil && (f.Progress.Percent < 0 || f.Progress.Percent > wholePercent):
+		return "progress is 0 to 100"
+	case f.Progress != nil && !utf8.ValidString(f.Progress.Message):
+		return "its text is not UTF-8"
+	case f.Result != nil && (!json.Valid(f.Result.Data) || !utf8.Valid(f.Result.Data)):
+		return "its result is not JSON"
 	}
 	return ""
 }
@@ -312,6 +335,10 @@ func ownFact(f *crony.Fact) crony.Fact {
 	own := crony.Fact{
 		Run: f.Run, Seq: f.Seq, At: stored(f.At),
 		Claimed: clone(f.Claimed), Started: clone(f.Started), Exited: clone(f.Exited), Ended: clone(f.Ended),
+		Progress: clone(f.Progress), Result: clone(f.Result),
+	}
+	if own.Result != nil {
+		own.Result.Data = bytes.Clone(own.Result.Data)
 	}
 	if own.Claimed != nil {
 		own.Claimed.ScheduledAt = stored(own.Claimed.ScheduledAt)

@@ -25,6 +25,11 @@ func variants(rng *rand.Rand) Records {
 		own := storetest.Life(id, job, fmt.Sprint("a", n%2), crony.Succeeded)
 		own = append(own, crony.Fact{
 			Run: id, Seq: crony.VerdictSeq, At: at.Add(time.Hour), Ended: &crony.EndedFact{State: crony.Lost},
+		}, crony.Fact{
+			Run: id, Seq: crony.CalleeSeq, At: at.Add(time.Minute), Progress: &crony.ProgressFact{Percent: 50, Message: "half"},
+		}, crony.Fact{
+			Run: id, Seq: crony.CalleeSeq + 1 + rng.IntN(2), At: at.Add(2 * time.Minute),
+			Result: &crony.ResultFact{Data: []byte(`{"rows": 3}`)},
 		})
 		for _, f := range own {
 			for range 1 + rng.IntN(2) {
@@ -64,6 +69,10 @@ func varied(rng *rand.Rand, f crony.Fact) crony.Fact {
 		f.Exited.CPUSeconds = rng.Float64()
 	case f.Ended != nil:
 		f.Ended.State = []crony.RunState{crony.Failed, crony.Killed}[rng.IntN(2)]
+	case f.Progress != nil:
+		f.Progress.Percent = 50 + rng.IntN(2)
+	case f.Result != nil:
+		f.Result.Data = fmt.Appendf(nil, "[%d]", rng.IntN(2))
 	}
 	return f
 }

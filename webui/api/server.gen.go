@@ -206,6 +206,9 @@ type Problem struct {
 // ProblemCode defines model for Problem.Code.
 type ProblemCode string
 
+// Progress defines model for Progress.
+type Progress = crony.Progress
+
 // Retention How much of the job's history is kept: its runs, with their output. The servers keep no job's history for longer than their own configuration says.
 type Retention = crony.Retention
 
