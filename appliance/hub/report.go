@@ -190,7 +190,7 @@ func (o *owners) ask(ctx context.Context, facts []crony.Fact, chunks []*wire.Chu
 func (o *owners) ownsFact(ctx context.Context, f *crony.Fact) (bool, error) {
 	switch {
 	case f.Seq >= crony.CalleeSeq:
-		return false, status.Errorf(codes.PermissionDenied, 
+		return false, status.Errorf(codes.PermissionDenied,
 			"the run %.40q: an agent gives no verdicts, and speaks for nobody else", f.Run)
 	case f.Claimed == nil:
 		return o.owns(ctx, f.Run)
