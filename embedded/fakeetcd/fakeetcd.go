@@ -47,10 +47,13 @@ func New() *Etcd {
 }
 
 // Client returns a client, which lives as long as ctx.
-func (e *Etcd) Client(ctx context.Context) *clientv3.Client {
+func (e *Etcd) Client(ctx context.Context) *clientv3.Client { return e.ClientOver(ctx, &Link{}) }
+
+// ClientOver returns a client that reaches the keyspace over a link.
+func (e *Etcd) ClientOver(ctx context.Context, link *Link) *clientv3.Client {
 	c := clientv3.NewCtxClient(ctx)
-	c.KV = clientv3.NewKVFromKVClient(kv{etcd: e}, c)
-	c.Watcher, c.Lease = watches{e}, leases{e}
+	c.KV = clientv3.NewKVFromKVClient(kv{e, link}, c)
+	c.Watcher, c.Lease = watches{e, link}, leases{e, link}
 	return c
 }
 
@@ -179,7 +182,10 @@ func (w *watcher) take() []clientv3.WatchResponse {
 	return queue
 }
 
-type watches struct{ *Etcd }
+type watches struct {
+	*Etcd
+	link *Link
+}
 
 // Watch implements clientv3.Watcher. Options other than those of range and revision make no difference.
 func (e watches) Watch(ctx context.Context, key string, opts ...clientv3.OpOption) clientv3.WatchChan {
@@ -214,6 +220,9 @@ func (e watches) Watch(ctx context.Context, key string, opts ...clientv3.OpOptio
 				return
 			}
 			for _, resp := range w.take() {
+				if e.link.cross(ctx) != nil {
+					return
+				}
 				select {
 				case out <- resp:
 				case <-ctx.Done():

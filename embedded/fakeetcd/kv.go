@@ -16,13 +16,23 @@ import (
 )
 
 // kv implements the key-value service.
-type kv struct{ etcd *Etcd }
+type kv struct {
+	etcd *Etcd
+	link *Link
+}
 
 // do runs f with the keyspace locked, and makes its writes a revision.
 func (k kv) do(ctx context.Context, f func(*change) error) error {
-	if err := ctx.Err(); err != nil {
+	if err := k.link.cross(ctx); err != nil {
 		return err
 	}
+	if err := k.apply(f); err != nil {
+		return err
+	}
+	return k.link.cross(ctx)
+}
+
+func (k kv) apply(f func(*change) error) error {
 	k.etcd.mu.Lock()
 	defer k.etcd.mu.Unlock()
 	c := &change{Etcd: k.etcd}

@@ -6,16 +6,28 @@ import (
 	"slices"
 	"time"
 
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
 // leases implements clientv3.Lease. A lease that is kept alive costs nothing: it begins to run out when its keeper's context
 // is done, as it would after the last of the real client's beats.
-type leases struct{ *Etcd }
+type leases struct {
+	*Etcd
+	link *Link
+}
 
 // Grant implements clientv3.Lease.
-func (e leases) Grant(_ context.Context, ttl int64) (*clientv3.LeaseGrantResponse, error) {
+func (e leases) Grant(ctx context.Context, ttl int64) (*clientv3.LeaseGrantResponse, error) {
+	if err := e.link.cross(ctx); err != nil {
+		return nil, err
+	}
+	resp := e.grant(ttl)
+	return resp, e.link.cross(ctx)
+}
+
+func (e leases) grant(ttl int64) *clientv3.LeaseGrantResponse {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.lastID++
@@ -23,7 +35,7 @@ func (e leases) Grant(_ context.Context, ttl int64) (*clientv3.LeaseGrantRespons
 	l := &lease{ttl: time.Duration(ttl) * time.Second, keys: map[string]bool{}, over: make(chan struct{})}
 	l.timer = time.AfterFunc(l.ttl, func() { e.expire(id) })
 	e.leases[id] = l
-	return &clientv3.LeaseGrantResponse{ResponseHeader: e.header(), ID: id, TTL: ttl}, nil
+	return &clientv3.LeaseGrantResponse{ResponseHeader: e.header(), ID: id, TTL: ttl}
 }
 
 func (e leases) expire(id clientv3.LeaseID) {
@@ -48,8 +60,8 @@ func (e leases) end(id clientv3.LeaseID, l *lease) {
 
 // Revoke implements clientv3.Lease.
 func (e leases) Revoke(ctx context.Context, id clientv3.LeaseID) (*clientv3.LeaseRevokeResponse, error) {
-	if ctx.Err() != nil {
-		return nil, ctx.Err()
+	if err := e.link.cross(ctx); err != nil {
+		return nil, err
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -64,34 +76,59 @@ func (e leases) Revoke(ctx context.Context, id clientv3.LeaseID) (*clientv3.Leas
 // KeepAlive implements clientv3.Lease.
 func (e leases) KeepAlive(ctx context.Context, id clientv3.LeaseID) (<-chan *clientv3.LeaseKeepAliveResponse, error) {
 	out := make(chan *clientv3.LeaseKeepAliveResponse, 1)
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	l := e.leases[id]
+	l, header := e.keep(id, 1)
 	if l == nil {
 		close(out)
 		return out, nil
 	}
-	l.keeper++
-	l.timer.Stop()
-	out <- &clientv3.LeaseKeepAliveResponse{ResponseHeader: e.header(), ID: id, TTL: int64(l.ttl / time.Second)}
+	out <- &clientv3.LeaseKeepAliveResponse{ResponseHeader: header, ID: id, TTL: int64(l.ttl / time.Second)}
 	go func() {
 		defer close(out)
-		select {
-		case <-l.over:
-			return
-		case <-ctx.Done():
-		}
-		e.mu.Lock()
-		defer e.mu.Unlock()
-		if l.keeper--; l.keeper == 0 {
-			l.timer.Reset(l.ttl)
+		for keeps := true; ; {
+			cut, changed := e.link.state()
+			switch {
+			case cut && keeps:
+				e.keep(id, -1)
+			case !cut && !keeps:
+				e.keep(id, 1)
+			}
+			keeps = !cut
+			select {
+			case <-changed:
+			case <-l.over:
+				return
+			case <-ctx.Done():
+				if keeps {
+					e.keep(id, -1)
+				}
+				return
+			}
 		}
 	}()
 	return out, nil
 }
 
+// keep has one more, or one less, keep a lease, which it returns; nil if it is over. One that nobody keeps begins to run out.
+func (e leases) keep(id clientv3.LeaseID, by int) (*lease, *pb.ResponseHeader) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	l := e.leases[id]
+	if l == nil {
+		return nil, nil
+	}
+	if l.keeper += by; l.keeper > 0 {
+		l.timer.Stop()
+	} else {
+		l.timer.Reset(l.ttl)
+	}
+	return l, e.header()
+}
+
 // KeepAliveOnce implements clientv3.Lease.
-func (e leases) KeepAliveOnce(_ context.Context, id clientv3.LeaseID) (*clientv3.LeaseKeepAliveResponse, error) {
+func (e leases) KeepAliveOnce(ctx context.Context, id clientv3.LeaseID) (*clientv3.LeaseKeepAliveResponse, error) {
+	if err := e.link.cross(ctx); err != nil {
+		return nil, err
+	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	l := e.leases[id]
@@ -106,8 +143,11 @@ func (e leases) KeepAliveOnce(_ context.Context, id clientv3.LeaseID) (*clientv3
 
 // TimeToLive implements clientv3.Lease, as far as which leases there are: how long they last is not told.
 func (e leases) TimeToLive(
-	_ context.Context, id clientv3.LeaseID, _ ...clientv3.LeaseOption,
+	ctx context.Context, id clientv3.LeaseID, _ ...clientv3.LeaseOption,
 ) (*clientv3.LeaseTimeToLiveResponse, error) {
+	if err := e.link.cross(ctx); err != nil {
+		return nil, err
+	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	resp := &clientv3.LeaseTimeToLiveResponse{ResponseHeader: e.header(), ID: id, TTL: -1}
