@@ -15,10 +15,24 @@ import (
 	"crony/internal/wire"
 )
 
+// soakHost is a host with an agent.
+type soakHost struct {
+	id, dir string
+	seed    uint64
+	log     slog.Handler
+	now     func() time.Time
+	// dial opens a stream to a server; nil if there is none to be reached. Served is closed when the server is done with it.
+	dial func(ctx context.Context) (stream *soakStream, served <-chan struct{})
+	// works is what a process does: it returns how it ended. The context is done when it is killed.
+	works func(ctx context.Context, a *attempt, rng *rand.Rand) crony.RunState
+	lives atomic.Uint64
+	life  *soakLife // nil: the agent is down
+}
+
 // soakLife is one life of the agent, as [Agent.Run] makes it, over a link without sockets and with processes that are no
 // more than their facts.
 type soakLife struct {
-	soak    *soak
+	host    *soakHost
 	journal *journal
 	link    *link
 	reports *reporter
@@ -33,31 +47,32 @@ type soakLife struct {
 }
 
 // begin starts a life of the agent on its directory.
-func (s *soak) begin() error {
-	if err := os.MkdirAll(filepath.Join(s.dir, outputDir), 0o700); err != nil {
+func (h *soakHost) begin() error {
+	if err := os.MkdirAll(filepath.Join(h.dir, outputDir), 0o700); err != nil {
 		return err
 	}
-	quiet := slog.New(s.log)
-	j, err := openJournal(filepath.Join(s.dir, "journal"), quiet)
+	quiet := slog.New(h.log)
+	j, err := openJournal(filepath.Join(h.dir, "journal"), quiet)
 	if err != nil {
 		return err
 	}
-	a := &soakLife{soak: s, journal: j, rng: rand.New(rand.NewPCG(s.seed, s.lives.Add(1)))}
+	a := &soakLife{host: h, journal: j, rng: rand.New(rand.NewPCG(h.seed, h.lives.Add(1)))}
 	a.working, a.end = context.WithCancel(context.Background())
 	a.starting, a.stop = context.WithCancel(a.working)
-	a.link = newLink(nil, nil, soakAgentSelf(), j.runs, s.agentNow, quiet)
-	a.reports = newReporter(j, a.link, s.agentNow, quiet)
-	if a.runner, err = newRunner(soakAgentID, s.dir, j, a.reports, s.agentNow, quiet); err != nil {
+	self := crony.Agent{Name: h.id, Hostname: h.id, Weight: 1}
+	a.link = newLink(nil, nil, self, j.runs, h.now, quiet)
+	a.reports = newReporter(j, a.link, h.now, quiet)
+	if a.runner, err = newRunner(h.id, h.dir, j, a.reports, h.now, quiet); err != nil {
 		return errors.Join(err, j.close())
 	}
-	a.loop = newLoop(a.link, a.runner, j, boots{}, s.agentNow, quiet)
+	a.loop = newLoop(a.link, a.runner, j, boots{}, h.now, quiet)
 
 	recovered := a.runner.recover()
 	a.runner.starter.Go(a.startAll)
 	a.services.Go(a.connect)
 	a.services.Go(a.report)
 	a.looping.Go(func() { a.loop.run(a.starting, recovered) })
-	s.life = a
+	h.life = a
 	return nil
 }
 
@@ -83,7 +98,7 @@ func (a *soakLife) kill() error {
 func (a *soakLife) bury() error {
 	a.end()
 	a.services.Wait()
-	a.soak.life = nil
+	a.host.life = nil
 	return a.journal.close()
 }
 
@@ -103,11 +118,11 @@ func (a *soakLife) report() {
 	}
 }
 
-// connect is [link.run] over the soak's streams.
+// connect is [link.run] over streams without sockets.
 func (a *soakLife) connect() {
-	rng := rand.New(rand.NewPCG(a.soak.seed, 1<<32+a.soak.lives.Load()))
+	rng := rand.New(rand.NewPCG(a.host.seed, 1<<32+a.host.lives.Load()))
 	for {
-		if stream, served := a.soak.dial(a.working); served != nil {
+		if stream, served := a.host.dial(a.working); served != nil {
 			a.link.over(stream, a.loop.inbox, a.reports)
 			stream.cut()
 			<-served
@@ -141,22 +156,13 @@ func (a *soakLife) startAll() {
 }
 
 func (a *soakLife) start(at *attempt) {
-	a.soak.started(at)
 	r := a.runner
 	gone := birth{Boot: "another", Ticks: 1} // for the next life: it does not find the process
 	r.keep(entry{Birth: &gone, Fact: &crony.Fact{Run: at.run, At: r.now().UTC(),
 		Started: &crony.StartedFact{Attempt: 1, PID: 1 << 22}}})
-	if a.rng.IntN(4) > 0 {
-		a.finish(at, crony.Succeeded)
-		return
-	}
-	takes := time.Duration(a.rng.Int64N(int64(time.Minute)))
+	rng := rand.New(rand.NewPCG(a.rng.Uint64(), 0))
 	r.runs.Go(func() {
-		state := crony.Failed
-		if sleep(a.starting, takes) != nil {
-			state = crony.Killed
-		}
-		if !a.killed.Load() {
+		if state := a.host.works(a.starting, at, rng); !a.killed.Load() {
 			a.finish(at, state)
 		}
 	})

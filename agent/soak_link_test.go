@@ -12,7 +12,6 @@ import (
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/peer"
 
-	"crony"
 	"crony/internal/pki"
 	"crony/internal/wire"
 )
@@ -160,11 +159,6 @@ func (l *link) over(s *soakStream, inbox chan<- *wire.FromServer, reports sink) 
 	s.cut()
 	<-sender
 	return err
-}
-
-// soakAgentSelf is what the agent says of itself.
-func soakAgentSelf() crony.Agent {
-	return crony.Agent{Name: soakAgentID, Hostname: soakAgentID, Weight: 1}
 }
 
 const soakAgentID = "a1"

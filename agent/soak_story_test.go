@@ -13,7 +13,7 @@ func (s *soak) tell() error {
 	if err := s.serve(); err != nil {
 		return err
 	}
-	if err := s.begin(); err != nil {
+	if err := s.host.begin(); err != nil {
 		return err
 	}
 	s.pass(time.Second)
@@ -35,7 +35,7 @@ func (s *soak) tell() error {
 	for range 600 {
 		s.pass(time.Minute)
 		if s.quiet() {
-			return s.life.retire()
+			return s.host.life.retire()
 		}
 	}
 	return fmt.Errorf("it does not get quiet: %d runs and %d records are open", len(s.runs.Unfinished(soakAgentID)),
@@ -238,9 +238,9 @@ func (s *soak) setClock(step time.Duration) {
 // restartAgent stops or kills the agent, and starts it again soon or after days.
 func (s *soak) restartAgent() error {
 	s.counts["agent restarts"]++
-	end := s.life.retire
+	end := s.host.life.retire
 	if s.rng.IntN(2) == 0 {
-		end = s.life.kill
+		end = s.host.life.kill
 	}
 	if err := end(); err != nil {
 		return fmt.Errorf("end the agent: %w", err)
@@ -248,7 +248,7 @@ func (s *soak) restartAgent() error {
 	if err := s.during(pick(s.rng, time.Second, time.Minute, time.Hour, 12*time.Hour, 72*time.Hour)); err != nil {
 		return err
 	}
-	if err := s.begin(); err != nil {
+	if err := s.host.begin(); err != nil {
 		return err
 	}
 	return s.during(4 * time.Second)
@@ -267,7 +267,7 @@ func (s *soak) restartServer() error {
 
 // quiet says whether all is decided and delivered that was due up to a minute ago.
 func (s *soak) quiet() bool {
-	if len(s.runs.Unfinished(soakAgentID))+len(s.server.store.Passes())+s.life.journal.count() > 0 {
+	if len(s.runs.Unfinished(soakAgentID))+len(s.server.store.Passes())+s.host.life.journal.count() > 0 {
 		return false
 	}
 	by := s.now().Add(-early)

@@ -24,16 +24,14 @@ import (
 // Time in which nothing is due passes at once: the clocks of the server and of the agent are put forward alike, to a
 // second before there is something to do.
 type soak struct {
-	seed  uint64
-	rng   *rand.Rand
-	days  int
-	dir   string // the agent's
-	log   *soakFaults
-	etcd  *fakeetcd.Etcd
-	runs  *soakLog
-	life  *soakLife // nil: the agent is down
-	lives atomic.Uint64
-	lose  atomic.Int32 // a wireLoss
+	seed uint64
+	rng  *rand.Rand
+	days int
+	host soakHost
+	log  *soakFaults
+	etcd *fakeetcd.Etcd
+	runs *soakLog
+	lose atomic.Int32 // a wireLoss
 
 	mu       sync.Mutex
 	skipped  time.Duration // by which all clocks are ahead of the bubble's
@@ -121,9 +119,11 @@ func TestSoak(t *testing.T) {
 }
 
 func newSoak(t *testing.T, seed uint64, days int) *soak {
-	return &soak{seed: seed, rng: rand.New(rand.NewPCG(seed, 0)), days: days, dir: t.TempDir(), log: &soakFaults{},
+	s := &soak{seed: seed, rng: rand.New(rand.NewPCG(seed, 0)), days: days, log: &soakFaults{},
 		runs: newSoakLog(), starts: map[crony.RunID]int{}, chapters: map[string]*chapter{}, orders: map[crony.RunID]string{},
 		counts: map[string]int{}}
+	s.host = soakHost{id: soakAgentID, dir: t.TempDir(), seed: seed, log: s.log, now: s.agentNow, dial: s.dial, works: s.works}
+	return s
 }
 
 func fromEnv(t *testing.T, name string, otherwise uint64) uint64 {
@@ -152,11 +152,18 @@ func (s *soak) agentNow() time.Time {
 	return time.Now().Add(s.skipped + s.step)
 }
 
-// started counts how often a run was started, over all lives of the agent.
-func (s *soak) started(a *attempt) {
+// works counts how often a run was started, over all lives of the agent, and lets few of them take their time.
+func (s *soak) works(ctx context.Context, a *attempt, rng *rand.Rand) crony.RunState {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.starts[a.run]++
+	s.mu.Unlock()
+	switch {
+	case rng.IntN(4) > 0:
+		return crony.Succeeded
+	case sleep(ctx, time.Duration(rng.Int64N(int64(time.Minute)))) != nil:
+		return crony.Killed
+	}
+	return crony.Failed
 }
 
 // pass lets time go by.
@@ -180,10 +187,10 @@ func (s *soak) pass(d time.Duration) {
 
 // idle returns how long the agent has nothing to do. Nothing else in the bubble runs meanwhile.
 func (s *soak) idle() time.Duration {
-	if s.life == nil {
+	if s.host.life == nil {
 		return 365 * 24 * time.Hour
 	}
-	wake := s.life.loop.table.wake(true)
+	wake := s.host.life.loop.table.wake(true)
 	if wake.IsZero() {
 		return 365 * 24 * time.Hour
 	}
