@@ -24,8 +24,9 @@ type reporter struct {
 	log     *slog.Logger
 	wake    chan struct{}
 
-	starting func() bool // says whether processes that are due wait to be started
-	rush     time.Time   // since when they have; zero if none do
+	chance   func(below time.Duration) time.Duration // a random time
+	starting func() bool                             // says whether processes that are due wait to be started
+	rush     time.Time                               // since when they have; zero if none do
 
 	spool spool
 	full  atomic.Bool // the disk is: what is written may fail
@@ -89,7 +90,7 @@ const (
 
 func newReporter(journal *journal, link poster, now func() time.Time, log *slog.Logger) *reporter {
 	return &reporter{journal: journal, link: link, now: now, log: log, wake: make(chan struct{}, 1),
-		starting: func() bool { return false }, inflight: map[uint64][]item{}, open: map[*output]bool{},
+		chance: rand.N[time.Duration], starting: func() bool { return false }, inflight: map[uint64][]item{}, open: map[*output]bool{},
 		owed: map[crony.RunID]*outstanding{}}
 }
 
@@ -250,7 +251,7 @@ func (r *reporter) backOff(vain bool) {
 	r.probe = true
 	if r.failures > 1 {
 		wait := min(firstHold<<min(r.failures-2, 10), lastHold)
-		r.hold = time.Now().Add(wait/2 + rand.N(wait/2))
+		r.hold = time.Now().Add(wait/2 + r.chance(wait/2))
 	}
 }
 

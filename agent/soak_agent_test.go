@@ -21,12 +21,20 @@ type soakHost struct {
 	seed    uint64
 	log     slog.Handler
 	now     func() time.Time
-	// dial opens a stream to a server; nil if there is none to be reached. Served is closed when the server is done with it.
-	dial func(ctx context.Context) (stream *soakStream, served <-chan struct{})
+	// dial opens a stream to a server, that lasts as long as the context; nil if there is none to be reached.
+	dial func(ctx context.Context) *dialled
 	// works is what a process does: it returns how it ended. The context is done when it is killed.
 	works func(ctx context.Context, a *attempt, rng *rand.Rand) crony.RunState
 	lives atomic.Uint64
 	life  *soakLife // nil: the agent is down
+}
+
+// dialled is a stream that was opened.
+type dialled struct {
+	ctx    context.Context //nolint:containedctx // it is the stream's
+	end    context.CancelFunc
+	stream wire.Link_ConnectClient
+	served <-chan struct{} // closed when the server is done with it; nil if that is not to be waited for
 }
 
 // soakLife is one life of the agent, as [Agent.Run] makes it, over a link without sockets and with processes that are no
@@ -62,6 +70,7 @@ func (h *soakHost) begin() error {
 	self := crony.Agent{Name: h.id, Hostname: h.id, Weight: 1}
 	a.link = newLink(nil, nil, self, j.runs, h.now, quiet)
 	a.reports = newReporter(j, a.link, h.now, quiet)
+	a.reports.chance = func(time.Duration) time.Duration { return 0 }
 	if a.runner, err = newRunner(h.id, h.dir, j, a.reports, h.now, quiet); err != nil {
 		return errors.Join(err, j.close())
 	}
@@ -122,10 +131,12 @@ func (a *soakLife) report() {
 func (a *soakLife) connect() {
 	rng := rand.New(rand.NewPCG(a.host.seed, 1<<32+a.host.lives.Load()))
 	for {
-		if stream, served := a.host.dial(a.working); served != nil {
-			a.link.over(stream, a.loop.inbox, a.reports)
-			stream.cut()
-			<-served
+		if d := a.host.dial(a.working); d != nil {
+			a.link.over(d.ctx, d.stream, d.end, a.loop.inbox, a.reports)
+			d.end()
+			if d.served != nil {
+				<-d.served
+			}
 		}
 		if push(a.working, a.loop.inbox, &wire.FromServer{}) != nil {
 			return

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
 	"net/url"
 	"sync/atomic"
 
@@ -126,39 +125,6 @@ func pull[T any](ctx context.Context, queue <-chan T) (T, error) {
 		var none T
 		return none, context.Cause(ctx)
 	}
-}
-
-var errNoWelcome = errors.New("the server's first message is no welcome")
-
-// over is the life of one stream, as [link.stream] has it.
-func (l *link) over(s *soakStream, inbox chan<- *wire.FromServer, reports sink) error {
-	ctx, stream := s.ctx, agentEnd{soakStream: s}
-	end := func(error) { s.cut() }
-	hello := &wire.Hello{Agent: wire.Encode(l.self), Runs: l.runs()}
-	if err := stream.Send(&wire.FromAgent{Kind: &wire.FromAgent_Hello{Hello: hello}}); err != nil {
-		return err
-	}
-	first, err := stream.Recv()
-	if err != nil {
-		return err
-	}
-	if first.GetWelcome() == nil {
-		return errNoWelcome
-	}
-	l.begin()
-	if err := push(ctx, inbox, first); err != nil {
-		return err
-	}
-	sender := make(chan struct{})
-	go func() {
-		defer close(sender)
-		l.sendAll(ctx, end, stream)
-	}()
-	reports.begin(ctx)
-	err = l.receiveAll(ctx, end, stream, inbox, reports)
-	s.cut()
-	<-sender
-	return err
 }
 
 const soakAgentID = "a1"

@@ -102,13 +102,13 @@ func (v *soakServer) close() error {
 	return v.store.Close()
 }
 
-// dial opens a stream to the server, if it is up and the link is not cut; served is closed when the server is done with it.
-func (s *soak) dial(ctx context.Context) (stream *soakStream, served <-chan struct{}) {
+// dial opens a stream to the server, if it is up and the link is not cut.
+func (s *soak) dial(ctx context.Context) *dialled {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	v := s.server
 	if v == nil || s.isolated {
-		return nil, nil
+		return nil
 	}
 	stream, err := newSoakStream(ctx, soakAgentID, &s.lose)
 	if err != nil {
@@ -123,5 +123,5 @@ func (s *soak) dial(ctx context.Context) (stream *soakStream, served <-chan stru
 		stream.cut()
 	})
 	s.stream = stream
-	return stream, done
+	return &dialled{ctx: stream.ctx, end: stream.cut, stream: agentEnd{soakStream: stream}, served: done}
 }

@@ -220,7 +220,7 @@ func (e watches) Watch(ctx context.Context, key string, opts ...clientv3.OpOptio
 				return
 			}
 			for _, resp := range w.take() {
-				if e.link.cross(ctx) != nil {
+				if e.link.Cross(ctx) != nil {
 					return
 				}
 				select {

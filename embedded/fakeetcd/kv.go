@@ -23,13 +23,13 @@ type kv struct {
 
 // do runs f with the keyspace locked, and makes its writes a revision.
 func (k kv) do(ctx context.Context, f func(*change) error) error {
-	if err := k.link.cross(ctx); err != nil {
+	if err := k.link.Cross(ctx); err != nil {
 		return err
 	}
 	if err := k.apply(f); err != nil {
 		return err
 	}
-	return k.link.cross(ctx)
+	return k.link.Cross(ctx)
 }
 
 func (k kv) apply(f func(*change) error) error {

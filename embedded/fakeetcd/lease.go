@@ -20,11 +20,11 @@ type leases struct {
 
 // Grant implements clientv3.Lease.
 func (e leases) Grant(ctx context.Context, ttl int64) (*clientv3.LeaseGrantResponse, error) {
-	if err := e.link.cross(ctx); err != nil {
+	if err := e.link.Cross(ctx); err != nil {
 		return nil, err
 	}
 	resp := e.grant(ttl)
-	return resp, e.link.cross(ctx)
+	return resp, e.link.Cross(ctx)
 }
 
 func (e leases) grant(ttl int64) *clientv3.LeaseGrantResponse {
@@ -60,7 +60,7 @@ func (e leases) end(id clientv3.LeaseID, l *lease) {
 
 // Revoke implements clientv3.Lease.
 func (e leases) Revoke(ctx context.Context, id clientv3.LeaseID) (*clientv3.LeaseRevokeResponse, error) {
-	if err := e.link.cross(ctx); err != nil {
+	if err := e.link.Cross(ctx); err != nil {
 		return nil, err
 	}
 	e.mu.Lock()
@@ -85,7 +85,7 @@ func (e leases) KeepAlive(ctx context.Context, id clientv3.LeaseID) (<-chan *cli
 	go func() {
 		defer close(out)
 		for keeps := true; ; {
-			cut, changed := e.link.state()
+			cut, changed := e.link.State()
 			switch {
 			case cut && keeps:
 				e.keep(id, -1)
@@ -126,7 +126,7 @@ func (e leases) keep(id clientv3.LeaseID, by int) (*lease, *pb.ResponseHeader) {
 
 // KeepAliveOnce implements clientv3.Lease.
 func (e leases) KeepAliveOnce(ctx context.Context, id clientv3.LeaseID) (*clientv3.LeaseKeepAliveResponse, error) {
-	if err := e.link.cross(ctx); err != nil {
+	if err := e.link.Cross(ctx); err != nil {
 		return nil, err
 	}
 	e.mu.Lock()
@@ -145,7 +145,7 @@ func (e leases) KeepAliveOnce(ctx context.Context, id clientv3.LeaseID) (*client
 func (e leases) TimeToLive(
 	ctx context.Context, id clientv3.LeaseID, _ ...clientv3.LeaseOption,
 ) (*clientv3.LeaseTimeToLiveResponse, error) {
-	if err := e.link.cross(ctx); err != nil {
+	if err := e.link.Cross(ctx); err != nil {
 		return nil, err
 	}
 	e.mu.Lock()

@@ -7,8 +7,8 @@ import (
 )
 
 // Link is the way between a client and the keyspace, which can be slow and can be cut. The zero Link is neither. While it is
-// cut, requests wait for it or for the end of their context, answers of what was done already wait likewise, watches fall behind, and
-// leases that are kept over it begin to run out: as with a member that has lost the others.
+// cut, requests wait for it or for the end of their context, answers of what was done already wait likewise, watches fall
+// behind, and leases that are kept over it begin to run out: as with a member that has lost the others.
 type Link struct {
 	// Delay says how long the next request is on its way, and then its answer; nil: no time. It is called by many at once.
 	Delay func() time.Duration
@@ -32,8 +32,8 @@ func (l *Link) Cut(cut bool) {
 	}
 }
 
-// state returns whether the link is cut, and a channel that is closed when that changes.
-func (l *Link) state() (cut bool, changed <-chan struct{}) {
+// State returns whether the link is cut, and a channel that is closed when that changes.
+func (l *Link) State() (cut bool, changed <-chan struct{}) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.changed == nil {
@@ -42,15 +42,15 @@ func (l *Link) state() (cut bool, changed <-chan struct{}) {
 	return l.cut, l.changed
 }
 
-// cross returns when something has come over the link; the error is that of ctx, and says that it has not, and will not.
-func (l *Link) cross(ctx context.Context) error {
+// Cross returns when something has come over the link; the error is that of ctx, and says that it has not, and will not.
+func (l *Link) Cross(ctx context.Context) error {
 	if l.Delay != nil {
 		if err := sleep(ctx, l.Delay()); err != nil {
 			return err
 		}
 	}
 	for {
-		cut, changed := l.state()
+		cut, changed := l.State()
 		if !cut {
 			return ctx.Err()
 		}

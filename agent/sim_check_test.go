@@ -1,0 +1,116 @@
+package agent
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"crony"
+	"crony/appliance/ledger"
+)
+
+// simOnTime is how late a process may start when all is well: the longest that messages are on their way, some of them.
+const simOnTime = 1500 * time.Millisecond
+
+// judge returns all that is wrong in the end.
+func (s *sim) judge(t *testing.T) []string {
+	s.runs.ready()
+	faults := append(slices.Clone(s.runs.strange), s.log.lines...)
+	end := time.Now()
+	for i := range s.jobs {
+		faults = append(faults, s.doubles(&s.jobs[i])...)
+		faults = append(faults, s.accounted(t, &s.jobs[i], end)...)
+		faults = append(faults, s.live(&s.jobs[i], end)...)
+	}
+	for _, h := range s.hosts {
+		if n := len(s.runs.Unfinished(h.id)); n > 2*len(s.jobs) {
+			faults = append(faults, fmt.Sprintf("%d runs of %s are open", n, h.id))
+		}
+	}
+	slices.Sort(faults)
+	return faults
+}
+
+// doubles returns which occurrences of a job were started more than once.
+func (s *sim) doubles(j *crony.Job) []string {
+	var faults []string
+	first := map[crony.RunID]simStart{}
+	for _, a := range s.starts {
+		if a.job != j.Name {
+			continue
+		}
+		if before, again := first[a.run]; again {
+			faults = append(faults, fmt.Sprintf("%s of %s was started by %s at %s, and by %s at %s", j.Name, s.at(a.due), before.agent,
+				s.at(before.at), a.agent, s.at(a.at)))
+			continue
+		}
+		first[a.run] = a
+	}
+	return faults
+}
+
+// at writes a time as those of the events.
+func (s *sim) at(t time.Time) string { return fmt.Sprintf("%.3f", t.Sub(s.began).Seconds()) }
+
+// accounted returns of which occurrences of a job nothing, or too much, is recorded: by counting here, and by crony's own verification.
+func (s *sim) accounted(t *testing.T, j *crony.Job, end time.Time) []string {
+	st, err := s.servers[0].store.Job(t.Context(), j.Name)
+	if err != nil {
+		return []string{err.Error()}
+	}
+	var faults []string
+	records := map[time.Time]int{}
+	for _, r := range s.runs.byJob[j.Name] {
+		records[r.ScheduledAt]++
+	}
+	for _, x := range s.runs.stretches[j.Name] {
+		for at := s.next(j, x.From.Add(-1)); !at.After(x.To); at = s.next(j, at) {
+			if x.End == crony.EndLost && records[at] > 0 {
+				continue // its run was reported after all
+			}
+			records[at]++
+		}
+	}
+	for at := s.next(j, st.CreatedAt); at.Before(end.Add(-3 * time.Second)); at = s.next(j, at) {
+		if n := records[at]; n != 1 {
+			faults = append(faults, fmt.Sprintf("of %s at %s there are %d records", j.Name, s.at(at), n))
+		}
+	}
+	l, err := ledger.New(ledger.Options{Jobs: s.servers[0].store, Runs: s.runs, Now: time.Now})
+	if err != nil {
+		return append(faults, err.Error())
+	}
+	v, err := l.VerifyLedger(t.Context(), crony.VerifyQuery{Job: j.Name, From: st.CreatedAt, To: end.Add(-3 * time.Second)})
+	if err != nil {
+		return append(faults, err.Error())
+	}
+	for _, f := range v.Faults {
+		faults = append(faults, fmt.Sprintf("verification of %s at %s: %s: %s", j.Name, s.at(f.At), f.Kind, f.Text))
+	}
+	return faults
+}
+
+// next returns the first occurrence of a job after a time, by arithmetic of its own: the schedules are of every so many seconds of a
+// minute.
+func (s *sim) next(j *crony.Job, after time.Time) time.Time {
+	var every int64
+	fmt.Sscanf(j.Schedule, "*/%d", &every)
+	return time.Unix((after.Unix()/every+1)*every, 0).UTC()
+}
+
+// live returns which occurrences of the quiet time did not run, or not on time.
+func (s *sim) live(j *crony.Job, end time.Time) []string {
+	var faults []string
+	for at := s.next(j, end.Add(-simQuiet)); at.Before(end.Add(-3 * time.Second)); at = s.next(j, at) {
+		i := slices.IndexFunc(s.starts, func(a simStart) bool { return a.job == j.Name && a.due.Equal(at) })
+		switch {
+		case i < 0:
+			faults = append(faults, fmt.Sprintf("%s of %s did not run though all was well", j.Name, s.at(at)))
+		case cmp.Compare(s.starts[i].at.Sub(at), simOnTime) > 0:
+			faults = append(faults, fmt.Sprintf("%s of %s ran %s late though all was well", j.Name, s.at(at), s.starts[i].at.Sub(at)))
+		}
+	}
+	return faults
+}
