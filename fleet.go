@@ -21,6 +21,10 @@ type Agents interface {
 	// ChangeAgent changes what people set for an agent, connected or not, all of it or nothing, and returns what the agent is
 	// then. Errors are as of Agent, and Invalid for a change that has faults.
 	ChangeAgent(ctx context.Context, idOrName string, change AgentChange) (AgentStatus, error)
+	// AgentFigures returns how the agent's host is. It has the agent look, for as long as it is called again within seconds; the
+	// first call waits a few seconds for an answer. Errors are as of Agent, and Unavailable if the agent is not connected or does
+	// not answer.
+	AgentFigures(ctx context.Context, idOrName string) (HostFigures, error)
 }
 
 // AgentStatus is what is known of an agent, whether or not it is connected. Its labels and its weight are those that count:
