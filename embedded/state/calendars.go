@@ -141,11 +141,7 @@ func (m *mirror) share(def *crony.Definition) {
 // keep enters a job among those that keep its calendars, or with by -1 takes it out.
 func (x *index) keep(j *job, by int) {
 	for _, use := range j.def.Job.Calendars {
-		if by > 0 {
-			x.keepers[use.Name] = add(x.keepers[use.Name], j.name)
-		} else if delete(x.keepers[use.Name], j.name); len(x.keepers[use.Name]) == 0 {
-			delete(x.keepers, use.Name)
-		}
+		among(x.keepers, use.Name, j.name, by > 0)
 	}
 }
 
@@ -186,7 +182,7 @@ func (d *defining) manifest(m *crony.Manifest, opts crony.ApplyOptions) error {
 	}
 	d.ops = nest(d.parts)
 	if len(d.ops) > maxOps || len(d.conditions) > maxOps {
-		return crony.Errorf(crony.TooLarge, "%d definitions would change at once; %d always can", len(d.parts), maxOps/2).
+		return crony.Errorf(crony.TooLarge, "%d definitions would change at once, with the assignments of their jobs: too many", len(d.parts)).
 			WithHint("split the manifest")
 	}
 	return nil
