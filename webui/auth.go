@@ -139,7 +139,7 @@ func roleFor(method, route string) crony.Role {
 	switch route {
 	case "/session", "/schedules/explain":
 		return crony.Viewer
-	case "/jobs/:name/pause", "/jobs/:name/resume", "/jobs/:name/runs":
+	case "/jobs/:name/pause", "/jobs/:name/resume", "/jobs/:name/runs", "/runs/:id/kill":
 		return crony.Operator
 	case "/jobs/:name", "/calendars/:name", "/apply":
 		return crony.Editor

@@ -196,16 +196,16 @@ func TestRunLogs(t *testing.T) {
 }
 
 func TestRunStart(t *testing.T) {
-	s := start(t, &fake{started: func(job string) (crony.RunID, *crony.Error) {
+	s := start(t, &fake{started: func(job string) ([]crony.RunID, *crony.Error) {
 		if job != "hello" {
-			return "", crony.Errorf(crony.NotFound, "there is no job %q", job)
+			return nil, crony.Errorf(crony.NotFound, "there is no job %q", job)
 		}
-		return id, nil
+		return []crony.RunID{id}, nil
 	}})
 	if got := s.want("run", "start", "hello"); got != string(id)+"\n" {
 		t.Errorf("got %q", got)
 	}
-	if got := s.want("run", "start", "hello", "-o", "yaml"); got != "id: "+string(id)+"\n" {
+	if got := s.want("run", "start", "hello", "-o", "yaml"); got != "runs:\n- "+string(id)+"\n" {
 		t.Errorf("got %q", got)
 	}
 	if r := s.run("run", "start", "none", "--wait"); r.code != 3 {
@@ -216,7 +216,7 @@ func TestRunStart(t *testing.T) {
 // TestRunStartWait follows a run that begins late, through a stream that breaks off twice.
 func TestRunStartWait(t *testing.T) {
 	f := &fake{}
-	f.started = func(string) (crony.RunID, *crony.Error) { return id, nil }
+	f.started = func(string) ([]crony.RunID, *crony.Error) { return []crony.RunID{id}, nil }
 	lists := 0
 	f.output = func(w http.ResponseWriter, _ crony.RunID) {
 		run := f.find(string(id))
@@ -252,7 +252,7 @@ func TestRunStartWait(t *testing.T) {
 }
 
 func TestRunStartWaitGivesUp(t *testing.T) {
-	f := &fake{started: func(string) (crony.RunID, *crony.Error) { return id, nil }}
+	f := &fake{started: func(string) ([]crony.RunID, *crony.Error) { return []crony.RunID{id}, nil }}
 	s := start(t, f)
 	s.patience = 0
 	r := s.run("run", "start", "hello", "--wait")
@@ -268,7 +268,7 @@ func TestRunStartWaitGivesUp(t *testing.T) {
 func TestRunStartWaitInterrupted(t *testing.T) {
 	ctx, interrupt := context.WithCancel(t.Context())
 	f := &fake{runs: []crony.Run{{ID: id, State: crony.Running}}}
-	f.started = func(string) (crony.RunID, *crony.Error) { return id, nil }
+	f.started = func(string) ([]crony.RunID, *crony.Error) { return []crony.RunID{id}, nil }
 	f.output = func(http.ResponseWriter, crony.RunID) { interrupt() }
 	s := start(t, f)
 	t.Setenv("CRONY_ADDRESS", s.address)

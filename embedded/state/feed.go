@@ -4,6 +4,8 @@ import (
 	"context"
 	"maps"
 	"slices"
+
+	"crony"
 )
 
 // Changes names what is different from before; what it is now is for the reader to look up.
@@ -11,6 +13,8 @@ type Changes struct {
 	Jobs   []string // defined, changed, placed, removed, or ordered to start
 	Agents []string // came, went, or changed
 	Ledger bool     // there are new records for the run log
+	// Kills are runs of the agent that are to be ended; see [Store.Kill]. Only the feed of an agent tells.
+	Kills []crony.RunID
 	// Cluster says that servers, tombstones or the authority changed: [Store.Servers], [Store.Buried], [Store.Authority]. Only
 	// the feed of everything tells.
 	Cluster bool
@@ -25,6 +29,7 @@ type Feed struct {
 	wake    chan struct{}
 	jobs    map[string]bool
 	agents  map[string]bool
+	kills   map[string]bool
 	ledger  bool
 	cluster bool
 	all     bool
@@ -78,7 +83,10 @@ func (f *Feed) Take() Changes {
 	}
 	c := Changes{Jobs: slices.Sorted(maps.Keys(f.jobs)), Agents: slices.Sorted(maps.Keys(f.agents)),
 		Ledger: f.ledger, Cluster: f.cluster, Reset: f.all}
-	f.jobs, f.agents, f.ledger, f.cluster, f.all = nil, nil, false, false, false
+	for _, run := range slices.Sorted(maps.Keys(f.kills)) {
+		c.Kills = append(c.Kills, crony.RunID(run))
+	}
+	f.jobs, f.agents, f.kills, f.ledger, f.cluster, f.all = nil, nil, nil, false, false, false
 	return c
 }
 
@@ -115,6 +123,13 @@ func (m *mirror) touchJobOf(agent, name string) {
 func (m *mirror) touchAgent(id string) {
 	for f := range m.subs[""] {
 		f.agents = add(f.agents, id)
+		f.ring()
+	}
+}
+
+func (m *mirror) touchKill(agent string, run crony.RunID) {
+	for f := range m.subs[agent] {
+		f.kills = add(f.kills, string(run))
 		f.ring()
 	}
 }

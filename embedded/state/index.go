@@ -26,6 +26,24 @@ func (j *job) agent() string {
 	return j.assignment.Agent
 }
 
+// agents returns the ids of the agents that have the job, sorted.
+func (j *job) agents() []string {
+	if j.assignment == nil {
+		return nil
+	}
+	return []string{j.assignment.Agent}
+}
+
+// assignmentOf returns the assignment by which an agent has the job, nil if it has it not.
+func (j *job) assignmentOf(agent string) *crony.Assignment {
+	if j.assignment == nil || j.assignment.Agent != agent {
+		return nil
+	}
+	return j.assignment
+}
+
+func (j *job) has(agent string) bool { return j.assignmentOf(agent) != nil }
+
 // generation returns the definition's, 0 if there is none.
 func (j *job) generation() int64 {
 	if j.def == nil {

@@ -22,9 +22,10 @@ type mirror struct {
 	closed chan struct{} // closed when rev will not grow any more
 	agents map[string]crony.Agent
 	jobs   index
-	starts map[string]start
-	creds  map[string]credential // by key
-	passes map[string]Pass       // by key
+	orders map[string]map[string]*order     // by job and request
+	procs  map[string]map[crony.RunID]*Proc // by agent
+	creds  map[string]credential            // by key
+	passes map[string]Pass                  // by key
 	subs   map[string]map[*Feed]bool
 
 	calendars map[string]calendar // by name; their keepers are in jobs
@@ -37,11 +38,6 @@ type await struct {
 	there chan struct{}
 }
 
-type start struct {
-	crony.StartRequest
-	rev int64
-}
-
 func newMirror() *mirror {
 	m := &mirror{closed: make(chan struct{}), subs: map[string]map[*Feed]bool{}}
 	m.clear()
@@ -50,7 +46,8 @@ func newMirror() *mirror {
 
 func (m *mirror) clear() {
 	m.calendars = map[string]calendar{}
-	m.agents, m.jobs, m.starts = map[string]crony.Agent{}, newIndex(), map[string]start{}
+	m.agents, m.jobs = map[string]crony.Agent{}, newIndex()
+	m.orders, m.procs = map[string]map[string]*order{}, map[string]map[crony.RunID]*Proc{}
 	m.creds, m.passes = map[string]credential{}, map[string]Pass{}
 	m.cluster = newCluster()
 }
@@ -186,12 +183,9 @@ func (m *mirror) put(kv *mvccpb.KeyValue) (err error) {
 		m.agents[name] = a
 		m.touchAgent(name)
 	case starts:
-		r, err := decode[crony.StartRequest](kv.Value)
-		if err != nil {
-			return err
-		}
-		m.starts[name] = start{r, kv.ModRevision}
-		m.touchJob(name, r.Agent)
+		return m.putOrder(name, kv)
+	case procs:
+		return m.putProc(name, kv)
 	case tokens, sessions:
 		c, err := decode[credential](kv.Value)
 		if err != nil {
@@ -257,6 +251,7 @@ func (m *mirror) remove(key string) {
 			}
 		})
 		m.touchJob(name, agent)
+		m.touchOrders(name)
 	case claims:
 		m.jobs.setClaim(name, crony.Claim{}, 0)
 	case calendars:
@@ -265,7 +260,9 @@ func (m *mirror) remove(key string) {
 		delete(m.agents, name)
 		m.touchAgent(name)
 	case starts:
-		delete(m.starts, name)
+		m.removeOrder(name)
+	case procs:
+		m.removeProc(name)
 	case tokens, sessions:
 		delete(m.creds, key)
 	case passes:

@@ -57,12 +57,6 @@ func (m *mirror) findSome(after string, f func(*job) bool) (last string, more bo
 	return last, len(list) > stride
 }
 
-func (m *mirror) start(name string) start {
-	m.mu.RLock()
-	defer m.mu.RUnlock()
-	return m.starts[name]
-}
-
 func (m *mirror) agentCount() int {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
@@ -94,12 +88,6 @@ func (s *Store) AssignedTo(agent string) []string {
 	return names
 }
 
-// Order returns the order to start a job now, and whether there is one.
-func (s *Store) Order(name string) (crony.StartRequest, bool) {
-	order := s.mirror.start(name)
-	return order.StartRequest, order.Run != ""
-}
-
 // ListAgents returns the agents that are connected, in the order of their names, with the number of jobs that each has.
 func (s *Store) ListAgents(context.Context) ([]crony.AgentStatus, error) {
 	m := s.mirror
@@ -116,6 +104,14 @@ func (s *Store) ListAgents(context.Context) ([]crony.AgentStatus, error) {
 		return strings.Compare(a.ID, b.ID)
 	})
 	return list, nil
+}
+
+// Connected says whether an agent is.
+func (s *Store) Connected(agent string) bool {
+	s.mirror.mu.RLock()
+	defer s.mirror.mu.RUnlock()
+	_, up := s.mirror.agents[agent]
+	return up
 }
 
 // Counts are the figures of the keyspace.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"maps"
 	"slices"
-	"strings"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
@@ -12,9 +11,9 @@ import (
 )
 
 // Bury removes a server or an agent from the cluster for good. Its tombstone comes first: from then on it can't register,
-// and gets no job. Then an agent's assignments go, some at a time, so that its jobs are placed anew, and with them the
-// orders to start a job that it has not taken. An order is not given to another agent: the one that is gone may have begun,
-// without anybody having heard of it, and a run that a person asked for once would be there twice.
+// and gets no job. Then an agent's assignments go, some at a time, so that its jobs are placed anew. An order to start a job
+// that it was given is not given to another agent: the one that is gone may have begun, without anybody having heard of it,
+// and a run that a person asked for once would be there twice. What becomes of it is in [Store.Unstarted].
 //
 // Whoever was interrupted calls it again; the leader clears up as well. Who is buried already stays as it was buried.
 func (s *Store) Bury(ctx context.Context, stone crony.Tombstone) error {
@@ -69,11 +68,6 @@ func (s *Store) vacate(ctx context.Context, agent string, conditions ...clientv3
 		if len(list) == 0 {
 			return true, nil
 		}
-		for _, c := range list {
-			if job, ok := strings.CutPrefix(c.key, starts); ok {
-				s.log.Warn("order dropped: its agent was removed", "job", job, "run", s.mirror.start(job).Run, "agent", agent)
-			}
-		}
 		for batch := range slices.Chunk(list, maxPlace) {
 			ops := make([]clientv3.Op, len(batch))
 			for i, c := range batch {
@@ -89,7 +83,7 @@ func (s *Store) vacate(ctx context.Context, agent string, conditions ...clientv3
 		WithHint("try again")
 }
 
-// left returns the keys of the assignments and of the orders that an agent has, each with its revision.
+// left returns the keys of the assignments that an agent has, each with its revision.
 func (m *mirror) left(agent string) []condition {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
@@ -97,25 +91,15 @@ func (m *mirror) left(agent string) []condition {
 	for _, name := range slices.Sorted(maps.Keys(m.jobs.byAgent[agent])) {
 		list = append(list, condition{assignmentKey(agent, name), m.jobs.byName[name].assignment.Epoch})
 	}
-	for name, order := range m.starts {
-		if order.Agent == agent {
-			list = append(list, condition{starts + name, order.rev})
-		}
-	}
 	return list
 }
 
-// haunted returns the agents that are buried and still have assignments or orders. m.mu is held.
+// haunted returns the agents that are buried and still have assignments. m.mu is held.
 func (m *mirror) haunted() []string {
 	found := map[string]bool{}
 	for agent := range m.jobs.byAgent {
 		if _, buried := m.cluster.tombstones[agent]; buried {
 			found[agent] = true
-		}
-	}
-	for _, order := range m.starts {
-		if _, buried := m.cluster.tombstones[order.Agent]; buried {
-			found[order.Agent] = true
 		}
 	}
 	return slices.Sorted(maps.Keys(found))
