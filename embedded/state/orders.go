@@ -119,7 +119,7 @@ func (m *mirror) ordered(o *order, r *orderedRun, agent string) (Ordered, bool) 
 	}
 	next := Ordered{Request: o.told(r), Definition: *j.def, Epoch: o.rev, Given: r.Given}
 	next.Request.Agent = agent
-	if a := j.assignmentOf(agent); a != nil {
+	if a := j.of(agent); a != nil {
 		next.Epoch = a.Epoch
 	}
 	return next, true

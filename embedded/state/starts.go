@@ -100,7 +100,7 @@ func (s *Store) targets(j *job, opts *crony.StartOptions) ([]string, error) {
 	}
 	agents := slices.DeleteFunc(j.agents(), func(agent string) bool {
 		_, buried := s.Buried(agent)
-		return buried
+		return buried || !j.has(agent)
 	})
 	switch {
 	case len(agents) == 0:
@@ -159,7 +159,7 @@ func (s *Store) GiveStart(ctx context.Context, agent, job string, run crony.RunI
 		s.mirror.mu.RLock()
 		may, j := s.mirror.mayGive(o, &o.Runs[i], agent), s.mirror.jobs.byName[job]
 		if may && !o.Chosen {
-			t.expect(assignmentKey(agent, job), j.assignmentOf(agent).Epoch)
+			t.expect(assignmentKey(agent, job), j.of(agent).Epoch)
 		}
 		s.mirror.mu.RUnlock()
 		if may {

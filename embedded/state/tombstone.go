@@ -4,6 +4,7 @@ import (
 	"context"
 	"maps"
 	"slices"
+	"strings"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
@@ -59,8 +60,8 @@ func (s *Store) Vacate(ctx context.Context, term Term, agent string) error {
 }
 
 // vacate takes from a buried agent what it has, as long as conditions hold and there is a tombstone; it reports whether they
-// did. Nobody gives the agent more: an assignment is placed under the condition that there is no tombstone, and an order is
-// given under the same. So what is there now is all, but for what others are changing.
+// did. Nobody gives the agent more: an assignment is placed under the condition that there is no tombstone. So what is there
+// now is all, but for what others are changing.
 func (s *Store) vacate(ctx context.Context, agent string, conditions ...clientv3.Cmp) (bool, error) {
 	conditions = append(conditions, clientv3.Compare(clientv3.ModRevision(tombstones+agent), ">", 0))
 	for range attempts {
@@ -71,8 +72,10 @@ func (s *Store) vacate(ctx context.Context, agent string, conditions ...clientv3
 		for batch := range slices.Chunk(list, maxPlace) {
 			ops := make([]clientv3.Op, len(batch))
 			for i, c := range batch {
-				ops[i] = clientv3.OpTxn([]clientv3.Cmp{clientv3.Compare(clientv3.ModRevision(c.key), "=", c.rev)},
-					[]clientv3.Op{clientv3.OpDelete(c.key)}, nil)
+				var err error
+				if ops[i], err = s.leave(ctx, agent, c); err != nil {
+					return false, err
+				}
 			}
 			if ok, err := s.commit(ctx, conditions, ops); err != nil || !ok {
 				return false, err
@@ -89,9 +92,30 @@ func (m *mirror) left(agent string) []condition {
 	defer m.mu.RUnlock()
 	var list []condition
 	for _, name := range slices.Sorted(maps.Keys(m.jobs.byAgent[agent])) {
-		list = append(list, condition{assignmentKey(agent, name), m.jobs.byName[name].assignment.Epoch})
+		j := m.jobs.byName[name]
+		if i, found := j.find(agent); found {
+			list = append(list, condition{assignmentKey(agent, name), j.assignments[i].Epoch})
+		}
 	}
 	return list
+}
+
+// leave returns the transaction that takes one of those keys away, and with an assignment the agent's own cursor.
+func (s *Store) leave(ctx context.Context, agent string, c condition) (clientv3.Op, error) {
+	t := s.newTxn(ctx)
+	t.expect(c.key, c.rev)
+	t.remove(c.key)
+	if name, ok := strings.CutPrefix(c.key, assignmentKey(agent, "")); ok {
+		p := s.mirror.part(name, agent)
+		if p.claimRev != 0 && p.whose != "" {
+			defs, err := s.generations(ctx, &p.job)
+			if err != nil {
+				return clientv3.Op{}, err
+			}
+			t.close(&p, defs, takenBefore)
+		}
+	}
+	return clientv3.OpTxn(t.compares(), t.ops, nil), nil
 }
 
 // haunted returns the agents that are buried and still have assignments. m.mu is held.

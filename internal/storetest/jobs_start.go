@@ -14,9 +14,12 @@ func (t *jobsTest) start(ctx context.Context) {
 	_, err := t.store.StartJob(ctx, "a", crony.StartOptions{})
 	t.refused("a start without an agent", err, crony.Unavailable, true)
 	t.fleet.Place("a")
-	if j := t.job(ctx, "a"); j.Assignment == nil || j.Assignment.Job != "a" || j.Assignment.Agent == "" || j.Waiting != "" ||
-		j.Assignment.Generation != 1 || j.Assignment.Epoch == 0 || j.Assignment.Reason == "" || j.Assignment.Since.IsZero() {
-		t.Errorf("a placed job has the assignment %+v, waiting %q", j.Assignment, j.Waiting)
+	j := t.job(ctx, "a")
+	if len(j.Assignments) != 1 || j.Assigned != 1 || j.Waiting != "" {
+		t.Fatalf("a placed job has %d assignments: %+v, waiting %q", j.Assigned, j.Assignments, j.Waiting)
+	}
+	if a := j.Assignments[0]; a.Job != "a" || a.Agent == "" || a.Generation != 1 || a.Epoch == 0 || a.Reason == "" || a.Since.IsZero() {
+		t.Errorf("a placed job has the assignment %+v", a)
 	}
 	first := t.started(ctx, crony.StartOptions{Request: "one", Params: map[string]string{"day": "monday"}})
 	if again := t.started(ctx, crony.StartOptions{Request: "one", Params: map[string]string{"day": "monday"}}); again != first {
