@@ -205,7 +205,7 @@ func TestRunStart(t *testing.T) {
 	if got := s.want("run", "start", "hello"); got != string(id)+"\n" {
 		t.Errorf("got %q", got)
 	}
-	if got := s.want("run", "start", "hello", "-o", "yaml"); got != "runs:\n- "+string(id)+"\n" {
+	if got := s.want("run", "start", "hello", "-o", "yaml"); got != "runs:\n  - "+string(id)+"\n" {
 		t.Errorf("got %q", got)
 	}
 	if r := s.run("run", "start", "none", "--wait"); r.code != 3 {
