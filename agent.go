@@ -62,15 +62,6 @@ func (d *Definition) PauseReason() string {
 	return "the job was paused at " + d.PlanSince.UTC().Format(time.RFC3339)
 }
 
-// StartRequest is a person's order to run a job now.
-type StartRequest struct {
-	Run   RunID     `json:"run"` // the id that the run will have
-	Job   string    `json:"job"`
-	Agent string    `json:"agent"` // who is to run it
-	By    string    `json:"by"`
-	At    time.Time `json:"at"`
-}
-
 // JobStatus is a job with what is known of it now.
 type JobStatus struct {
 	Definition
@@ -81,6 +72,8 @@ type JobStatus struct {
 	Waiting     string       `json:"waiting,omitempty"` // why no agent has it, if none does
 	NextAt      time.Time    `json:"next_at,omitzero"`  // its next occurrence, unless it is paused or has none
 	LastRun     *Run         `json:"last_run,omitempty"`
+	// Orders are runs that were asked for and that no agent has taken yet, at most [MaxOrders]; the earliest first.
+	Orders []StartRequest `json:"orders,omitempty"`
 }
 
 // Bounds on how many agents have a job.

@@ -47,6 +47,9 @@ func (c *checker) job(at string, j *Job) {
 	c.jobLater(at, j)
 }
 
+// IsName says whether text can be the name of a job, of a group or of a calendar.
+func IsName(text string) bool { return len(text) <= maxNameLength && nameForm.MatchString(text) }
+
 func (c *checker) name(path, name string) {
 	switch {
 	case name == "":

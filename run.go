@@ -56,6 +56,7 @@ type Run struct {
 	By          string            `json:"by,omitempty"` // who triggered it, if a person did
 	ScheduledAt time.Time         `json:"scheduled_at"`
 	CatchUp     bool              `json:"catch_up,omitempty"` // it makes up for an occurrence that was missed
+	Params      map[string]string `json:"params,omitempty"`   // that a person gave it
 	Epoch       int64             `json:"epoch"`
 	State       RunState          `json:"state"`
 	Reason      string            `json:"reason,omitempty"` // why it ended so, in plain words
@@ -130,6 +131,7 @@ type ClaimedFact struct {
 	By          string            `json:"by,omitempty"`
 	ScheduledAt time.Time         `json:"scheduled_at"`
 	CatchUp     bool              `json:"catch_up,omitempty"`
+	Params      map[string]string `json:"params,omitempty"`
 	Epoch       int64             `json:"epoch"`
 }
 
@@ -196,7 +198,7 @@ func (r *Run) apply(f *Fact) {
 		c := f.Claimed
 		r.ID, r.Job, r.JobUID, r.Generation, r.Group = f.Run, c.Job, c.JobUID, c.Generation, c.Group
 		r.Agent, r.Trigger, r.By, r.ScheduledAt, r.Epoch = c.Agent, c.Trigger, c.By, c.ScheduledAt, c.Epoch
-		r.CatchUp, r.Labels = c.CatchUp, c.Labels
+		r.CatchUp, r.Labels, r.Params = c.CatchUp, c.Labels, c.Params
 		r.State = Claimed
 	case f.Started != nil:
 		r.Attempts = append(r.Attempts, Attempt{Number: f.Started.Attempt, PID: f.Started.PID, StartedAt: f.At})

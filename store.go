@@ -23,9 +23,12 @@ type Jobs interface {
 	PauseJob(ctx context.Context, name string, paused bool) (JobStatus, error)
 	// DeleteJob removes the definition and takes it from its agent; its runs stay. NotFound if there is none.
 	DeleteJob(ctx context.Context, name string) error
-	// StartJob asks the job's agent for a run now and returns the id that the run will have, once the order is stored.
-	// NotFound without the job, Unavailable if no agent has it, Conflict while an earlier order is not taken yet.
-	StartJob(ctx context.Context, name string) (RunID, error)
+	// StartJob has a job run now, and returns the ids that the runs will have once the order for them is stored: one, or with
+	// All as many as agents have the job, in the order of their ids. An order that no agent has taken is of the job's agent,
+	// whoever that is by then, or of the one that was named. NotFound without the job or the agent, Unavailable if no agent has
+	// the job or the one that is named is not connected, Conflict if a thousand orders of the job wait, or if the request was
+	// one for something else.
+	StartJob(ctx context.Context, name string, opts StartOptions) ([]RunID, error)
 }
 
 // Calendars is where calendars are looked up. They are defined by [Jobs.Define]. Every method is safe for concurrent use.
@@ -46,8 +49,18 @@ type CalendarStatus struct {
 	Jobs      []string  `json:"jobs"` // the names of those that keep it, sorted
 }
 
-// Runs is what is known of runs. Every method is safe for concurrent use.
+// Runs is what is known of runs, and how a person ends one. Every method is safe for concurrent use.
 type Runs interface {
+	RunRecords
+	// KillRun has a run ended, in the name of the context's actor, and returns when the order for that is stored. It is carried
+	// out when the run's agent hears of it, and stays until then. A run that was ordered and not begun never begins. The first
+	// order counts: another for the same run changes nothing. NotFound without the run; Conflict, saying how it ended, if it
+	// has ended.
+	KillRun(ctx context.Context, id RunID, reason string) error
+}
+
+// RunRecords is what is known of runs. Every method is safe for concurrent use.
+type RunRecords interface {
 	// Run returns one run; NotFound if there is none.
 	Run(ctx context.Context, id RunID) (Run, error)
 	// ListRuns returns runs, the newest first.

@@ -59,7 +59,10 @@ func TestNothingIsLeft(t *testing.T) {
 		})
 		var id crony.RunID
 		c.Wait("the order to be taken", func() bool {
-			id, err = c.StartJob(t.Context(), "goes-on")
+			ids, err := c.StartJob(t.Context(), "goes-on", crony.StartOptions{})
+			if err == nil {
+				id = ids[0]
+			}
 			return err == nil
 		})
 		c.Wait("runs", func() bool {

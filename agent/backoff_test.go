@@ -159,7 +159,7 @@ func (b *book) serve(defs []crony.Definition, orders func() []crony.StartRequest
 		}
 		list = append(list, synced())
 		for _, o := range orders() {
-			list = append(list, &wire.FromServer{Kind: &wire.FromServer_Start{Start: &wire.Start{Request: wire.Encode(o)}}})
+			list = append(list, ordered(defs[slices.IndexFunc(defs, func(d crony.Definition) bool { return d.Job.Name == o.Job })], o))
 		}
 		for _, msg := range list {
 			if err := link.Send(msg); err != nil {

@@ -98,6 +98,9 @@ func environ(a *attempt) []string {
 		env = append(env, "HOME="+u.HomeDir, "USER="+u.Username, "LOGNAME="+u.Username)
 	}
 	env = append(env, a.job.Shell.Environ()...)
+	for name, value := range a.params {
+		env = append(env, crony.ParamEnv(name)+"="+value)
+	}
 	return lastOfEach(append(env,
 		"CRONY_JOB="+a.job.Name,
 		runEnv+string(a.run),

@@ -84,11 +84,11 @@ func (a *child) placed(job string) {
 func (a *child) order(job string) crony.RunID {
 	a.t.Helper()
 	a.placed(job)
-	id, err := a.c.StartJob(a.t.Context(), job)
+	ids, err := a.c.StartJob(a.t.Context(), job, crony.StartOptions{})
 	if err != nil {
 		a.t.Fatal(err)
 	}
-	return id
+	return ids[0]
 }
 
 func (a *child) inState(id crony.RunID, state crony.RunState) crony.Run {

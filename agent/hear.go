@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"time"
 
 	"crony"
@@ -20,6 +21,7 @@ func (l *loop) hear(msg *wire.FromServer) {
 		l.up = l.clock()
 		clear(l.asked)
 		l.orders = nil
+		l.runner.untold()
 		l.table.loosen()
 	case *wire.FromServer_Assign:
 		l.assign(kind.Assign)
@@ -31,6 +33,8 @@ func (l *loop) hear(msg *wire.FromServer) {
 		l.decided(kind.Claims)
 	case *wire.FromServer_Start:
 		l.order(kind.Start)
+	case *wire.FromServer_Kill:
+		l.kill(kind.Kill)
 	}
 }
 
@@ -138,16 +142,16 @@ func (l *loop) seat(g *seat) {
 	l.table.grant(g)
 }
 
-// order takes an order to start a job now. The same order may come again.
+// order takes an order to start a job now, which the agent need not have. The same order may come again.
 func (l *loop) order(msg *wire.Start) {
 	req, err := wire.Decode[crony.StartRequest](msg.GetRequest())
 	if err != nil {
 		l.log.Error("order is not readable", "err", err)
 		return
 	}
-	j := l.table.jobs[req.Job]
-	if j == nil {
-		l.log.Warn("order for a job that this agent has not", "job", req.Job)
+	def, err := wire.Decode[crony.Definition](msg.GetDefinition())
+	if err != nil || def.Job.Name != req.Job {
+		l.log.Error("the definition of an order is not readable", "job", req.Job, "err", err)
 		return
 	}
 	if !l.journal.knew(req.Run, origin{req.Job, crony.ByHand}) {
@@ -155,16 +159,43 @@ func (l *loop) order(msg *wire.Start) {
 			l.orders = append(l.orders, msg)
 			return
 		}
-		what := j.assignment()
-		err := l.runner.claim(req.Run, what, crony.ClaimedFact{Trigger: crony.ByHand, By: req.By, ScheduledAt: req.At})
+		what := &assignment{def: def, epoch: msg.GetEpoch()}
+		err := l.runner.claim(req.Run, what, crony.ClaimedFact{Trigger: crony.ByHand, By: req.By, ScheduledAt: req.At, Params: req.Params})
 		if err != nil {
 			l.log.Error("order not written down, and so not taken", "job", req.Job, "err", err)
 			l.orders = append(l.orders, msg)
 			return
 		}
-		l.runner.start(newAttempt(req.Run, what, req.At))
+		try := newAttempt(req.Run, what, req.At)
+		try.params = req.Params
+		l.runner.start(try)
 	}
 	l.link.post(&wire.FromAgent{Kind: &wire.FromAgent_Taken{Taken: &wire.Taken{Job: req.Job, Run: string(req.Run)}}})
+}
+
+// kill has a run ended that the agent answers for: before it starts, if it has not. Of other runs the server knows, or hears
+// soon, that they are not the agent's or have ended.
+func (l *loop) kill(msg *wire.Kill) {
+	run := crony.RunID(msg.GetRun())
+	order := crony.KillOrder{By: msg.GetBy(), Reason: msg.GetReason(), At: wire.Time(msg.GetAt())}
+	if !l.runner.kill(run, order) {
+		l.log.Info("order to end a run that does not go on here", "run", run)
+		return
+	}
+	if l.table.unseat(run) || l.unwait(run) {
+		l.runner.skip(run, order.WordsUnstarted())
+	}
+}
+
+// unwait drops a run of an earlier life that waits to be confirmed, and says whether it did.
+func (l *loop) unwait(run crony.RunID) bool {
+	for job, facts := range l.waiting {
+		if i := slices.IndexFunc(facts, func(f crony.Fact) bool { return f.Run == run }); i >= 0 {
+			l.waiting[job] = slices.Delete(facts, i, i+1)
+			return true
+		}
+	}
+	return false
 }
 
 // resume seats a run that was claimed in an earlier life, if the job is still what it was claimed for.

@@ -52,12 +52,14 @@ type journalFile interface {
 	Fd() uintptr
 }
 
-// entry is one thing to remember. Exactly one of Fact, Begins and Settled is set.
+// entry is one thing to remember. Exactly one of Fact, Begins, Kill and Settled is set.
 type entry struct {
 	Fact    *crony.Fact `json:"fact,omitempty"`
 	Birth   *birth      `json:"birth,omitempty"`   // with a started fact
 	Terms   *terms      `json:"terms,omitempty"`   // with a claimed fact
+	Job     packed      `json:"job,omitempty"`     // likewise, of a run that was ordered: it is for this job, whatever becomes of that
 	Begins  crony.RunID `json:"begins,omitempty"`  // a process of this run may start, and there is no file to say so
+	Kill    *kill       `json:"kill,omitempty"`    // a run is to be ended
 	Settled crony.RunID `json:"settled,omitempty"` // the servers have all of this run
 	Of      *origin     `json:"of,omitempty"`      // whose it was, if the run's facts are not in the file any more
 }
@@ -75,12 +77,20 @@ type terms struct {
 	Grace   crony.Duration `json:"grace"`
 }
 
+// kill is an order to end a run.
+type kill struct {
+	Run crony.RunID `json:"run"`
+	crony.KillOrder
+}
+
 // record is all that the journal has of one run.
 type record struct {
 	facts  []crony.Fact
 	birth  birth
 	terms  terms
-	begins bool // a process may have started
+	job    packed           // of a run that was ordered
+	begins bool             // a process may have started
+	kill   *crony.KillOrder // it is to be ended
 	bytes  int64
 }
 
@@ -89,11 +99,19 @@ func (r *record) last() *crony.Fact { return &r.facts[len(r.facts)-1] }
 
 // origin returns what the run came of; nil if that is not known.
 func (r *record) origin() *origin {
-	c := r.facts[0].Claimed
-	if c == nil {
+	if len(r.facts) == 0 || r.facts[0].Claimed == nil {
 		return nil
 	}
+	c := r.facts[0].Claimed
 	return &origin{c.Job, c.Trigger}
+}
+
+// jobName returns the name of the run's job, "" if that is not known.
+func (r *record) jobName() string {
+	if of := r.origin(); of != nil {
+		return of.Job
+	}
+	return ""
 }
 
 // note brings the memory up to an entry of n bytes.
@@ -115,6 +133,9 @@ func (j *journal) note(e *entry, n int64) {
 		r.bytes += n
 		j.kept += n
 	}
+	if e.Kill != nil {
+		j.noteKill(e.Kill, n)
+	}
 	if e.Fact == nil {
 		return
 	}
@@ -130,7 +151,16 @@ func (j *journal) note(e *entry, n int64) {
 		r.birth = *e.Birth
 	}
 	if e.Terms != nil {
-		r.terms = *e.Terms
+		r.terms, r.job = *e.Terms, e.Job
+	}
+}
+
+// noteKill keeps the first order for a run that goes on.
+func (j *journal) noteKill(k *kill, n int64) {
+	if r := j.live[k.Run]; r != nil && r.kill == nil {
+		r.kill = &k.KillOrder
+		r.bytes += n
+		j.kept += n
 	}
 }
 
@@ -205,13 +235,16 @@ func (j *journal) liveEntries() iter.Seq[*entry] {
 					e.Birth = &r.birth
 				}
 				if e.Fact.Claimed != nil {
-					e.Terms = &r.terms
+					e.Terms, e.Job = &r.terms, r.job
 				}
 				if !yield(e) {
 					return
 				}
 			}
 			if r.begins && !yield(&entry{Begins: id}) {
+				return
+			}
+			if r.kill != nil && !yield(&entry{Kill: &kill{id, *r.kill}}) {
 				return
 			}
 		}

@@ -243,16 +243,13 @@ func TestReplyIsLost(t *testing.T) {
 // all the same.
 func TestFloodWhileDraining(t *testing.T) {
 	t.Parallel()
-	ordered, flooded := make(chan struct{}), make(chan struct{})
+	taken, flooded := make(chan struct{}), make(chan struct{})
 	_, opts, log := newFakeHub(t, func(_ int, link wire.Link_ConnectServer) error {
 		if _, err := welcome(link, maxReport); err != nil {
 			return err
 		}
-		if err := link.Send(assigned(definition("m", "", func(j *crony.Job) { j.Shell = &crony.Shell{Command: "sleep 0.5"} }), 1, midnight, "")); err != nil {
-			return err
-		}
-		if err := link.Send(&wire.FromServer{Kind: &wire.FromServer_Start{Start: &wire.Start{
-			Request: wire.Encode(crony.StartRequest{Run: runAt(1), Job: "m", At: time.Now()})}}}); err != nil {
+		def := definition("m", "", func(j *crony.Job) { j.Shell = &crony.Shell{Command: "sleep 0.5"} })
+		if err := link.Send(ordered(def, crony.StartRequest{Run: runAt(1), At: time.Now()})); err != nil {
 			return err
 		}
 		for {
@@ -261,7 +258,7 @@ func TestFloodWhileDraining(t *testing.T) {
 				return err
 			}
 			if msg.GetTaken() != nil {
-				close(ordered)
+				close(taken)
 				<-flooded
 				for range 500 {
 					if err := link.Send(unassigned("another")); err != nil {
@@ -283,7 +280,7 @@ func TestFloodWhileDraining(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- a.Run(ctx) }()
-	<-ordered
+	<-taken
 	cancel()
 	close(flooded)
 	if err := <-done; err != nil {

@@ -38,6 +38,7 @@ type loop struct {
 	orders  []*wire.Start           // likewise
 	holding string                  // why nothing is asked for; "" while it is
 	held    hold                    // the last time that nothing was
+	looked  time.Time               // when processes that last were last looked for
 	born    time.Time               // when it was made; monotonic
 	beat    atomic.Int64            // nanoseconds from born to when it last went round; -1: its work is over
 }
@@ -140,6 +141,7 @@ func (l *loop) work() time.Duration {
 	if asking {
 		l.claim(l.table.due(now))
 	}
+	l.tellRunning(now)
 	wake := l.table.wake(asking)
 	if wake.IsZero() {
 		return tick

@@ -73,6 +73,17 @@ func assigned(def crony.Definition, epoch int64, cursor time.Time, owed crony.Ru
 		Definition: wire.Encode(def), Epoch: epoch, Cursor: cursor.UnixNano(), Owed: string(owed)}}}
 }
 
+// ordered is the order for a run of a job, which the agent need not have.
+func ordered(def crony.Definition, req crony.StartRequest) *wire.FromServer {
+	req.Job, req.Agent = def.Job.Name, "a1"
+	return &wire.FromServer{Kind: &wire.FromServer_Start{Start: &wire.Start{
+		Request: wire.Encode(req), Definition: wire.Encode(def), Epoch: 77}}}
+}
+
+func killed(run crony.RunID, reason string) *wire.FromServer {
+	return &wire.FromServer{Kind: &wire.FromServer_Kill{Kill: &wire.Kill{Run: string(run), By: "eve", Reason: reason, At: midnight.UnixNano()}}}
+}
+
 func unassigned(job string) *wire.FromServer {
 	return &wire.FromServer{Kind: &wire.FromServer_Unassign{Unassign: &wire.Unassign{Job: job}}}
 }
@@ -350,21 +361,22 @@ func TestNewStream(t *testing.T) {
 func TestOrders(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, l *loopRig) {
 		order := func(job string, run crony.RunID) *wire.FromServer {
-			return &wire.FromServer{Kind: &wire.FromServer_Start{Start: &wire.Start{
-				Request: wire.Encode(crony.StartRequest{Run: run, Job: job, Agent: "a1", By: "eve", At: time.Now()})}}}
+			return ordered(definition(job, ""), crony.StartRequest{Run: run, By: "eve", At: time.Now(), Params: map[string]string{"day": "monday"}})
 		}
 		l.say(assigned(definition("m", ""), 1, midnight, ""), synced())
-		l.say(order("m", runAt(1)), order("m", runAt(1)), order("nobody", runAt(2)), order("m", runAt(3)))
+		l.say(order("m", runAt(1)), order("m", runAt(1)), order("another's", runAt(2)), order("m", runAt(3)))
+		l.say(&wire.FromServer{Kind: &wire.FromServer_Start{Start: &wire.Start{
+			Request: wire.Encode(crony.StartRequest{Run: runAt(4), Job: "m"}), Definition: wire.Encode(definition("n", ""))}}})
 		l.say(&wire.FromServer{Kind: &wire.FromServer_Start{Start: &wire.Start{Request: []byte("junk")}}})
-		l.expectStarts("m@00:00:00", "m@00:00:00")
+		l.expectStarts("m@00:00:00", "another's@00:00:00", "m@00:00:00")
 		taken := map[string]int{}
 		for _, msg := range l.desk.posted {
 			taken[msg.GetTaken().GetRun()]++
 		}
-		if taken[string(runAt(1))] != 2 || taken[string(runAt(2))] != 0 || taken[string(runAt(3))] != 1 {
+		if taken[string(runAt(1))] != 2 || taken[string(runAt(2))] != 1 || taken[string(runAt(4))] != 0 || taken[string(runAt(3))] != 1 {
 			t.Errorf("taken: %v", taken)
 		}
-		if f := l.journal.records()[0].facts[0].Claimed; f.Trigger != crony.ByHand || f.By != "eve" {
+		if f := l.journal.records()[0].facts[0].Claimed; f.Trigger != crony.ByHand || f.By != "eve" || f.Params["day"] != "monday" || f.Epoch != 77 {
 			t.Errorf("%+v", f)
 		}
 	})
@@ -408,24 +420,23 @@ func TestResume(t *testing.T) {
 // overtook the message. Such a run was claimed by this life, or by an earlier one, or ordered.
 func TestToldOnceMore(t *testing.T) {
 	def := definition("m", "* * * * *")
-	run, ordered := crony.OccurrenceRunID("uid-m", at("00:01:00"), ""), runAt(1)
+	run, byHand := crony.OccurrenceRunID("uid-m", at("00:01:00"), ""), runAt(1)
 	claim := crony.Fact{Run: run, Seq: 1, Claimed: &crony.ClaimedFact{Job: "m", JobUID: "uid-m", Generation: 1, Agent: "a1",
 		Trigger: crony.BySchedule, ScheduledAt: at("00:01:00")}}
 	inBubble(t, []crony.Fact{claim}, func(t *testing.T, l *loopRig) {
 		mustAdd(t, l.journal, entry{Fact: &claim})
-		order := &wire.FromServer{Kind: &wire.FromServer_Start{Start: &wire.Start{
-			Request: wire.Encode(crony.StartRequest{Run: ordered, Job: "m", Agent: "a1", By: "eve", At: midnight})}}}
+		order := ordered(def, crony.StartRequest{Run: byHand, By: "eve", At: midnight})
 		l.say(assigned(def, 1, at("00:01:00"), run), synced(), order)
 		l.sleep(time.Minute)
 		l.expectStarts("m@00:00:00", "m@00:01:00")
-		mustKeep(t, l.journal, entry{Settled: run}, entry{Settled: ordered})
+		mustKeep(t, l.journal, entry{Settled: run}, entry{Settled: byHand})
 		for range 2 {
 			l.say(newStream(), assigned(def, 1, at("00:01:00"), run), synced(), order)
 			l.expectStarts("m@00:00:00", "m@00:01:00")
 		}
 		var taken int
 		for _, msg := range l.desk.posted {
-			if msg.GetTaken().GetRun() == string(ordered) {
+			if msg.GetTaken().GetRun() == string(byHand) {
 				taken++
 			}
 		}

@@ -21,6 +21,7 @@ import (
 // process is a started attempt: the leader of a session and process group of its own, whose output goes into files.
 type process struct {
 	run     crony.RunID
+	job     string // its name
 	attempt int
 	pid     int
 	birth   birth
@@ -30,6 +31,7 @@ type process struct {
 	child   *spawned // nil for a process of an earlier life
 	script  string   // file to remove at the end; "" if there is none
 	timer   *time.Timer
+	told    bool // the servers were told of it, on this stream; guarded by the runner
 
 	mu      sync.Mutex
 	gone    bool            // the leader has ended
@@ -45,7 +47,7 @@ type birth struct {
 
 // startProcess starts an attempt, whose output files are there. The error says in plain words why it can't be started.
 func startProcess(dir, boot string, a *attempt, files []*output, now func() time.Time) (*process, error) {
-	p := &process{run: a.run, attempt: a.number, terms: termsOf(a.job), outputs: files}
+	p := &process{run: a.run, job: a.job.Name, attempt: a.number, terms: termsOf(a.job), outputs: files}
 	if a.job.Shell != nil && a.job.Shell.Script != "" {
 		p.script = outputPath(dir, a.run, a.number, "script")
 	}
@@ -92,7 +94,7 @@ func termsOf(j *crony.Job) terms {
 // adoptProcess makes the process of a run that an earlier life of the agent started.
 func adoptProcess(dir, boot string, started *crony.Fact, rec *record) *process {
 	number := started.Started.Attempt
-	p := &process{run: started.Run, attempt: number, pid: started.Started.PID, birth: rec.birth, began: started.At,
+	p := &process{run: started.Run, job: rec.jobName(), attempt: number, pid: started.Started.PID, birth: rec.birth, began: started.At,
 		terms: rec.terms, outputs: outputs(dir, started.Run, number, rec.terms.Limit),
 		script: outputPath(dir, started.Run, number, "script")}
 	if p.birth.Boot != boot {

@@ -10,7 +10,8 @@ import (
 )
 
 // recover takes up the runs that an earlier life left in the journal: it reports again what was not acknowledged, waits for
-// processes that are still there, and returns the claims of runs that were never started.
+// processes that are still there, has runs started that were ordered, and returns the claims of other runs that were never
+// started.
 func (r *runner) recover() []crony.Fact {
 	var claims []crony.Fact
 	kept := map[crony.RunID]bool{}
@@ -20,11 +21,20 @@ func (r *runner) recover() []crony.Fact {
 		for _, f := range rec.facts {
 			r.reports.fact(f)
 		}
+		if rec.kill != nil && last.Ended == nil {
+			r.kills[last.Run] = *rec.kill
+		}
 		switch {
 		case last.Claimed == nil:
 			r.adopt(&rec)
 		case rec.begins, begun(outputPath(r.dir, last.Run, 1, string(crony.Stdout))):
 			r.adoptBegun(last.Run, &rec)
+		case rec.kill != nil:
+			removeAll(outputs(r.dir, last.Run, 1, 0))
+			r.skip(last.Run, rec.kill.WordsUnstarted())
+		case rec.job != "":
+			removeAll(outputs(r.dir, last.Run, 1, 0))
+			r.start(orderedAttempt(last, rec.job))
 		default:
 			removeAll(outputs(r.dir, last.Run, 1, 0)) // made ahead of the start, or in part
 			claims = append(claims, *last)
@@ -38,6 +48,13 @@ func (r *runner) recover() []crony.Fact {
 		r.log.Warn("old files stay", "err", err)
 	}
 	return claims
+}
+
+// orderedAttempt returns the first attempt of a run that was ordered in an earlier life.
+func orderedAttempt(f *crony.Fact, job packed) *attempt {
+	a := newAttempt(f.Run, &assignment{def: job.unpack(), epoch: f.Claimed.Epoch}, f.Claimed.ScheduledAt)
+	a.params = f.Claimed.Params
+	return a
 }
 
 // strays returns the runs that have output and are not known. Where a journal has lost entries, they may have started: they are
@@ -79,6 +96,9 @@ func (r *runner) adopt(rec *record) {
 		r.resume(p.outputs...)
 		r.reports.finish(p.outputs)
 		state, reason := p.verdict(last.Exited)
+		if rec.kill != nil {
+			state, reason = crony.Killed, rec.kill.Words()
+		}
 		r.end(p.run, state, reason)
 	default:
 		r.follow(p)

@@ -28,7 +28,8 @@ type runner struct {
 	strays  map[crony.RunID]bool // of an earlier life: it is not known whether they have started
 	idle    *sync.Cond
 	running map[crony.RunID]*process
-	stopped bool // nothing starts any more
+	kills   map[crony.RunID]crony.KillOrder // of runs that go on
+	stopped bool                            // nothing starts any more
 	starter sync.WaitGroup
 	runs    sync.WaitGroup
 }
@@ -40,6 +41,7 @@ type attempt struct {
 	job    *crony.Job
 	due    time.Time
 	epoch  int64
+	params map[string]string // that a person gave it
 }
 
 func newAttempt(run crony.RunID, j *assignment, due time.Time) *attempt {
@@ -56,7 +58,8 @@ func newRunner(agent, dir string, journal *journal, reports *reporter, now func(
 		return nil, fmt.Errorf("ask for the host's boot: %w", err)
 	}
 	r := &runner{agent: agent, dir: dir, boot: boot, journal: journal, reports: reports, now: now, log: log,
-		metrics: newMetrics(), claimed: map[crony.RunID]*files{}, running: map[crony.RunID]*process{}}
+		metrics: newMetrics(), claimed: map[crony.RunID]*files{}, running: map[crony.RunID]*process{},
+		kills: map[crony.RunID]crony.KillOrder{}}
 	r.idle = sync.NewCond(&r.mu)
 	reports.starting = r.starting
 	return r, nil
@@ -76,7 +79,11 @@ func (r *runner) claim(run crony.RunID, j *assignment, what crony.ClaimedFact) e
 	what.Labels = def.Job.Labels
 	what.Agent, what.Epoch = r.agent, j.epoch
 	t := termsOf(&def.Job)
-	written, err := r.journal.add(entry{Fact: &crony.Fact{Run: run, At: r.now().UTC(), Claimed: &what}, Terms: &t})
+	e := entry{Fact: &crony.Fact{Run: run, At: r.now().UTC(), Claimed: &what}, Terms: &t}
+	if what.Trigger == crony.ByHand {
+		e.Job = pack(def)
+	}
+	written, err := r.journal.add(e)
 	if err != nil {
 		return err
 	}
@@ -149,6 +156,9 @@ func (r *runner) keep(e entry) *crony.Fact {
 		r.metrics.ended.WithLabelValues(string(f.Ended.State)).Inc()
 	}
 	r.reports.fact(*written.Fact)
+	if written.Fact.Ended != nil {
+		r.unkill(written.Fact.Run)
+	}
 	return written.Fact
 }
 
@@ -215,6 +225,11 @@ func (r *runner) startOne(a *attempt) {
 		r.runs.Done()
 		return
 	}
+	if order, killed := r.killed(a.run); killed {
+		r.skip(a.run, order.WordsUnstarted())
+		r.runs.Done()
+		return
+	}
 	p, err := r.launch(a)
 	if err != nil {
 		r.log.Warn("run not started", "job", a.job.Name, "run", a.run, "err", err)
@@ -261,6 +276,9 @@ func (r *runner) hold(p *process) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.running[p.run] = p
+	if order, killed := r.kills[p.run]; killed {
+		defer p.kill(crony.Killed, order.Words())
+	}
 	if p.terms.Timeout > 0 {
 		left := p.terms.Timeout.Std() - r.now().Sub(p.began)
 		p.timer = time.AfterFunc(left, func() {
@@ -281,6 +299,9 @@ func (r *runner) finish(p *process, exit crony.ExitedFact) {
 	sizes := r.reports.finish(p.outputs)
 	exit.Attempt, exit.StdoutBytes, exit.StderrBytes = p.attempt, sizes[0], sizes[1]
 	state, reason := p.verdict(&exit)
+	if order, killed := r.killed(p.run); killed && state == crony.Lost { // by the life of the agent before this one
+		state, reason = crony.Killed, order.Words()
+	}
 	if unkept {
 		reason = strings.TrimPrefix(reason+"; its output was not kept: the agent's disk was full when it started", "; ")
 	}

@@ -144,10 +144,10 @@ func (s *soak) remove(name string) error {
 
 // order has a job run now, if an agent has it and it is not ordered already.
 func (s *soak) order(name string) error {
-	run, err := s.server.store.StartJob(context.Background(), name)
+	runs, err := s.server.store.StartJob(context.Background(), name, crony.StartOptions{})
 	switch crony.CodeOf(err) {
 	case "":
-		s.orders[run] = s.chapters[name].now().UID
+		s.orders[runs[0]] = s.chapters[name].now().UID
 		s.counts["orders"]++
 		return nil
 	case crony.Unavailable, crony.Conflict:

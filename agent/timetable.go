@@ -223,6 +223,17 @@ func (t *timetable) revoked() []*seat {
 	return runs
 }
 
+// unseat takes back a run that waits for its time, and says whether it did.
+func (t *timetable) unseat(run crony.RunID) bool {
+	for _, g := range t.starts {
+		if g.run == run {
+			t.starts.remove(g)
+			return true
+		}
+	}
+	return false
+}
+
 // loosen begins a new list of assignments: what is not confirmed until [timetable.confirmed] is not the agent's.
 func (t *timetable) loosen() {
 	for _, j := range t.jobs {

@@ -28,6 +28,7 @@ import (
 	"crony"
 	"crony/appliance/hub"
 	"crony/appliance/ledger"
+	"crony/appliance/orders"
 	"crony/appliance/peers"
 	"crony/appliance/placement"
 	"crony/appliance/replica"
@@ -198,7 +199,8 @@ func (s *Server) openMember(ctx context.Context) error {
 func (s *Server) openStore(ctx context.Context) error {
 	for {
 		var err error
-		s.Store, err = state.Open(ctx, state.Options{Client: s.member.Client(), Log: s.log, Now: s.opts.Now})
+		s.Store, err = state.Open(ctx, state.Options{Client: s.member.Client(), Log: s.log, Now: s.opts.Now,
+			Running: s.Runs.RunningOn})
 		switch {
 		case err == nil:
 			s.stack.Push("state", 0, func(context.Context) error { return s.Store.Close() }) //nolint:contextcheck // as above
@@ -269,8 +271,12 @@ func (s *Server) serve() error {
 	if err != nil {
 		return err
 	}
+	given, err := orders.New(s.orders())
+	if err != nil {
+		return err
+	}
 	people, err := webui.New(webui.Options{
-		Jobs: s.Store, Runs: s.Runs, Outputs: s.Runs, Figures: s.Runs, Agents: fleet{s}, Ledger: accounts,
+		Jobs: s.Store, Runs: runs{s.Runs, given}, Outputs: s.Runs, Figures: s.Runs, Agents: fleet{s}, Ledger: accounts,
 		Calendars: s.Store, Access: s.Store, Events: events{s},
 		Cluster: s, Join: s.join, Backup: s.backup, Revision: s.Store.Revision,
 		LastRun: s.Runs.LastRun, Facts: s.facts, Ready: s.ready,
@@ -304,7 +310,12 @@ func (s *Server) lead(ctx context.Context, term state.Term) error {
 	duties.Go(func() error { return placement.Run(ctx, s.Store, term, s.log, s.opts.Now) })
 	duties.Go(func() error { return s.Store.KeepSeen(ctx, term) })
 	duties.Go(func() error { return ledger.Deliver(ctx, s.Store, records{s.Runs, s.replica}, s.log, s.opts.Now) })
+	duties.Go(func() error { return orders.Keep(ctx, term, s.orders()) })
 	return duties.Wait()
+}
+
+func (s *Server) orders() orders.Options {
+	return orders.Options{State: s.Store, Runs: records{s.Runs, s.replica}, Log: s.log, Now: s.opts.Now}
 }
 
 // Wait returns nil when ctx is done, or why the server can't go on before that.

@@ -34,8 +34,10 @@ func start(c *testcluster.Cluster, t *testing.T, job string) crony.RunID {
 	t.Helper()
 	var id crony.RunID
 	c.Wait("an agent to take "+job, func() bool {
-		var err error
-		id, err = c.StartJob(t.Context(), job)
+		ids, err := c.StartJob(t.Context(), job, crony.StartOptions{})
+		if err == nil {
+			id = ids[0]
+		}
 		return err == nil
 	})
 	return id

@@ -25,7 +25,10 @@ func TestJobsByREST(t *testing.T) {
 				})
 			},
 			Take: func(job string, run crony.RunID) {
-				if err := store.TakeStart(t.Context(), job, run); err != nil {
+				if _, mine, err := store.GiveStart(t.Context(), "a1", job, run); err != nil || !mine {
+					t.Fatal(mine, err)
+				}
+				if err := store.TakeStart(t.Context(), "a1", job, run); err != nil {
 					t.Fatal(err)
 				}
 			},
@@ -38,7 +41,7 @@ func TestCalendarsByREST(t *testing.T) {
 }
 
 func TestRunsByREST(t *testing.T) {
-	storetest.Runs(t, func(t *testing.T) (crony.Runs, storetest.AppendRuns) {
+	storetest.Runs(t, func(t *testing.T) (crony.RunRecords, storetest.AppendRuns) {
 		c := testcluster.Start(t, 0)
 		return c.Client, func(facts []crony.Fact, chunks []crony.Chunk) {
 			if err := c.Server().Runs.Append(t.Context(), facts, chunks); err != nil {

@@ -5,6 +5,7 @@ import (
 	"context"
 
 	"crony"
+	"crony/appliance/orders"
 	"crony/appliance/replica"
 	"crony/embedded/runlog"
 )
@@ -28,6 +29,12 @@ func (r records) AppendStretches(ctx context.Context, list []crony.Stretch) erro
 // Refresh implements [hub.RunLog] and [ledger.Keeper].
 func (r records) Refresh(ctx context.Context, runs ...crony.RunID) error {
 	return r.all.Refresh(ctx, runs...)
+}
+
+// runs is what people see of runs, and do to them.
+type runs struct {
+	*runlog.Log
+	*orders.Orders
 }
 
 // voters are the servers that vote, and where they answer each other. One that has not said yet who it is counts all the same.

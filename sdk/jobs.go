@@ -160,21 +160,6 @@ func (c *Client) DeleteJob(ctx context.Context, name string) error {
 	return c.do(ctx, call{method: http.MethodDelete, path: path}, nil)
 }
 
-// StartJob implements [crony.Jobs].
-func (c *Client) StartJob(ctx context.Context, name string) (crony.RunID, error) {
-	path, err := item("job", "/jobs/", name)
-	if err != nil {
-		return "", err
-	}
-	var started struct {
-		ID crony.RunID `json:"id"`
-	}
-	if err := c.do(ctx, call{method: http.MethodPost, path: path + "/runs"}, &started); err != nil {
-		return "", err
-	}
-	return started.ID, nil
-}
-
 // item returns the path of one thing. What would be another path, and so can be no thing's name, is NotFound at once.
 func item(noun, above, name string) (string, error) {
 	if name == "" || name == "." || name == ".." {

@@ -115,7 +115,7 @@ func TestRequest(t *testing.T) {
 			return err
 		}, "POST /api/v1/jobs/j/resume"},
 		{"start", func() error {
-			_, err := c.StartJob(t.Context(), "j")
+			_, err := c.StartJob(t.Context(), "j", crony.StartOptions{})
 			return err
 		}, "POST /api/v1/jobs/j/runs"},
 		{"delete", func() error { return c.DeleteJob(t.Context(), "j") }, "DELETE /api/v1/jobs/j"},

@@ -147,7 +147,7 @@ func roleFor(method, route string) crony.Role {
 	switch route {
 	case "/session", "/schedules/explain":
 		return crony.Viewer
-	case "/jobs/:name/pause", "/jobs/:name/resume", "/jobs/:name/runs":
+	case "/jobs/:name/pause", "/jobs/:name/resume", "/jobs/:name/runs", "/runs/:id/kill":
 		return crony.Operator
 	case "/agents/:agent":
 		if method == fiber.MethodPatch { // what it changes may take more: see [rest.ChangeAgent]

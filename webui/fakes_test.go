@@ -31,6 +31,8 @@ func (h *hearing) hear(word string) {
 
 // fakeJobs is a store of jobs in memory.
 type fakeJobs struct {
+	started crony.StartOptions // the last
+
 	mu        sync.Mutex
 	jobs      map[string]crony.JobStatus
 	actor     string // of the last change
@@ -115,11 +117,12 @@ func (f *fakeJobs) DeleteJob(ctx context.Context, name string) error {
 	return nil
 }
 
-func (f *fakeJobs) StartJob(ctx context.Context, name string) (crony.RunID, error) {
+func (f *fakeJobs) StartJob(ctx context.Context, name string, opts crony.StartOptions) ([]crony.RunID, error) {
 	if _, err := f.Job(ctx, name); err != nil {
-		return "", err
+		return nil, err
 	}
-	return crony.NewRunID(noon), nil
+	f.started = opts
+	return []crony.RunID{crony.NewRunID(noon)}, opts.Check()
 }
 
 // fakeRuns has one run, whose output arrives as the test sends it.
@@ -130,6 +133,16 @@ type fakeRuns struct {
 	kept  []crony.Chunk
 	live  chan crony.Chunk // with follow, after what is kept; closed: the run has ended
 	err   error            // at the end of the output
+
+	kill crony.KillOrder // the last
+}
+
+func (f *fakeRuns) KillRun(ctx context.Context, id crony.RunID, reason string) error {
+	if _, err := f.Run(ctx, id); err != nil {
+		return err
+	}
+	f.kill = crony.KillOrder{By: crony.ActorFrom(ctx), Reason: reason}
+	return crony.CheckReason(reason)
 }
 
 func (f *fakeRuns) Run(_ context.Context, id crony.RunID) (crony.Run, error) {

@@ -109,15 +109,6 @@ func (r rest) ResumeJob(ctx context.Context, req api.ResumeJobRequestObject) (ap
 	return api.ResumeJob200JSONResponse(r.withLastRun(job)), nil
 }
 
-// StartJob orders a run now.
-func (r rest) StartJob(ctx context.Context, req api.StartJobRequestObject) (api.StartJobResponseObject, error) {
-	id, err := r.opts.Jobs.StartJob(ctx, req.Name)
-	if err != nil {
-		return nil, err
-	}
-	return api.StartJob202JSONResponse{Id: string(id)}, nil
-}
-
 // ApplyManifest defines all that a manifest holds, or nothing.
 func (r rest) ApplyManifest(
 	ctx context.Context, req api.ApplyManifestRequestObject,

@@ -56,7 +56,7 @@ func TestJobsLife(t *testing.T) {
 		t.Error("still paused")
 	}
 	start := r.do(t, call{method: "POST", path: path + "/runs", as: "operator"})
-	if _, err := crony.ParseRunID(decode[api.Started](t, start.body).Id); err != nil || start.StatusCode != 202 {
+	if _, err := crony.ParseRunID(decode[api.Started](t, start.body).Runs[0]); err != nil || start.StatusCode != 202 {
 		t.Errorf("start: %d %s", start.StatusCode, start.body)
 	}
 	if got := r.do(t, call{method: "DELETE", path: path, as: "admin"}); got.StatusCode != 204 || r.jobs.actor != "the-admin" {

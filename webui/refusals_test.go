@@ -64,6 +64,9 @@ func TestRefusals(t *testing.T) {
 		"viewer resumes": {
 			call{method: "POST", path: job + "/resume", as: "viewer"},
 			403, api.Forbidden, "operator"},
+		"viewer kills": {
+			call{method: "POST", path: apiBase + "/runs/01KABCDEFGHJKMNPQRSTVWXYZ0/kill", as: "viewer"},
+			403, api.Forbidden, "operator"},
 		"operator defines": {
 			call{method: "PUT", path: job, as: "operator", body: helloJSON},
 			403, api.Forbidden, "editor"},

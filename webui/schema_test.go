@@ -31,6 +31,7 @@ func TestSchemasAreTheTypes(t *testing.T) {
 		crony.RunLogStatus{}, crony.RunLogOther{},
 		crony.OutputPage{}, crony.OutputHit{}, crony.RunCounts{}, crony.Durations{}, crony.DayFigures{}, crony.HourFigures{},
 		crony.JobFigures{}, crony.Overview{}, crony.JoinTokenSpec{}, crony.JoinToken{}, crony.JoinRequest{}, crony.JoinAnswer{},
+		crony.StartOptions{}, crony.StartRequest{},
 	} {
 		types["crony."+reflect.TypeOf(v).Name()] = reflect.TypeOf(v)
 	}

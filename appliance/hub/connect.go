@@ -180,6 +180,9 @@ func (h *Hub) leave(s *stream) {
 	if s.presence != nil && !h.stopping.Load() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(s.ctx), 2*time.Second)
 		s.presence.Leave(ctx)
+		if err := h.opts.State.LeaveProcs(ctx, s.presence, s.agent.ID); err != nil {
+			s.log.Warn("processes of an agent that left are still listed", "err", err)
+		}
 		cancel()
 	}
 	h.mu.Lock()

@@ -30,12 +30,16 @@ func (s *stream) store(ctx context.Context, report *wire.Report) error {
 	}
 	for i := range r.facts { // an order is taken with its run's first fact, should the agent's word of it be lost
 		if c := r.facts[i].Claimed; c != nil && c.Trigger == crony.ByHand {
+			s.ordered.reported(r.facts[i].Run)
 			if err := s.taken(ctx, c.Job, r.facts[i].Run); err != nil {
 				return err
 			}
 		}
 	}
-	return s.send(&wire.FromServer{Kind: &wire.FromServer_Ack{Ack: &wire.Ack{Id: report.GetId()}}})
+	if err := s.send(&wire.FromServer{Kind: &wire.FromServer_Ack{Ack: &wire.Ack{Id: report.GetId()}}}); err != nil {
+		return err
+	}
+	return s.attend(ctx, r.facts)
 }
 
 // appendPatiently stores records as soon as the run log takes them. While it does not, for want of room or of other servers,

@@ -35,13 +35,15 @@ type stream struct {
 
 	claims  lane[*wire.ClaimRequest]
 	reports lane[*wire.Report]
+	running lane[*wire.Running]
 	out     lane[*wire.FromServer]
 	figures lane[*wire.Figures]
 	moves   chan string // servers that the agent is to go to
 
-	news    *bulletin            // that the agent was told
-	held    map[string]int64     // job: the epoch that the agent was told of
-	ordered map[crony.RunID]bool // orders that were sent on this stream
+	news    *bulletin        // that the agent was told
+	held    map[string]int64 // job: the epoch that the agent was told of
+	ordered orders
+	answers map[crony.RunID]bool // runs that the agent answered for when it connected
 	renewed time.Time            // when a certificate was asked for
 	watched bool                 // the agent was told that somebody looks at its host
 	figured time.Time            // when figures were shown
@@ -49,10 +51,11 @@ type stream struct {
 
 func newStream(h *Hub, link wire.Link_ConnectServer, agent crony.Agent, log *slog.Logger) *stream {
 	s := &stream{hub: h, link: link, agent: agent, log: log, done: make(chan struct{}), moves: make(chan string, 1),
-		news: &bulletin{}, held: map[string]int64{}, ordered: map[crony.RunID]bool{}}
+		news: &bulletin{}, held: map[string]int64{}, ordered: orders{told: map[crony.RunID]bool{}}, answers: map[crony.RunID]bool{}}
 	s.ctx, s.end = context.WithCancelCause(link.Context())
 	s.claims = lane[*wire.ClaimRequest]{stream: s, do: (*stream).answer}
 	s.reports = lane[*wire.Report]{stream: s, do: (*stream).store}
+	s.running = lane[*wire.Running]{stream: s, do: (*stream).note}
 	s.out = lane[*wire.FromServer]{stream: s, do: (*stream).write}
 	s.figures = lane[*wire.Figures]{stream: s, do: (*stream).show}
 	return s
@@ -78,13 +81,12 @@ func (s *stream) begin(runs []string) error {
 // giveUp ends the runs that the agent does not answer for any more, as lost. This server's log may lack their ends, so others
 // are asked; if too few of them answer, nothing is judged until the agent connects again.
 func (s *stream) giveUp(answered []string) error {
-	known := make(map[crony.RunID]bool, len(answered))
 	for _, id := range answered {
-		known[crony.RunID(id)] = true
+		s.answers[crony.RunID(id)] = true
 	}
 	silent := map[crony.RunID]bool{}
 	for _, run := range s.hub.opts.Runs.Unfinished(s.agent.ID) {
-		if !known[run.ID] {
+		if !s.answers[run.ID] {
 			silent[run.ID] = true
 		}
 	}
@@ -165,6 +167,8 @@ func (s *stream) receive(ctx context.Context) error {
 			err = s.reports.push(ctx, kind.Report)
 		case *wire.FromAgent_Taken:
 			err = s.taken(ctx, kind.Taken.GetJob(), crony.RunID(kind.Taken.GetRun()))
+		case *wire.FromAgent_Running:
+			err = s.running.push(ctx, kind.Running)
 		case *wire.FromAgent_Renew:
 			err = s.renew(ctx, kind.Renew.GetRequest())
 		case *wire.FromAgent_Figures:
@@ -228,16 +232,4 @@ const maxReason = 1 << 10
 
 func bounded(reason string) string {
 	return strings.ToValidUTF8(reason[:min(len(reason), maxReason)], "")
-}
-
-// taken forgets an order that the agent has taken.
-func (s *stream) taken(ctx context.Context, job string, run crony.RunID) error {
-	order, ok := s.hub.opts.State.Order(job)
-	if !ok || order.Run != run {
-		return nil
-	}
-	if order.Agent != s.agent.ID {
-		return status.Errorf(codes.PermissionDenied, "the order to start %s is another agent's", job)
-	}
-	return s.hub.opts.State.TakeStart(ctx, job, run)
 }

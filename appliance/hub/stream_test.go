@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"testing"
@@ -211,14 +212,19 @@ func TestOrders(t *testing.T) {
 		return &wire.FromAgent{Kind: &wire.FromAgent_Taken{Taken: &wire.Taken{Job: "m", Run: string(run)}}}
 	}
 	pending := func() bool {
-		_, ok := s.state.Order("m")
-		return ok
+		job, err := s.state.Job(t.Context(), "m")
+		return err == nil && len(job.Orders) > 0
 	}
-	id, err := s.state.StartJob(crony.WithActor(t.Context(), "eve"), "m")
-	if err != nil {
-		t.Fatal(err)
+	start := func(ctx context.Context, opts crony.StartOptions) crony.RunID {
+		t.Helper()
+		ids, err := s.state.StartJob(ctx, "m", opts)
+		if err != nil || len(ids) != 1 {
+			t.Fatal(ids, err)
+		}
+		return ids[0]
 	}
-	if got := order(p); got.Run != id || got.By != "eve" {
+	id := start(crony.WithActor(t.Context(), "eve"), crony.StartOptions{Params: map[string]string{"day": "monday"}})
+	if got := order(p); got.Run != id || got.By != "eve" || got.Params["day"] != "monday" {
 		t.Errorf("%+v", got)
 	}
 	thief := s.connect("a2")
@@ -232,9 +238,7 @@ func TestOrders(t *testing.T) {
 	p.send(taken(newRun()), taken(id), taken(id))
 	s.eventually("the order to be taken", func() bool { return !pending() })
 
-	if id, err = s.state.StartJob(t.Context(), "m"); err != nil {
-		t.Fatal(err)
-	}
+	id = start(t.Context(), crony.StartOptions{})
 	order(p)
 	facts := life("a1", id)
 	facts[0].Claimed.Job, facts[0].Claimed.Trigger = "m", crony.ByHand

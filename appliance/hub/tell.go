@@ -53,7 +53,7 @@ func (s *stream) tellNews() error {
 func (s *stream) tellJobs(ctx context.Context, changes state.Changes) error {
 	names := changes.Jobs
 	if changes.Reset {
-		names = s.hub.opts.State.AssignedTo(s.agent.ID)
+		names = append(s.hub.opts.State.AssignedTo(s.agent.ID), s.hub.opts.State.OrderedOf(s.agent.ID)...)
 		for name := range s.held {
 			names = append(names, name)
 		}
@@ -63,10 +63,13 @@ func (s *stream) tellJobs(ctx context.Context, changes state.Changes) error {
 			return err
 		}
 	}
-	if changes.Reset {
-		return s.send(&wire.FromServer{Kind: &wire.FromServer_Synced{Synced: &wire.Synced{}}})
+	if !changes.Reset {
+		return s.tellKills(ctx, changes.Kills)
 	}
-	return nil
+	if err := s.send(&wire.FromServer{Kind: &wire.FromServer_Synced{Synced: &wire.Synced{}}}); err != nil {
+		return err
+	}
+	return s.tellKills(ctx, s.hub.opts.State.Kills(s.agent.ID))
 }
 
 func (s *stream) tellJob(ctx context.Context, name string) error {
@@ -75,9 +78,10 @@ func (s *stream) tellJob(ctx context.Context, name string) error {
 	switch {
 	case !has && told:
 		delete(s.held, name)
-		return s.send(&wire.FromServer{Kind: &wire.FromServer_Unassign{Unassign: &wire.Unassign{Job: name}}})
-	case !has:
-		return nil
+		if err := s.send(&wire.FromServer{Kind: &wire.FromServer_Unassign{Unassign: &wire.Unassign{Job: name}}}); err != nil {
+			return err
+		}
+	case !has: // it may have been ordered all the same
 	case !told || epoch != job.Assignment.Epoch:
 		job, has, err := s.hub.opts.State.Settle(ctx, s.agent.ID, name)
 		if err != nil || !has { // not any more: the change comes next
@@ -88,7 +92,7 @@ func (s *stream) tellJob(ctx context.Context, name string) error {
 		}
 		s.held[name] = job.Assignment.Epoch
 	}
-	return s.order(ctx, name)
+	return s.tellOrders(ctx, name)
 }
 
 // assign sends the job as the agent has it. If it owes more than the report of the last claim, as others that race for the
@@ -116,23 +120,6 @@ func (s *stream) sendAssign(job state.Assigned, owed crony.RunID) error {
 	return s.send(&wire.FromServer{Kind: &wire.FromServer_Assign{Assign: &wire.Assign{
 		Definition: wire.Encode(job.Definition), Epoch: job.Assignment.Epoch,
 		Cursor: wire.Nanos(job.Claim.At), Owed: string(owed), Since: wire.Nanos(job.Assignment.Since)}}})
-}
-
-// order sends the order to start a job now, if there is one for this agent that its run does not show to be taken.
-func (s *stream) order(ctx context.Context, name string) error {
-	order, ok := s.hub.opts.State.Order(name)
-	if !ok || order.Agent != s.agent.ID || s.ordered[order.Run] {
-		return nil
-	}
-	known, err := s.known(ctx, order.Run)
-	if err != nil {
-		return err
-	}
-	s.ordered[order.Run] = true
-	if known {
-		return s.hub.opts.State.TakeStart(ctx, name, order.Run)
-	}
-	return s.send(&wire.FromServer{Kind: &wire.FromServer_Start{Start: &wire.Start{Request: wire.Encode(order)}}})
 }
 
 // owed returns the run of the job's last claim if this agent holds it and has not said a word of it: the agent's reply may

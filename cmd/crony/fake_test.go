@@ -35,13 +35,15 @@ type fake struct {
 	ledger    ledger
 	calendars map[string]*crony.CalendarStatus
 	cluster   cluster
-	query     url.Values                                   // of the last list of runs, or search
-	count     *crony.RunCount                              // of every list of runs
-	hits      []crony.OutputHit                            // of every search
-	history   []crony.DayFigures                           // of every job
-	pages     int                                          // list calls that were answered
-	output    func(w http.ResponseWriter, id crony.RunID)  // writes events
-	started   func(job string) (crony.RunID, *crony.Error) // answers orders
+	query     url.Values                                     // of the last list of runs, or search
+	count     *crony.RunCount                                // of every list of runs
+	hits      []crony.OutputHit                              // of every search
+	history   []crony.DayFigures                             // of every job
+	pages     int                                            // list calls that were answered
+	output    func(w http.ResponseWriter, id crony.RunID)    // writes events
+	started   func(job string) ([]crony.RunID, *crony.Error) // answers orders
+	ordered   crony.StartOptions                             // the last
+	killed    map[string]string                              // the last
 }
 
 // session runs commands against a fake.
@@ -116,6 +118,7 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	mux.HandleFunc("GET /api/v1/runs", f.listRuns)
 	mux.HandleFunc("GET /api/v1/runs/{id}", f.run)
 	mux.HandleFunc("GET /api/v1/runs/{id}/output", f.runOutput)
+	mux.HandleFunc("POST /api/v1/runs/{id}/kill", f.killRun)
 	mux.HandleFunc("GET /api/v1/outputs/search", f.searchOutput)
 	mux.HandleFunc("GET /api/v1/jobs/{name}/history", func(w http.ResponseWriter, r *http.Request) {
 		f.query = r.URL.Query()
@@ -213,12 +216,30 @@ func (f *fake) deleteJob(w http.ResponseWriter, r *http.Request) {
 }
 
 func (f *fake) startJob(w http.ResponseWriter, r *http.Request) {
-	id, err := f.started(r.PathValue("name"))
+	f.ordered = crony.StartOptions{}
+	if err := json.NewDecoder(r.Body).Decode(&f.ordered); err != nil {
+		refuse(w, crony.Errorf(crony.Invalid, "%v", err))
+		return
+	}
+	ids, err := f.started(r.PathValue("name"))
 	if err != nil {
 		refuse(w, err)
 		return
 	}
-	reply(w, http.StatusAccepted, map[string]any{"id": id})
+	reply(w, http.StatusAccepted, map[string]any{"runs": ids})
+}
+
+func (f *fake) killRun(w http.ResponseWriter, r *http.Request) {
+	if f.find(r.PathValue("id")) == nil {
+		refuse(w, crony.Errorf(crony.NotFound, "there is no run %s", r.PathValue("id")))
+		return
+	}
+	f.killed = map[string]string{"id": r.PathValue("id")}
+	if err := json.NewDecoder(r.Body).Decode(&f.killed); err != nil {
+		refuse(w, crony.Errorf(crony.Invalid, "%v", err))
+		return
+	}
+	reply(w, http.StatusAccepted, map[string]string{"waits": f.killed["reason"]})
 }
 
 func (f *fake) listRuns(w http.ResponseWriter, r *http.Request) {

@@ -22,6 +22,7 @@ func (c *cli) jobSheet(j *crony.JobStatus, agents agentNames) error {
 	s.line("Note", j.Job.Note)
 	s.line("State", jobState(j))
 	s.line("Waiting", j.Waiting)
+	s.lines("Ordered", orders(now, j.Orders, agents))
 	s.line("Schedule", schedules(&j.Job))
 	s.lines("Calendars", calendarUses(&j.Job))
 	s.line("Next", instant(now, j.NextAt))
@@ -49,6 +50,18 @@ func (c *cli) jobSheet(j *crony.JobStatus, agents agentNames) error {
 	}
 	s.line("Changed", changed)
 	return s.flush()
+}
+
+// orders says which runs were asked for and have not been taken.
+func orders(now time.Time, list []crony.StartRequest, agents agentNames) []string {
+	lines := make([]string, len(list))
+	for i, o := range list {
+		lines[i] = fmt.Sprintf("%s, for %s, %s", o.Run, agents.name(o.Agent), ago(now, o.At))
+		if o.By != "" {
+			lines[i] += " by " + o.By
+		}
+	}
+	return lines
 }
 
 // retention says how much of a job's history is kept; "" if that is not for the job to say.

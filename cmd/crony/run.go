@@ -16,7 +16,8 @@ import (
 
 func (c *cli) runCmd() *cobra.Command {
 	return noun("run", "Start runs, look at them and read their output", "",
-		c.runListCmd(), c.runShowCmd(), c.runLogsCmd(), c.runSearchCmd(), c.runExportCmd(), c.runStartCmd())
+		c.runListCmd(), c.runShowCmd(), c.runLogsCmd(), c.runSearchCmd(), c.runExportCmd(), c.runStartCmd(),
+		c.runKillCmd())
 }
 
 // runList is what `run list` is told.
@@ -263,6 +264,7 @@ func (c *cli) runSheet(r *crony.Run, agents agentNames) error {
 		trigger += " by " + r.By
 	}
 	s.line("Trigger", trigger)
+	s.line("Params", pairs(r.Params))
 	s.line("Due", instant(now, r.ScheduledAt))
 	s.line("Started", instant(now, r.StartedAt))
 	s.line("Ended", instant(now, r.EndedAt))

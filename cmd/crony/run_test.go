@@ -196,16 +196,16 @@ func TestRunLogs(t *testing.T) {
 }
 
 func TestRunStart(t *testing.T) {
-	s := start(t, &fake{started: func(job string) (crony.RunID, *crony.Error) {
+	s := start(t, &fake{started: func(job string) ([]crony.RunID, *crony.Error) {
 		if job != "hello" {
-			return "", crony.Errorf(crony.NotFound, "there is no job %q", job)
+			return nil, crony.Errorf(crony.NotFound, "there is no job %q", job)
 		}
-		return id, nil
+		return []crony.RunID{id}, nil
 	}})
 	if got := s.want("run", "start", "hello"); got != string(id)+"\n" {
 		t.Errorf("got %q", got)
 	}
-	if got := s.want("run", "start", "hello", "-o", "yaml"); got != "id: "+string(id)+"\n" {
+	if got := s.want("run", "start", "hello", "-o", "yaml"); got != "runs:\n  - "+string(id)+"\n" {
 		t.Errorf("got %q", got)
 	}
 	if r := s.run("run", "start", "none", "--wait"); r.code != 3 {
@@ -216,7 +216,7 @@ func TestRunStart(t *testing.T) {
 // TestRunStartWait follows a run that begins late, through a stream that breaks off twice.
 func TestRunStartWait(t *testing.T) {
 	f := &fake{}
-	f.started = func(string) (crony.RunID, *crony.Error) { return id, nil }
+	f.started = func(string) ([]crony.RunID, *crony.Error) { return []crony.RunID{id}, nil }
 	lists := 0
 	f.output = func(w http.ResponseWriter, _ crony.RunID) {
 		run := f.find(string(id))
@@ -252,7 +252,7 @@ func TestRunStartWait(t *testing.T) {
 }
 
 func TestRunStartWaitGivesUp(t *testing.T) {
-	f := &fake{started: func(string) (crony.RunID, *crony.Error) { return id, nil }}
+	f := &fake{started: func(string) ([]crony.RunID, *crony.Error) { return []crony.RunID{id}, nil }}
 	s := start(t, f)
 	s.patience = 0
 	r := s.run("run", "start", "hello", "--wait")
@@ -268,7 +268,7 @@ func TestRunStartWaitGivesUp(t *testing.T) {
 func TestRunStartWaitInterrupted(t *testing.T) {
 	ctx, interrupt := context.WithCancel(t.Context())
 	f := &fake{runs: []crony.Run{{ID: id, State: crony.Running}}}
-	f.started = func(string) (crony.RunID, *crony.Error) { return id, nil }
+	f.started = func(string) ([]crony.RunID, *crony.Error) { return []crony.RunID{id}, nil }
 	f.output = func(http.ResponseWriter, crony.RunID) { interrupt() }
 	s := start(t, f)
 	t.Setenv("CRONY_ADDRESS", s.address)
@@ -277,6 +277,76 @@ func TestRunStartWaitInterrupted(t *testing.T) {
 	code := run(ctx, []string{"run", "start", "hello", "--wait"}, strings.NewReader(""), io.Discard, &stderr)
 	if code != exitInterrupted || !strings.Contains(stderr.String(), "crony run logs -f "+string(id)) {
 		t.Errorf("exit code %d\n%s", code, stderr.String())
+	}
+}
+
+// TestRunStartWith says where and with what a job is to run.
+func TestRunStartWith(t *testing.T) {
+	f := &fake{started: func(string) ([]crony.RunID, *crony.Error) { return []crony.RunID{id, id}, nil }}
+	s := start(t, f)
+	if got := s.want("run", "start", "hello", "--agent", "db-1", "-p", "day=monday", "-p", "query=a=b", "--param", "empty="); got != string(id+"\n"+id+"\n") {
+		t.Errorf("got %q", got)
+	}
+	request := f.ordered.Request
+	f.ordered.Request = ""
+	want := crony.StartOptions{Agent: "db-1", Params: map[string]string{"day": "monday", "query": "a=b", "empty": ""}}
+	if diff := cmp.Diff(want, f.ordered); diff != "" || request == "" {
+		t.Errorf("asked by %q for (-want +got):\n%s", request, diff)
+	}
+	s.want("run", "start", "hello", "--all")
+	if !f.ordered.All || f.ordered.Request == request {
+		t.Errorf("asked for %+v", f.ordered)
+	}
+	for _, wrong := range [][]string{{"--all", "--agent", "x"}, {"-p", "day"}, {"-p", "day=1", "-p", "day=2"}} {
+		if r := s.run(append([]string{"run", "start", "hello"}, wrong...)...); r.code != exitWrong {
+			t.Errorf("%v: %+v", wrong, r)
+		}
+	}
+}
+
+// TestRunStartWaitForAll follows several runs at once: lines are whole, and say whose they are; the highest exit code counts.
+func TestRunStartWaitForAll(t *testing.T) {
+	const other = "01KABCDEFGHJKMNPQRSTVWXYZ1"
+	f := &fake{agents: []crony.AgentStatus{{Agent: crony.Agent{ID: "A1", Name: "db-1"}}, {Agent: crony.Agent{ID: "A2", Name: "db-2"}}},
+		runs: []crony.Run{
+			{ID: id, Agent: "A1", State: crony.Failed, Attempts: []crony.Attempt{{Number: 1, ExitCode: code(3), StdoutBytes: 8}}},
+			{ID: other, Agent: "A2", State: crony.Skipped, Reason: "killed before it started by eve"}}}
+	f.started = func(string) ([]crony.RunID, *crony.Error) { return []crony.RunID{id, other}, nil }
+	f.output = func(w http.ResponseWriter, of crony.RunID) {
+		if of == id {
+			send(w, "chunk", chunk(crony.Stdout, 0, "one\ntw"))
+			send(w, "chunk", chunk(crony.Stdout, 6, "o"))
+			send(w, "chunk", chunk(crony.Stderr, 0, "oops\n"))
+		}
+		send(w, "end", nil)
+	}
+	s := start(t, f)
+	r := s.run("run", "start", "hello", "--all", "--wait")
+	if r.code != exitNotBegun || r.stdout != "db-1 | one\ndb-1 | two\n" {
+		t.Errorf("got %+v", r)
+	}
+	for _, line := range []string{"crony: run " + string(id), "crony: run " + other, "db-1 | oops", "db-1 | crony: 1 bytes of stdout were not kept",
+		"db-2 | crony: ended skipped: killed before it started by eve"} {
+		if !strings.Contains(r.stderr, line+"\n") {
+			t.Errorf("stderr lacks %q:\n%s", line, r.stderr)
+		}
+	}
+}
+
+func TestRunKill(t *testing.T) {
+	f := &fake{runs: []crony.Run{{ID: id, State: crony.Running}}}
+	s := start(t, f)
+	if got := s.want("run", "kill", string(id)); got != string(id)+" is to be ended\n" || f.killed["reason"] != "" {
+		t.Errorf("got %q for %v", got, f.killed)
+	}
+	if got := s.want("run", "kill", string(id), "--reason", "its agent is away"); got != string(id)+" is to be ended: its agent is away\n" {
+		t.Errorf("got %q for %v", got, f.killed)
+	}
+	if r := s.run("run", "kill", "01KABCDEFGHJKMNPQRSTVWXYZ9"); r.code != 3 {
+		t.Errorf("an unknown run: %+v", r)
+	}
+	if r := s.run("run", "kill", "what"); r.code == 0 || !strings.Contains(r.stderr, "not a run's id") {
+		t.Errorf("no id: %+v", r)
 	}
 }
 

@@ -3,11 +3,13 @@ package main
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
 	"crony"
+	"crony/sdk"
 )
 
 // The exit codes of `run start --wait` for a run that has no exit code of its own.
@@ -79,12 +81,22 @@ func (c *cli) runLogs(ctx context.Context, arg string, follow bool, only crony.S
 	return nil
 }
 
+// runStart is what `run start` is told.
+type runStart struct {
+	crony.StartOptions
+
+	params []string
+	wait   bool
+}
+
 func (c *cli) runStartCmd() *cobra.Command {
-	var wait bool
+	var s runStart
 	cmd := &cobra.Command{
 		Use:   "start JOB",
 		Short: "Run a job now",
-		Long: `Start orders a run of a job now and prints the run's id.
+		Long: `Start orders a run of a job now and prints the run's id: on the agent that has the job, on another that is named, or, with
+--all, one run on each agent that has it. A parameter, NAME=VALUE, is in the command's environment as CRONY_PARAM_NAME, with
+the name in capitals, and is kept with the run.
 
 With --wait it prints the id on stderr, then the run's output as "crony run logs -f" does, and exits as the run did:
 
@@ -95,47 +107,72 @@ With --wait it prints the id on stderr, then the run's output as "crony run logs
   125       nobody knows: the run is lost, or the servers could not be reached for a minute
   128+N     signal N ended it
 
-Interrupting crony does not end the run.`,
-		Args: cobra.ExactArgs(1),
+Of several runs each line begins with the agent's name, and the exit code is the highest. Interrupting crony does not end
+a run; "crony run kill" does.`,
+		Example: "  crony run start nightly-report --wait\n  crony run start fetch --agent db-1 -p date=2027-01-31 -p force=yes",
+		Args:    cobra.ExactArgs(1),
 		RunE: work(func(ctx context.Context, args []string) error {
-			if wait {
-				return c.runAndWait(ctx, args[0])
-			}
-			return c.runStart(ctx, args[0])
+			return c.runStart(ctx, args[0], s)
 		}),
 	}
-	cmd.Flags().BoolVar(&wait, "wait", false, "print the run's output and exit with its exit code")
+	flags := cmd.Flags()
+	flags.StringVar(&s.Agent, "agent", "", "on the agent of this `NAME` or id, which need not have the job")
+	flags.BoolVar(&s.All, "all", false, "on every agent that has the job")
+	flags.StringArrayVarP(&s.params, "param", "p", nil, "a parameter, `NAME=VALUE`; may be given several times")
+	flags.BoolVar(&s.wait, "wait", false, "print the run's output and exit with its exit code")
+	cmd.MarkFlagsMutuallyExclusive("agent", "all")
 	c.completeNames(cmd, false, jobNames)
 	return cmd
 }
 
-func (c *cli) runStart(ctx context.Context, job string) error {
-	client, err := c.client()
-	if err != nil {
-		return err
+// read takes the parameters apart.
+func (s *runStart) read() error {
+	for _, text := range s.params {
+		name, value, ok := strings.Cut(text, "=")
+		if _, twice := s.Params[name]; !ok || twice {
+			return crony.Errorf(crony.Invalid, "the parameter %.80q has no value, or is given twice", text).
+				WithHint("write it as NAME=VALUE")
+		}
+		if s.Params == nil {
+			s.Params = map[string]string{}
+		}
+		s.Params[name] = value
 	}
-	id, err := client.StartJob(ctx, job)
-	if err != nil {
-		return err
-	}
-	if c.format != asTable {
-		return c.document(map[string]crony.RunID{"id": id})
-	}
-	return c.write([]byte(id + "\n"))
+	return nil
 }
 
-func (c *cli) runAndWait(ctx context.Context, job string) error {
-	if err := c.tableOnly("a run's output"); err != nil {
+func (c *cli) runStart(ctx context.Context, job string, s runStart) error {
+	if s.wait {
+		if err := c.tableOnly("a run's output"); err != nil {
+			return err
+		}
+	}
+	if err := s.read(); err != nil {
 		return err
 	}
 	client, err := c.client()
 	if err != nil {
 		return err
 	}
-	id, err := client.StartJob(ctx, job)
-	if err != nil {
+	ids, err := client.StartJob(ctx, job, s.StartOptions)
+	switch {
+	case err != nil:
 		return err
+	case s.wait && len(ids) == 1:
+		return c.waitForRun(ctx, client, job, ids[0])
+	case s.wait:
+		return c.waitForRuns(ctx, client, ids)
+	case c.format != asTable:
+		return c.document(map[string][]crony.RunID{"runs": ids})
 	}
+	var text strings.Builder
+	for _, id := range ids {
+		text.WriteString(string(id) + "\n")
+	}
+	return c.write([]byte(text.String()))
+}
+
+func (c *cli) waitForRun(ctx context.Context, client *sdk.Client, job string, id crony.RunID) error {
 	fmt.Fprintf(c.stderr, "crony: run %s\n", id)
 	t := newTail(c, "")
 	run, err := c.follow(ctx, client, id, t, true)
@@ -156,19 +193,27 @@ func (c *cli) runAndWait(ctx context.Context, job string) error {
 
 // exitAs says how a run ended, unless it went well or has an exit code that says it, and returns it as an exit code.
 func (c *cli) exitAs(run *crony.Run) error {
+	code, words := exitOf(run)
+	if words != "" {
+		c.complain("the run "+words, "")
+	}
+	if code == 0 {
+		return nil
+	}
+	return jobExit(code)
+}
+
+// exitOf returns the exit code that stands for how a run ended, with words if the run has none of its own.
+func exitOf(run *crony.Run) (code int, words string) {
 	code, exited := run.ExitCode()
 	if exited && (run.State == crony.Succeeded || run.State == crony.Failed) {
-		if code == 0 {
-			return nil
-		}
-		return jobExit(code)
+		return code, ""
 	}
-	words := fmt.Sprintf("the run ended %s", run.State)
+	words = fmt.Sprintf("ended %s", run.State)
 	if run.Reason != "" {
 		words += ": " + run.Reason
 	}
-	c.complain(words, "")
-	return jobExit(endCode(run))
+	return endCode(run), words
 }
 
 // endCode returns the exit code for a run that has none of its own.

@@ -37,7 +37,8 @@ type factRecord struct {
 // A fact is: its number; a byte of which the lowest bits are its kind and the others say what there is of it; when it was;
 // and then, by its kind,
 //
-//	claimed  references: job, agent, group, labels, trigger; when it was due; references: job's uid, by; generation, epoch
+//	claimed  references: job, agent, group, labels, trigger; when it was due; references: job's uid, by; generation, epoch;
+//	         reference: params, if there are any
 //	started  attempt, pid
 //	exited   attempt, exit code if it has one, reference: signal, CPU microseconds or float64, max rss, stdout, stderr bytes
 //	ended    state byte, reference: reason
@@ -55,6 +56,7 @@ const (
 	kindMask     = 0x0f
 
 	claimedCatchUp = 0x10
+	claimedParams  = 0x40
 	exitedCode     = 0x10
 	exitedFloat    = 0x20 // the CPU time is no whole number of microseconds
 )
@@ -70,7 +72,12 @@ func appendFact(b []byte, base int64, t texts, f *crony.Fact) []byte {
 		if f.Claimed.CatchUp {
 			b[kind] |= claimedCatchUp
 		}
-		return appendClaim(b, base, t, f.Claimed)
+		b = appendClaim(b, base, t, f.Claimed)
+		if len(f.Claimed.Params) > 0 {
+			b[kind] |= claimedParams
+			b = t.appendRef(b, labelsText(f.Claimed.Params), false)
+		}
+		return b
 	case f.Started != nil:
 		b[kind] = kindStarted
 		b = binary.AppendUvarint(b, uint64(f.Started.Attempt))
@@ -133,6 +140,9 @@ func (u *unpacker) fact(id crony.RunID, base int64, t texts) (f crony.Fact) {
 	case kindClaimed:
 		f.Claimed = u.claim(base, t)
 		f.Claimed.CatchUp = kind&claimedCatchUp != 0
+		if kind&claimedParams != 0 {
+			f.Claimed.Params = u.labels(t.text(u))
+		}
 	case kindStarted:
 		f.Started = &crony.StartedFact{Attempt: u.number(math.MaxInt32), PID: int(u.varint())}
 	case kindExited:
@@ -306,9 +316,11 @@ func faultOfClaim(c *crony.ClaimedFact) string {
 			return "its text is not UTF-8"
 		}
 	}
-	for key, value := range c.Labels {
-		if !utf8.ValidString(key) || !utf8.ValidString(value) {
-			return "its labels are not UTF-8"
+	for _, set := range [...]map[string]string{c.Labels, c.Params} {
+		for key, value := range set {
+			if !utf8.ValidString(key) || !utf8.ValidString(value) {
+				return "its labels or parameters are not UTF-8"
+			}
 		}
 	}
 	return ""
@@ -342,14 +354,19 @@ func ownFact(f *crony.Fact) crony.Fact {
 	}
 	if own.Claimed != nil {
 		own.Claimed.ScheduledAt = stored(own.Claimed.ScheduledAt)
-		if own.Claimed.Labels = maps.Clone(own.Claimed.Labels); len(own.Claimed.Labels) == 0 {
-			own.Claimed.Labels = nil
-		}
+		own.Claimed.Labels, own.Claimed.Params = ownSet(own.Claimed.Labels), ownSet(own.Claimed.Params)
 	}
 	if own.Exited != nil {
 		own.Exited.ExitCode = clone(own.Exited.ExitCode)
 	}
 	return own
+}
+
+func ownSet(set map[string]string) map[string]string {
+	if len(set) == 0 {
+		return nil
+	}
+	return maps.Clone(set)
 }
 
 func stored(t time.Time) time.Time { return t.UTC().Round(0) }

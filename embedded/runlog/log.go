@@ -1,5 +1,5 @@
 // Package runlog keeps what runs were and what they wrote, in one bbolt file per UTC day (`runs-2026-11-21.db`). It is a
-// [crony.Runs] and a [crony.Figures] that can also be appended to.
+// [crony.RunRecords] and a [crony.Figures] that can also be appended to.
 //
 // The one thing to know: of a run, only facts and chunks are stored. A fact is identified by its run and sequence number, a
 // chunk by its run, attempt, stream and offset, and neither ever changes, so that merging is a union: the same records in any

@@ -61,7 +61,7 @@ func life(at time.Time) []crony.Fact {
 }
 
 func TestConformance(t *testing.T) {
-	storetest.Runs(t, func(t *testing.T) (crony.Runs, storetest.AppendRuns) {
+	storetest.Runs(t, func(t *testing.T) (crony.RunRecords, storetest.AppendRuns) {
 		l := openTest(t, Options{OpenDays: 2})
 		return l, func(facts []crony.Fact, chunks []crony.Chunk) {
 			t.Helper()

@@ -25,7 +25,7 @@ const (
 // errStopped ends an output whose consumer wants no more of it.
 var errStopped = errors.New("stopped")
 
-// Output implements [crony.Runs]. With follow, what is stored comes in its order and what comes in afterwards in the order
+// Output implements [crony.RunRecords]. With follow, what is stored comes in its order and what comes in afterwards in the order
 // of its arrival; a consumer so slow that arrivals can't be remembered gets them in the order of their places. The last
 // error is ctx's if ctx ended it, and Unavailable if the log was closed. The data of a chunk is the caller's.
 func (l *Log) Output(ctx context.Context, id crony.RunID, follow bool) iter.Seq2[crony.Chunk, error] {

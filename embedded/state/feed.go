@@ -4,6 +4,8 @@ import (
 	"context"
 	"maps"
 	"slices"
+
+	"crony"
 )
 
 // Changes names what is different from before; what it is now is for the reader to look up.
@@ -11,6 +13,8 @@ type Changes struct {
 	Jobs   []string // defined, changed, placed, removed, or ordered to start
 	Agents []string // came, went, or changed
 	Ledger bool     // there are new records for the run log
+	// Kills are runs of the agent that are to be ended; see [Store.Kill]. Only the feed of an agent tells.
+	Kills []crony.RunID
 	// Cluster says that servers, tombstones or the authority changed: [Store.Servers], [Store.Buried], [Store.Authority]. Only
 	// the feed of everything tells.
 	Cluster bool
@@ -26,6 +30,7 @@ type Feed struct {
 	wake    chan struct{}
 	jobs    map[string]bool
 	agents  map[string]bool
+	kills   map[string]bool
 	ledger  bool
 	cluster bool
 	all     bool
@@ -80,7 +85,10 @@ func (f *Feed) Take() Changes {
 	}
 	c := Changes{Jobs: slices.Sorted(maps.Keys(f.jobs)), Agents: slices.Sorted(maps.Keys(f.agents)),
 		Ledger: f.ledger, Cluster: f.cluster, Reset: f.all, Host: f.host}
-	f.jobs, f.agents, f.ledger, f.cluster, f.all, f.host = nil, nil, false, false, false, false
+	for _, run := range slices.Sorted(maps.Keys(f.kills)) {
+		c.Kills = append(c.Kills, crony.RunID(run))
+	}
+	f.jobs, f.agents, f.kills, f.ledger, f.cluster, f.all, f.host = nil, nil, nil, false, false, false, false
 	return c
 }
 
@@ -124,6 +132,13 @@ func (m *mirror) touchAgent(id string) {
 func (m *mirror) touchHost(agent string) {
 	for f := range m.subs[agent] {
 		f.host = true
+		f.ring()
+	}
+}
+
+func (m *mirror) touchKill(agent string, run crony.RunID) {
+	for f := range m.subs[agent] {
+		f.kills = add(f.kills, string(run))
 		f.ring()
 	}
 }

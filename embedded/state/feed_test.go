@@ -66,7 +66,7 @@ func TestFeeds(t *testing.T) {
 	r.wantNext(two, Changes{Jobs: []string{"a"}})
 	r.wantNext(all, Changes{Jobs: []string{"a", "b", "c"}})
 
-	if _, err := r.StartJob(t.Context(), "a"); err != nil {
+	if _, err := r.StartJob(t.Context(), "a", crony.StartOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	r.wantNext(two, Changes{Jobs: []string{"a"}})

@@ -3,6 +3,7 @@ package state
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -174,13 +175,18 @@ func TestCompactedMeanwhile(t *testing.T) {
 	}
 }
 
+func text(v any) string {
+	data, err := json.Marshal(v)
+	return fmt.Sprint(string(data), err)
+}
+
 // sameView checks that two stores show the same.
 func sameView(t *testing.T, want, got *rig) {
 	t.Helper()
 	view := func(r *rig) map[string]any {
 		r.mirror.mu.RLock()
 		defer r.mirror.mu.RUnlock()
-		x := map[string]any{"agents": r.mirror.agents, "starts": fmt.Sprint(r.mirror.starts), "creds": fmt.Sprint(r.mirror.creds),
+		x := map[string]any{"agents": r.mirror.agents, "orders": text(r.mirror.orders), "procs": text(r.mirror.procs), "creds": fmt.Sprint(r.mirror.creds),
 			"cluster": fmt.Sprint(r.mirror.cluster), "byAgent": r.mirror.jobs.byAgent, "open": r.mirror.jobs.open,
 			"orphans": r.mirror.jobs.orphans, "wide": r.mirror.jobs.wide, "own": fmt.Sprint(r.mirror.jobs.own), "figures": [2]int{r.mirror.jobs.paused, r.mirror.jobs.homeless}}
 		for name, j := range r.mirror.jobs.byName {
@@ -203,14 +209,14 @@ func TestUnreadableValues(t *testing.T) {
 	r := newRigWithLog(t, client, slog.New(slog.NewTextHandler(&log, nil)))
 	r.define(job1("a", "1"), job1("b", "1"))
 	epoch := r.give("a1", "a", "b")
-	if _, err := r.StartJob(t.Context(), "b"); err != nil {
+	if _, err := r.StartJob(t.Context(), "b", crony.StartOptions{Request: "r1"}); err != nil {
 		t.Fatal(err)
 	}
 	before, term := r.look("b"), r.elect()
 	broken := map[string]string{
 		specs + "b": `{"v":2,"body":{}}`, specs + "c": `{"v":2}`, specs + "d": "{", specs + "e": "",
 		assignmentKey("a1", "b"): `{"v":9}`, assignmentKey("a1", "f"): "[]", claims + "b": `{"at":"2027-01-01T00:00:00.000000000Z","v":2}`,
-		claims + "g": "x", nodes + "a9": `{"v":0}`, starts + "b": "null", tokens + "x": `{"v":1,"body":7}`, sessions + "y": "?",
+		claims + "g": "x", nodes + "a9": `{"v":0}`, starts + "b/r1": "null", starts + "b": `{"v":1,"body":{}}`, procs + "a1/b": `{"kill":{}}`, procs + "a1/b/r": "[]", tokens + "x": `{"v":1,"body":7}`, sessions + "y": "?",
 		leader: "?", servers + "s1": "{", tombstones + "a1": `{"v":7}`, authority: "[]", joins + "j1": `{"v":2}`, joins + "j1/k": "x",
 		settings + backupSetting: `{"v":1,"body":"x"}`,
 	}
@@ -229,7 +235,7 @@ func TestUnreadableValues(t *testing.T) {
 	if diff := cmp.Diff(*before.def, *after.def); diff != "" || after.rev != before.rev || after.newest() != before.newest() {
 		t.Errorf("a job whose new form can't be read (-before +after):\n%s", diff)
 	}
-	if _, ok := r.Order("b"); !ok {
+	if r.mirror.order("b", "r1") == nil {
 		t.Error("the order that stood before is gone")
 	}
 	if got := r.Counts(); got != (Counts{Jobs: 2}) {

@@ -331,6 +331,17 @@ func (r *rig) give(agent string, names ...string) int64 {
 	return a.Epoch
 }
 
+// take gives an agent a run that was ordered, and has it take it.
+func (r *rig) take(agent, job string, run crony.RunID) {
+	r.t.Helper()
+	if _, mine, err := r.GiveStart(r.ctx(), agent, job, run); err != nil || !mine {
+		r.t.Fatalf("%s is not given the run %s of %s: %v", agent, run, job, err)
+	}
+	if err := r.TakeStart(r.ctx(), agent, job, run); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
 // settle has the decisions on a job catch up with its definition, as before its agent is told, and returns its epoch.
 func (r *rig) settle(name string) int64 {
 	r.t.Helper()

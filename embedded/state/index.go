@@ -92,6 +92,8 @@ func (j *job) assigned(most int) []crony.Assignment {
 	return list
 }
 
+func (j *job) has(agent string) bool { return j.of(agent) != nil }
+
 // generation returns the definition's, 0 if there is none.
 func (j *job) generation() int64 {
 	if j.def == nil {

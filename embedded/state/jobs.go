@@ -192,7 +192,9 @@ func (s *Store) Job(_ context.Context, name string) (crony.JobStatus, error) {
 	if j.rev == 0 {
 		return crony.JobStatus{}, noJob(name)
 	}
-	return j.status(s.now(), s.mirror.agentCount(), math.MaxInt), nil
+	st := j.status(s.now(), s.mirror.agentCount(), math.MaxInt)
+	st.Orders = s.mirror.waiting(name)
+	return st, nil
 }
 
 func noJob(name string) error {
@@ -293,7 +295,6 @@ func (s *Store) DeleteJob(ctx context.Context, name string) error {
 			t.remove(assignmentKey(a.Agent, name))
 		}
 		t.remove(specs + name)
-		t.remove(starts + name)
 		t.ops = append(t.ops, clientv3.OpDelete(history+name+"/", clientv3.WithPrefix()))
 		if n := len(defs); n == 0 || defs[n-1].UID != old.def.UID || defs[n-1].Generation != old.generation() {
 			var err error
@@ -303,66 +304,6 @@ func (s *Store) DeleteJob(ctx context.Context, name string) error {
 		}
 		for _, p := range s.mirror.parts(name) {
 			t.close(&p, defs, removedBefore)
-		}
-		return t, nil
-	})
-}
-
-// StartJob implements [crony.Jobs].
-func (s *Store) StartJob(ctx context.Context, name string) (crony.RunID, error) {
-	var id crony.RunID
-	err := s.change(ctx, "start "+name, func() (*txn, error) {
-		t := s.newTxn(ctx)
-		j := t.look(name)
-		a := s.willing(&j)
-		switch {
-		case j.rev == 0:
-			return nil, noJob(name)
-		case a == nil:
-			return nil, crony.Errorf(crony.Unavailable, "no agent has the job %s", name).
-				WithHint("`crony agent list` shows the agents")
-		case s.mirror.start(name).Run != "":
-			return nil, crony.Errorf(crony.Conflict, "an earlier order to start %s waits for its agent", name).
-				WithHint("try again when it has been taken")
-		}
-		id = crony.NewRunID(t.now)
-		t.expect(assignmentKey(a.Agent, name), a.Epoch)
-		t.expect(tombstones+a.Agent, 0)
-		t.expect(starts+name, 0)
-		t.put(starts+name, encode(crony.StartRequest{Run: id, Job: name, Agent: a.Agent, By: t.actor, At: t.now}))
-		return t, nil
-	})
-	if err != nil {
-		return "", err
-	}
-	return id, nil
-}
-
-// willing returns the assignment of an agent that can be ordered to run the job: one that is connected, if there is one.
-func (s *Store) willing(j *job) *crony.Assignment {
-	var first *crony.Assignment
-	for _, agent := range j.agents() {
-		a := j.of(agent)
-		if _, buried := s.Buried(agent); a == nil || buried {
-			continue
-		}
-		if s.connected(agent) {
-			return a
-		}
-		if first == nil {
-			first = a
-		}
-	}
-	return first
-}
-
-// TakeStart removes the order to start a job, if it is still the order for this run: its agent answers for the run now.
-func (s *Store) TakeStart(ctx context.Context, name string, run crony.RunID) error {
-	return s.change(ctx, "take the order to start "+name, func() (*txn, error) {
-		t := s.newTxn(ctx)
-		if order := s.mirror.start(name); order.Run == run {
-			t.expect(starts+name, order.rev)
-			t.remove(starts + name)
 		}
 		return t, nil
 	})

@@ -25,9 +25,7 @@ func TestJobs(t *testing.T) {
 		return r.Store, storetest.Fleet{
 			Place: func(job string) { r.give("a1", job) },
 			Take: func(job string, run crony.RunID) {
-				if err := r.TakeStart(t.Context(), job, run); err != nil {
-					t.Fatal(err)
-				}
+				r.take("a1", job, run)
 			},
 		}
 	})
@@ -63,7 +61,7 @@ func TestDeleteLeavesNothing(t *testing.T) {
 	r.define(job1("a", "2"), job1("a-b", "2"))
 	r.give("a1", "a", "a-b")
 	for _, name := range []string{"a", "a-b"} {
-		if _, err := r.StartJob(t.Context(), name); err != nil {
+		if _, err := r.StartJob(t.Context(), name, crony.StartOptions{}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -82,8 +80,11 @@ func TestDeleteLeavesNothing(t *testing.T) {
 	if err := r.DeleteJob(t.Context(), "a"); err != nil {
 		t.Fatal(err)
 	}
-	if left := of("a"); len(left) > 0 {
-		t.Errorf("left of the job: %v", left)
+	if left := of("a"); len(left) != 1 || !strings.HasPrefix(left[0], starts) {
+		t.Errorf("left of the job: %v, want the order alone, until it is on record", left)
+	}
+	if list := r.Unstarted(); len(list) != 1 || list[0].State != crony.Skipped || list[0].What.Job != "a" || !strings.Contains(list[0].Why, "job was removed") {
+		t.Errorf("to be put on record: %+v", list)
 	}
 	if diff := cmp.Diff(before, of("a-b")); diff != "" {
 		t.Errorf("another job (-before +after):\n%s", diff)
@@ -201,7 +202,10 @@ func checkRevisions(t *testing.T, client *clientv3.Client, from, to int64) {
 // TestWritesThroughAServerThatIsBehind has a person write through one server and then another that has not seen it yet.
 // Nothing that the second answers may rest on what stood before.
 func TestWritesThroughAServerThatIsBehind(t *testing.T) {
-	start := func(t *testing.T, r *rig) error { _, err := r.StartJob(t.Context(), "a"); return err }
+	start := func(t *testing.T, r *rig) error {
+		_, err := r.StartJob(t.Context(), "a", crony.StartOptions{})
+		return err
+	}
 	apply := func(note string, opts crony.ApplyOptions, want ...crony.Action) func(*testing.T, *rig) error {
 		return func(t *testing.T, r *rig) error {
 			applied, err := r.Define(t.Context(), crony.Manifest{Jobs: []crony.Job{job1("a", note)}}, opts)
@@ -315,19 +319,13 @@ func TestActor(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.give("a1", "a")
-	run, err := r.StartJob(crony.WithActor(t.Context(), "mallory"), "a")
+	runs, err := r.StartJob(crony.WithActor(t.Context(), "mallory"), "a", crony.StartOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	order, ok := r.Order("a")
-	if by := r.look("a").def.UpdatedBy; by != "eve" || !ok || order.By != "mallory" || order.Agent != "a1" || order.Run != run {
-		t.Errorf("changed by %q, ordered %+v", by, order)
-	}
-	if err := r.TakeStart(t.Context(), "a", crony.NewRunID(noon)); err != nil {
-		t.Error(err)
-	}
-	if again, ok := r.Order("a"); !ok || again != order {
-		t.Errorf("after another run's order was taken: %+v, %v", again, ok)
+	orders := r.Orders("a1", "a")
+	if by := r.look("a").def.UpdatedBy; by != "eve" || len(orders) != 1 || orders[0].Request.By != "mallory" || orders[0].Request.Run != runs[0] {
+		t.Errorf("changed by %q, ordered %+v", by, orders)
 	}
 }
 

@@ -14,7 +14,8 @@ const (
 	nodes      = root + "node/"         // <agent>: crony.Agent; leased
 	agents     = root + "agent/"        // <agent>: crony.Agent; <agent>/set: settings; <agent>/seen: a time; see fleet.go
 	jobs       = root + "job/"          // <agent>/<job>: assignment
-	starts     = root + "once/"         // <job>: crony.StartRequest
+	starts     = root + "once/"         // <job>/<request>: order; leased when it is done
+	procs      = root + "proc/"         // <agent>/<job>/<run>: Proc; leased unless it is to be ended
 	specs      = root + "spec/"         // <job>: crony.Definition
 	history    = root + "spec-history/" // <job>/<generation>: crony.Definition
 	calendars  = root + "calendar/"     // <name>: calendar

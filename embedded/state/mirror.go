@@ -26,9 +26,10 @@ type mirror struct {
 	known  map[string]*known      // agents, connected or not
 	hosts  map[string]host        // that somebody looks at, by agent
 	jobs   index
-	starts map[string]start
-	creds  map[string]credential // by key
-	passes map[string]Pass       // by key
+	orders map[string]map[string]*order     // by job and request
+	procs  map[string]map[crony.RunID]*Proc // by agent
+	creds  map[string]credential            // by key
+	passes map[string]Pass                  // by key
 	subs   map[string]map[*Feed]bool
 
 	calendars map[string]calendar // by name; their keepers are in jobs
@@ -41,11 +42,6 @@ type await struct {
 	there chan struct{}
 }
 
-type start struct {
-	crony.StartRequest
-	rev int64
-}
-
 func newMirror(now func() time.Time) *mirror {
 	m := &mirror{now: now, closed: make(chan struct{}), subs: map[string]map[*Feed]bool{}}
 	m.clear()
@@ -54,8 +50,9 @@ func newMirror(now func() time.Time) *mirror {
 
 func (m *mirror) clear() {
 	m.calendars = map[string]calendar{}
-	m.agents, m.jobs, m.starts = map[string]crony.Agent{}, newIndex(), map[string]start{}
+	m.agents, m.jobs = map[string]crony.Agent{}, newIndex()
 	m.known, m.hosts = map[string]*known{}, map[string]host{}
+	m.orders, m.procs = map[string]map[string]*order{}, map[string]map[crony.RunID]*Proc{}
 	m.creds, m.passes = map[string]credential{}, map[string]Pass{}
 	m.cluster = newCluster()
 }
@@ -193,12 +190,9 @@ func (m *mirror) put(kv *mvccpb.KeyValue) (err error) {
 	case systems:
 		return m.putHost(name, kv)
 	case starts:
-		r, err := decode[crony.StartRequest](kv.Value)
-		if err != nil {
-			return err
-		}
-		m.starts[name] = start{r, kv.ModRevision}
-		m.touchJob(name, r.Agent)
+		return m.putOrder(name, kv)
+	case procs:
+		return m.putProc(name, kv)
 	case tokens, sessions:
 		c, err := decode[credential](kv.Value)
 		if err != nil {
@@ -266,6 +260,7 @@ func (m *mirror) remove(key string) {
 		agent, name, _ := strings.Cut(name, "/")
 		m.jobs.unassign(agent, name)
 		m.touchJob(name, agent)
+		m.touchOrders(name)
 	case claims:
 		if job, agent, own := strings.Cut(name, "/"); own {
 			m.jobs.setOwn(job, agent, cursor{})
@@ -282,7 +277,9 @@ func (m *mirror) remove(key string) {
 	case systems:
 		m.removeHost(name)
 	case starts:
-		delete(m.starts, name)
+		m.removeOrder(name)
+	case procs:
+		m.removeProc(name)
 	case tokens, sessions:
 		delete(m.creds, key)
 	case passes:

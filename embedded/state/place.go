@@ -19,7 +19,7 @@ type Places struct {
 	Agents  []crony.Agent      // that are connected and take jobs, in the order of their ids
 	Load    map[string]int     // how many jobs each agent has, by its id
 	Orphans []crony.Assignment // of jobs that are gone
-	Buried  []string           // agents that were removed, and still have jobs or orders: see [Store.Vacate]
+	Buried  []string           // agents that were removed, and still have jobs: see [Store.Vacate]
 }
 
 // Placed is a job, and where it is.

@@ -76,20 +76,6 @@ func (m *mirror) findSome(after string, f func(*job) bool) (last string, more bo
 	return last, len(list) > stride
 }
 
-func (m *mirror) start(name string) start {
-	m.mu.RLock()
-	defer m.mu.RUnlock()
-	return m.starts[name]
-}
-
-// connected says whether an agent is, to whichever server.
-func (s *Store) connected(agent string) bool {
-	s.mirror.mu.RLock()
-	defer s.mirror.mu.RUnlock()
-	_, is := s.mirror.agents[agent]
-	return is
-}
-
 func (m *mirror) agentCount() int {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
@@ -126,10 +112,12 @@ func (s *Store) AssignedTo(agent string) []string {
 	return names
 }
 
-// Order returns the order to start a job now, and whether there is one.
-func (s *Store) Order(name string) (crony.StartRequest, bool) {
-	order := s.mirror.start(name)
-	return order.StartRequest, order.Run != ""
+// Connected says whether an agent is.
+func (s *Store) Connected(agent string) bool {
+	s.mirror.mu.RLock()
+	defer s.mirror.mu.RUnlock()
+	_, up := s.mirror.agents[agent]
+	return up
 }
 
 // Counts are the figures of the keyspace.

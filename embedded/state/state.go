@@ -32,6 +32,9 @@ type Options struct {
 	Client *clientv3.Client // required; stays the caller's
 	Log    *slog.Logger     // required
 	Now    func() time.Time // the wall clock; time.Now if nil
+	// Running returns how many runs of an agent go on: of agents that may run a job now, the one with the fewest does. Nil:
+	// none is known of.
+	Running func(agent string) int
 }
 
 // Store is the keyspace. It is safe for concurrent use.
@@ -46,6 +49,8 @@ type Store struct {
 
 	tenancy *tenancy
 	viewers viewers
+	running func(agent string) int
+	marks   markLease
 }
 
 // Open reads the keyspace and begins to follow it.
@@ -56,10 +61,14 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 	if opts.Now == nil {
 		opts.Now = time.Now
 	}
+	if opts.Running == nil {
+		opts.Running = func(string) int { return 0 }
+	}
 	watching, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	s := &Store{
 		client: opts.Client, log: opts.Log.With("part", "state"), now: opts.Now,
 		mirror: newMirror(opts.Now), turn: make(chan struct{}, 1), cancel: cancel, tenancy: newTenancy(),
+		running: opts.Running,
 	}
 	rev, err := s.list(ctx)
 	if err != nil {

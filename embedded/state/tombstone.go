@@ -11,10 +11,11 @@ import (
 	"crony"
 )
 
-// Bury removes a server or an agent from the cluster for good. Its tombstone comes first, and what was known of it goes with it:
-// from then on it can't register, and gets no job. Then an agent's assignments go, some at a time, so that its jobs are placed anew, and with them the
-// orders to start a job that it has not taken. An order is not given to another agent: the one that is gone may have begun,
-// without anybody having heard of it, and a run that a person asked for once would be there twice.
+// Bury removes a server or an agent from the cluster for good. Its tombstone comes first, and what was known of it goes with
+// it: from then on it can't register, and gets no job. Then the assignments of an agent go, some at a time, so that its jobs are
+// placed anew. An order to start a job that it was given is not given to another agent: the one that is gone may have begun,
+// without anybody having heard of it, and a run that a person asked for once would be there twice. What becomes of it is in
+// [Store.Unstarted].
 //
 // Whoever was interrupted calls it again; the leader clears up as well. Who is buried already stays as it was buried.
 func (s *Store) Bury(ctx context.Context, stone crony.Tombstone) error {
@@ -63,19 +64,14 @@ func (s *Store) Vacate(ctx context.Context, term Term, agent string) error {
 }
 
 // vacate takes from a buried agent what it has, as long as conditions hold and there is a tombstone; it reports whether they
-// did. Nobody gives the agent more: an assignment is placed under the condition that there is no tombstone, and an order is
-// given under the same. So what is there now is all, but for what others are changing.
+// did. Nobody gives the agent more: an assignment is placed under the condition that there is no tombstone. So what is there
+// now is all, but for what others are changing.
 func (s *Store) vacate(ctx context.Context, agent string, conditions ...clientv3.Cmp) (bool, error) {
 	conditions = append(conditions, clientv3.Compare(clientv3.ModRevision(tombstones+agent), ">", 0))
 	for range attempts {
 		list := s.mirror.left(agent)
 		if len(list) == 0 {
 			return true, nil
-		}
-		for _, c := range list {
-			if job, ok := strings.CutPrefix(c.key, starts); ok {
-				s.log.Warn("order dropped: its agent was removed", "job", job, "run", s.mirror.start(job).Run, "agent", agent)
-			}
 		}
 		for batch := range slices.Chunk(list, maxPlace) {
 			ops := make([]clientv3.Op, len(batch))
@@ -94,7 +90,7 @@ func (s *Store) vacate(ctx context.Context, agent string, conditions ...clientv3
 		WithHint("try again")
 }
 
-// left returns the keys of the assignments and of the orders that an agent has, each with its revision.
+// left returns the keys of the assignments that an agent has, each with its revision.
 func (m *mirror) left(agent string) []condition {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
@@ -103,11 +99,6 @@ func (m *mirror) left(agent string) []condition {
 		j := m.jobs.byName[name]
 		if i, found := j.find(agent); found {
 			list = append(list, condition{assignmentKey(agent, name), j.assignments[i].Epoch})
-		}
-	}
-	for name, order := range m.starts {
-		if order.Agent == agent {
-			list = append(list, condition{starts + name, order.rev})
 		}
 	}
 	return list
@@ -131,17 +122,12 @@ func (s *Store) leave(ctx context.Context, agent string, c condition) (clientv3.
 	return clientv3.OpTxn(t.compares(), t.ops, nil), nil
 }
 
-// haunted returns the agents that are buried and still have assignments or orders. m.mu is held.
+// haunted returns the agents that are buried and still have assignments. m.mu is held.
 func (m *mirror) haunted() []string {
 	found := map[string]bool{}
 	for agent := range m.jobs.byAgent {
 		if _, buried := m.cluster.tombstones[agent]; buried {
 			found[agent] = true
-		}
-	}
-	for _, order := range m.starts {
-		if _, buried := m.cluster.tombstones[order.Agent]; buried {
-			found[order.Agent] = true
 		}
 	}
 	return slices.Sorted(maps.Keys(found))

@@ -43,6 +43,7 @@ func Jobs(t *testing.T, open func(t *testing.T) (crony.Jobs, Fleet)) {
 		"wrong queries":           (*jobsTest).wrongQueries,
 		"pause":                   (*jobsTest).pause,
 		"start":                   (*jobsTest).start,
+		"wrong starts":            (*jobsTest).wrongStarts,
 	} {
 		t.Run(name, func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -118,7 +119,7 @@ func (t *jobsTest) unknown(ctx context.Context) {
 		"pause":  func(name string) error { _, err := t.store.PauseJob(ctx, name, true); return err },
 		"resume": func(name string) error { _, err := t.store.PauseJob(ctx, name, false); return err },
 		"delete": func(name string) error { return t.store.DeleteJob(ctx, name) },
-		"start":  func(name string) error { _, err := t.store.StartJob(ctx, name); return err },
+		"start":  func(name string) error { _, err := t.store.StartJob(ctx, name, crony.StartOptions{}); return err },
 	} {
 		for _, name := range []string{"other", "backu", "backup2", "Backup"} {
 			t.refused(what+" "+name, call(name), crony.NotFound, true)
@@ -357,33 +358,5 @@ func (t *jobsTest) pause(ctx context.Context) {
 		if diff := cmp.Diff(got, t.job(ctx, "backup")); diff != "" {
 			t.Errorf("paused %v, and read (-said +read):\n%s", step.paused, diff)
 		}
-	}
-}
-
-func (t *jobsTest) start(ctx context.Context) {
-	t.apply(ctx, crony.ApplyOptions{}, Job("a", "1"))
-	_, err := t.store.StartJob(ctx, "a")
-	t.refused("a start without an agent", err, crony.Unavailable, true)
-	t.fleet.Place("a")
-	j := t.job(ctx, "a")
-	if len(j.Assignments) != 1 || j.Assigned != 1 || j.Waiting != "" {
-		t.Fatalf("a placed job has %d assignments: %+v, waiting %q", j.Assigned, j.Assignments, j.Waiting)
-	}
-	if a := j.Assignments[0]; a.Job != "a" || a.Agent == "" || a.Generation != 1 || a.Epoch == 0 || a.Reason == "" || a.Since.IsZero() {
-		t.Errorf("a placed job has the assignment %+v", a)
-	}
-	first, err := t.store.StartJob(ctx, "a")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := crony.ParseRunID(string(first)); err != nil {
-		t.Error(err)
-	}
-	_, err = t.store.StartJob(ctx, "a")
-	t.refused("a start while an order waits", err, crony.Conflict, true)
-	t.fleet.Take("a", first)
-	second, err := t.store.StartJob(ctx, "a")
-	if err != nil || second == first {
-		t.Errorf("a start after the first was taken: %s, %v; want another id than %s", second, err, first)
 	}
 }

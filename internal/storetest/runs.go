@@ -25,8 +25,8 @@ const patience = 20 * time.Second
 // it can't. It is called from several goroutines.
 type AppendRuns func(facts []crony.Fact, chunks []crony.Chunk)
 
-// Runs tests a [crony.Runs]. Open returns an empty one, for the time of the test that it is given.
-func Runs(t *testing.T, open func(t *testing.T) (crony.Runs, AppendRuns)) {
+// Runs tests a [crony.RunRecords]. Open returns an empty one, for the time of the test that it is given.
+func Runs(t *testing.T, open func(t *testing.T) (crony.RunRecords, AppendRuns)) {
 	for name, test := range map[string]func(*runsTest, context.Context){
 		"unknown run":           (*runsTest).unknown,
 		"life of a run":         (*runsTest).life,
@@ -76,7 +76,7 @@ func Life(id crony.RunID, job, agent string, end crony.RunState) []crony.Fact {
 // runsTest is one test of the suite.
 type runsTest struct {
 	*testing.T
-	store crony.Runs
+	store crony.RunRecords
 	add   AppendRuns
 }
 

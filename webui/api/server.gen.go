@@ -7,6 +7,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -171,6 +172,17 @@ type JoinTokenPage struct {
 // JoinTokenSpec defines model for JoinTokenSpec.
 type JoinTokenSpec = crony.JoinTokenSpec
 
+// Kill defines model for Kill.
+type Kill struct {
+	Reason *string `json:"reason,omitempty"`
+}
+
+// KillAccepted defines model for KillAccepted.
+type KillAccepted struct {
+	// Waits What the order waits for, if its agent is not connected
+	Waits string `json:"waits,omitempty"`
+}
+
 // LedgerEntry What became of an occurrence, or of a row of them that ended alike
 type LedgerEntry = crony.LedgerEntry
 
@@ -316,9 +328,16 @@ type SignIn struct {
 	Token string `json:"token"`
 }
 
+// StartOptions defines model for StartOptions.
+type StartOptions = crony.StartOptions
+
+// StartRequest defines model for StartRequest.
+type StartRequest = crony.StartRequest
+
 // Started defines model for Started.
 type Started struct {
-	Id string `json:"id"`
+	// Runs Their ids
+	Runs []string `json:"runs"`
 }
 
 // TLS defines model for TLS.
@@ -568,11 +587,17 @@ type TransferLeadershipJSONRequestBody = Transfer
 // PutJobJSONRequestBody defines body for PutJob for application/json ContentType.
 type PutJobJSONRequestBody = Job
 
+// StartJobJSONRequestBody defines body for StartJob for application/json ContentType.
+type StartJobJSONRequestBody = StartOptions
+
 // JoinJSONRequestBody defines body for Join for application/json ContentType.
 type JoinJSONRequestBody = JoinRequest
 
 // CreateJoinTokenJSONRequestBody defines body for CreateJoinToken for application/json ContentType.
 type CreateJoinTokenJSONRequestBody = JoinTokenSpec
+
+// KillRunJSONRequestBody defines body for KillRun for application/json ContentType.
+type KillRunJSONRequestBody = Kill
 
 // ExplainScheduleJSONRequestBody defines body for ExplainSchedule for application/json ContentType.
 type ExplainScheduleJSONRequestBody = ScheduleQuestion
@@ -690,6 +715,9 @@ type ServerInterface interface {
 	// GetRun One run
 	// (GET /runs/{id})
 	GetRun(c *fiber.Ctx, id RunID) error
+	// KillRun End a run
+	// (POST /runs/{id}/kill)
+	KillRun(c *fiber.Ctx, id RunID) error
 	// GetRunOutput What is kept of a run's output
 	// (GET /runs/{id}/output)
 	GetRunOutput(c *fiber.Ctx, id RunID, params GetRunOutputParams) error
@@ -2042,6 +2070,35 @@ func (siw *ServerInterfaceWrapper) GetRun(c *fiber.Ctx) error {
 	return handler(c)
 }
 
+// KillRun operation middleware
+func (siw *ServerInterfaceWrapper) KillRun(c *fiber.Ctx) error {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id RunID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Params("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: ""})
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter id: %w", err).Error())
+	}
+
+	handler := func(c *fiber.Ctx) error {
+		return siw.Handler.KillRun(c, id)
+	}
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		m := siw.HandlerMiddlewares[i]
+		next := handler
+		handler = func(c *fiber.Ctx) error {
+			return m(c, next)
+		}
+	}
+
+	return handler(c)
+}
+
 // GetRunOutput operation middleware
 func (siw *ServerInterfaceWrapper) GetRunOutput(c *fiber.Ctx) error {
 
@@ -2269,6 +2326,8 @@ func RegisterHandlersWithOptions(router fiber.Router, si ServerInterface, option
 	router.Get(options.BaseURL+"/runs", wrapper.ListRuns)
 
 	router.Get(options.BaseURL+"/runs/:id", wrapper.GetRun)
+
+	router.Post(options.BaseURL+"/runs/:id/kill", wrapper.KillRun)
 
 	router.Get(options.BaseURL+"/runs/:id/output", wrapper.GetRunOutput)
 
@@ -3125,6 +3184,7 @@ func (response ResumeJobdefaultApplicationProblemPlusJSONResponse) VisitResumeJo
 
 type StartJobRequestObject struct {
 	Name JobName `json:"name"`
+	Body *StartJobJSONRequestBody
 }
 
 type StartJobResponseObject interface {
@@ -3405,6 +3465,36 @@ type GetRundefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response GetRundefaultApplicationProblemPlusJSONResponse) VisitGetRunResponse(ctx *fiber.Ctx) error {
+	ctx.Response().Header.Set("Content-Type", "application/problem+json")
+	ctx.Status(response.StatusCode)
+
+	return ctx.JSON(&response.Body)
+}
+
+type KillRunRequestObject struct {
+	Id   RunID `json:"id"`
+	Body *KillRunJSONRequestBody
+}
+
+type KillRunResponseObject interface {
+	VisitKillRunResponse(ctx *fiber.Ctx) error
+}
+
+type KillRun202JSONResponse KillAccepted
+
+func (response KillRun202JSONResponse) VisitKillRunResponse(ctx *fiber.Ctx) error {
+	ctx.Response().Header.Set("Content-Type", "application/json")
+	ctx.Status(202)
+
+	return ctx.JSON(&response)
+}
+
+type KillRundefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response KillRundefaultApplicationProblemPlusJSONResponse) VisitKillRunResponse(ctx *fiber.Ctx) error {
 	ctx.Response().Header.Set("Content-Type", "application/problem+json")
 	ctx.Status(response.StatusCode)
 
@@ -3721,6 +3811,9 @@ type StrictServerInterface interface {
 	// GetRun One run
 	// (GET /runs/{id})
 	GetRun(ctx context.Context, request GetRunRequestObject) (GetRunResponseObject, error)
+	// KillRun End a run
+	// (POST /runs/{id}/kill)
+	KillRun(ctx context.Context, request KillRunRequestObject) (KillRunResponseObject, error)
 	// GetRunOutput What is kept of a run's output
 	// (GET /runs/{id}/output)
 	GetRunOutput(ctx context.Context, request GetRunOutputRequestObject) (GetRunOutputResponseObject, error)
@@ -4517,6 +4610,23 @@ func (sh *strictHandler) StartJob(ctx *fiber.Ctx, name JobName) error {
 
 	request.Name = name
 
+	var body StartJobJSONRequestBody
+	var err error
+	// The validation middleware stores the value a kin-openapi validator
+	// validated in the Fiber context. Bind that value, matching member
+	// names exactly, so the handler receives what was validated instead
+	// of a second, case-insensitive decode.
+	if v := ctx.Locals(validatedBodyLocalsKey); v == nil || runtime.BindJSONValue(v, &body) != nil {
+		err = ctx.BodyParser(&body)
+	}
+	if err != nil {
+		if !errors.Is(err, io.EOF) {
+			return fiber.NewError(fiber.StatusBadRequest, err.Error())
+		}
+	} else {
+		request.Body = &body
+	}
+
 	handler := func(ctx *fiber.Ctx, request interface{}) (interface{}, error) {
 		return sh.ssi.StartJob(ctx.UserContext(), request.(StartJobRequestObject))
 	}
@@ -4794,6 +4904,50 @@ func (sh *strictHandler) GetRun(ctx *fiber.Ctx, id RunID) error {
 		return err
 	} else if validResponse, ok := response.(GetRunResponseObject); ok {
 		if err := validResponse.VisitGetRunResponse(ctx); err != nil {
+			return err
+		}
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// KillRun operation middleware
+func (sh *strictHandler) KillRun(ctx *fiber.Ctx, id RunID) error {
+	var request KillRunRequestObject
+
+	request.Id = id
+
+	var body KillRunJSONRequestBody
+	var err error
+	// The validation middleware stores the value a kin-openapi validator
+	// validated in the Fiber context. Bind that value, matching member
+	// names exactly, so the handler receives what was validated instead
+	// of a second, case-insensitive decode.
+	if v := ctx.Locals(validatedBodyLocalsKey); v == nil || runtime.BindJSONValue(v, &body) != nil {
+		err = ctx.BodyParser(&body)
+	}
+	if err != nil {
+		if !errors.Is(err, io.EOF) {
+			return fiber.NewError(fiber.StatusBadRequest, err.Error())
+		}
+	} else {
+		request.Body = &body
+	}
+
+	handler := func(ctx *fiber.Ctx, request interface{}) (interface{}, error) {
+		return sh.ssi.KillRun(ctx.UserContext(), request.(KillRunRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "KillRun")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(KillRunResponseObject); ok {
+		if err := validResponse.VisitKillRunResponse(ctx); err != nil {
 			return err
 		}
 	} else if response != nil {

@@ -1,0 +1,319 @@
+package state
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"crony"
+)
+
+// maxWaiting is how many orders of a job may wait at once.
+const maxWaiting = 1000
+
+// StartJob implements [crony.Jobs].
+func (s *Store) StartJob(ctx context.Context, name string, opts crony.StartOptions) ([]crony.RunID, error) {
+	if err := opts.Check(); err != nil {
+		return nil, err
+	}
+	if opts.Request == "" {
+		opts.Request = rand.Text()
+	}
+	var o *order
+	err := s.change(ctx, "start "+name, func() (*txn, error) {
+		t := s.newTxn(ctx)
+		if had := s.mirror.order(name, opts.Request); had != nil {
+			if o = had; had.Digest != digestOf(&opts) {
+				return nil, crony.Errorf(crony.Conflict, "the request %s was one for something else", opts.Request).
+					WithHint("a request that is not the same has another name")
+			}
+			return t, nil
+		}
+		var err error
+		if o, err = s.newOrder(t, name, &opts); err != nil {
+			return nil, err
+		}
+		t.expect(o.key(), 0)
+		t.put(o.key(), encode(o))
+		return t, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return o.ids(), nil
+}
+
+// digestOf tells requests apart that have one name.
+func digestOf(opts *crony.StartOptions) string {
+	text, err := json.Marshal(struct {
+		Agent  string
+		All    bool
+		Params map[string]string
+	}{opts.Agent, opts.All, opts.Params})
+	if err != nil {
+		panic(fmt.Sprintf("state: encode start options: %v", err)) // texts can all be encoded
+	}
+	sum := sha256.Sum256(text)
+	return base64.RawURLEncoding.EncodeToString(sum[:9])
+}
+
+// newOrder returns the order that is asked for, and adds the condition that the job still is what it was made for.
+func (s *Store) newOrder(t *txn, name string, opts *crony.StartOptions) (*order, error) {
+	j := t.look(name)
+	if j.rev == 0 {
+		return nil, noJob(name)
+	}
+	if s.mirror.countWaiting(name) >= maxWaiting {
+		return nil, crony.Errorf(crony.Conflict, "%d orders to start %s wait for their agents", maxWaiting, name).
+			WithHint("`crony job show %s` shows the first of them; `crony run kill` withdraws one", name)
+	}
+	agents, err := s.targets(&j, opts)
+	if err != nil {
+		return nil, err
+	}
+	t.expect(specs+name, j.rev)
+	o := &order{job: name, request: opts.Request, Digest: digestOf(opts), Chosen: opts.All || opts.Agent != "",
+		What: crony.ClaimedFact{Job: name, JobUID: j.def.UID, Generation: j.generation(), Group: j.def.Job.InGroup(),
+			Labels: j.def.Job.Labels, Trigger: crony.ByHand, By: t.actor, ScheduledAt: t.now, Params: opts.Params}}
+	for _, agent := range agents {
+		t.expect(tombstones+agent, 0)
+		o.Runs = append(o.Runs, orderedRun{Run: crony.NewRunID(t.now), Agent: agent})
+	}
+	return o, nil
+}
+
+// targets returns the agents that are to run a job: all that have it, one that was named, or of those that have it the one
+// that is connected and has the fewest runs.
+func (s *Store) targets(j *job, opts *crony.StartOptions) ([]string, error) {
+	if opts.Agent != "" {
+		agent, err := s.agentNamed(opts.Agent)
+		return []string{agent}, err
+	}
+	agents := slices.DeleteFunc(j.agents(), func(agent string) bool {
+		_, buried := s.Buried(agent)
+		return buried || !j.has(agent)
+	})
+	switch {
+	case len(agents) == 0:
+		return nil, crony.Errorf(crony.Unavailable, "no agent has the job %s", j.name).
+			WithHint("`crony agent list` shows the agents")
+	case opts.All:
+		return agents, nil
+	}
+	slices.SortStableFunc(agents, func(a, b string) int { return s.burden(a) - s.burden(b) })
+	return agents[:1], nil
+}
+
+// burden is how many runs an agent has; more than any could, if it is not connected.
+func (s *Store) burden(agent string) int {
+	if !s.Connected(agent) {
+		return 1 << 30
+	}
+	return s.running(agent)
+}
+
+// agentNamed returns the id of the connected agent that has an id, or a name that no other has.
+func (s *Store) agentNamed(text string) (string, error) {
+	m := s.mirror
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	if _, ok := m.agents[text]; ok {
+		return text, nil
+	}
+	var found []string
+	for id := range m.agents {
+		if m.agents[id].Name == text {
+			found = append(found, id)
+		}
+	}
+	switch len(found) {
+	case 1:
+		return found[0], nil
+	case 0:
+		return "", crony.Errorf(crony.NotFound, "no agent %.80q is connected", text).
+			WithHint("`crony agent list` shows the agents")
+	}
+	slices.Sort(found)
+	return "", crony.Errorf(crony.Conflict, "%d agents have the name %.80q", len(found), text).
+		WithHint("give an id: %s", strings.Join(found[:min(len(found), 5)], ", "))
+}
+
+// GiveStart makes a run that was ordered an agent's, if it may be given to it, and returns it as the agent is to be told of
+// it. It is no other's from then on. A run that the agent has been given before is its still. False: it is not the agent's.
+func (s *Store) GiveStart(ctx context.Context, agent, job string, run crony.RunID) (Ordered, bool, error) {
+	err := s.change(ctx, "give an order to start "+job, func() (*txn, error) {
+		t := s.newTxn(ctx)
+		o, i := s.mirror.orderOf(job, run)
+		if o == nil || o.Runs[i].Given {
+			return t, nil
+		}
+		s.mirror.mu.RLock()
+		may, j := s.mirror.mayGive(o, &o.Runs[i], agent), s.mirror.jobs.byName[job]
+		if may && !o.Chosen {
+			t.expect(assignmentKey(agent, job), j.of(agent).Epoch)
+		}
+		s.mirror.mu.RUnlock()
+		if may {
+			t.expect(o.key(), o.rev)
+			t.expect(tombstones+agent, 0)
+			t.put(o.key(), encode(o.with(i, func(r *orderedRun) { r.Given, r.Agent = true, agent })))
+		}
+		return t, nil
+	})
+	if err != nil {
+		return Ordered{}, false, err
+	}
+	for _, o := range s.Orders(agent, job) {
+		if o.Request.Run == run && o.Given {
+			return o, true, nil
+		}
+	}
+	return Ordered{}, false, nil
+}
+
+// TakeStart notes that a run that was ordered is its agent's own now, which answers for it. What no order knows changes
+// nothing. Forbidden if the run was given to another agent.
+func (s *Store) TakeStart(ctx context.Context, agent, job string, run crony.RunID) error {
+	if o, i := s.mirror.orderOf(job, run); o == nil || o.Runs[i].Done {
+		return nil
+	}
+	return s.finish(ctx, job, run, func(r *orderedRun) error {
+		if r.Agent != agent || !r.Given {
+			return crony.Errorf(crony.Forbidden, "the order to start %s is another agent's", job)
+		}
+		return nil
+	})
+}
+
+// finish notes that a run that was ordered is done, unless refused says why it is not.
+func (s *Store) finish(
+	ctx context.Context, job string, run crony.RunID, refused func(*orderedRun) error, conditions ...condition,
+) error {
+	return s.change(ctx, "end an order to start "+job, func() (*txn, error) {
+		t := s.newTxn(ctx)
+		o, i := s.mirror.orderOf(job, run)
+		if o == nil || o.Runs[i].Done {
+			return t, nil
+		}
+		if err := refused(&o.Runs[i]); err != nil {
+			return nil, err
+		}
+		t.conditions = append(t.conditions, conditions...)
+		t.expect(o.key(), o.rev)
+		next := o.with(i, func(r *orderedRun) { r.Done, r.Kill = true, nil })
+		if !next.done() {
+			t.put(o.key(), encode(next))
+			return t, nil
+		}
+		lease, err := s.markLease(ctx)
+		if err != nil {
+			return nil, err
+		}
+		t.ops = append(t.ops, clientv3.OpPut(o.key(), encode(next.mark()), clientv3.WithLease(lease)))
+		return t, nil
+	})
+}
+
+// mark returns what is left of an order that is done.
+func (o *order) mark() *order {
+	w := &o.What
+	return &order{Digest: o.Digest, Chosen: o.Chosen, Runs: o.Runs,
+		What: crony.ClaimedFact{Job: w.Job, JobUID: w.JobUID, Trigger: w.Trigger, ScheduledAt: w.ScheduledAt}}
+}
+
+// WithdrawStart takes back a run that was ordered and not given to any agent. False: there is no such order, or an agent was
+// given it; which one, if that is known. Why is put on record by the leader, see [Store.Unstarted].
+func (s *Store) WithdrawStart(ctx context.Context, run crony.RunID, kill crony.KillOrder) (withdrawn bool, job, agent string, err error) {
+	err = s.change(ctx, "withdraw an order", func() (*txn, error) {
+		withdrawn, job, agent = false, "", ""
+		t := s.newTxn(ctx)
+		o, i := s.mirror.orderOfAny(run)
+		if o == nil {
+			return t, nil
+		}
+		r := &o.Runs[i]
+		job, agent = o.job, r.Agent
+		if withdrawn = r.Kill != nil; withdrawn || !r.waits() {
+			return t, nil
+		}
+		withdrawn = true
+		t.expect(o.key(), o.rev)
+		t.put(o.key(), encode(o.with(i, func(r *orderedRun) { r.Kill = &kill })))
+		return t, nil
+	})
+	return withdrawn && err == nil, job, agent, err
+}
+
+// IsOrdered says whether a run is of an order.
+func (s *Store) IsOrdered(run crony.RunID) bool {
+	o, _ := s.mirror.orderOfAny(run)
+	return o != nil
+}
+
+// orderOfAny is orderOf for a run of which the job is not known.
+func (m *mirror) orderOfAny(run crony.RunID) (*order, int) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	for _, orders := range m.orders {
+		for _, o := range orders {
+			if i := o.find(run); i >= 0 {
+				return o, i
+			}
+		}
+	}
+	return nil, -1
+}
+
+// DropOrder ends the order for a run that is on record, for the leader of a term. If the term is over, nothing is written, and
+// that is an error.
+func (s *Store) DropOrder(ctx context.Context, term Term, u *Unstarted) error {
+	return s.finish(ctx, u.What.Job, u.Run, func(*orderedRun) error {
+		if s.mirror.lead().rev != term.rev {
+			return errTermOver
+		}
+		return nil
+	}, condition{leader, term.rev})
+}
+
+// How long an order that is done stays: between markTTL and markTTL less markShare.
+const (
+	markTTL   = 15 * time.Minute
+	markShare = 5 * time.Minute // in which orders share a lease
+)
+
+// markLease is the lease of orders that are done. Nobody keeps it alive.
+type markLease struct {
+	mu    sync.Mutex
+	id    clientv3.LeaseID
+	until time.Time // monotonic: when another is taken
+}
+
+func (s *Store) markLease(ctx context.Context) (clientv3.LeaseID, error) {
+	m := &s.marks
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.id != 0 && time.Now().Before(m.until) {
+		left, err := s.client.TimeToLive(ctx, m.id)
+		switch {
+		case err != nil:
+			return 0, translate(err)
+		case left.TTL > int64((markTTL - markShare).Seconds()):
+			return m.id, nil
+		}
+	}
+	grant, err := s.client.Grant(ctx, int64(markTTL.Seconds()))
+	if err != nil {
+		return 0, translate(err)
+	}
+	m.id, m.until = grant.ID, time.Now().Add(markShare)
+	return m.id, nil
+}
