@@ -46,7 +46,7 @@ type index struct {
 	byAgent  map[string]map[string]bool // of those, the names of each agent's
 	open     map[string]bool            // the names of the unsettled
 	orphans  map[string]bool            // the names of what is assigned, but not defined
-	keepers  map[string]map[string]bool // the names of the jobs that keep a calendar, by its name
+	keepers  map[string]map[string]bool // the names of the jobs that name a preset, by its key
 	paused   int
 	homeless int // defined, but no agent's
 }

@@ -16,7 +16,8 @@ const (
 	starts     = root + "once/"         // <job>: crony.StartRequest
 	specs      = root + "spec/"         // <job>: crony.Definition
 	history    = root + "spec-history/" // <job>/<generation>: crony.Definition
-	calendars  = root + "calendar/"     // <name>: calendar
+	calendars  = root + "calendar/"     // <name>: preset
+	scripts    = root + "script/"       // <name>: preset
 	claims     = root + "claim/"        // <job>: claim; see [claimValue]
 	passes     = root + "ledger/"       // <uid>/<until>: Pass, until it is in the run log
 	servers    = root + "server/"       // <server>: Server

@@ -27,8 +27,8 @@ type mirror struct {
 	passes map[string]Pass       // by key
 	subs   map[string]map[*Feed]bool
 
-	calendars map[string]calendar // by name; their keepers are in jobs
-	cluster   cluster
+	presets map[string]preset // by key; their keepers are in jobs
+	cluster cluster
 }
 
 // await is what is closed when the mirror is at a revision.
@@ -49,7 +49,7 @@ func newMirror() *mirror {
 }
 
 func (m *mirror) clear() {
-	m.calendars = map[string]calendar{}
+	m.presets = map[string]preset{}
 	m.agents, m.jobs, m.starts = map[string]crony.Agent{}, newIndex(), map[string]start{}
 	m.creds, m.passes = map[string]credential{}, map[string]Pass{}
 	m.cluster = newCluster()
@@ -176,8 +176,8 @@ func (m *mirror) put(kv *mvccpb.KeyValue) (err error) {
 			return err
 		}
 		m.jobs.setClaim(name, c, kv.ModRevision)
-	case calendars:
-		return m.putCalendar(name, kv.Value, kv.ModRevision)
+	case calendars, scripts:
+		return m.putPreset(key, kv.Value, kv.ModRevision)
 	case nodes:
 		a, err := decode[crony.Agent](kv.Value)
 		if err != nil {
@@ -259,8 +259,8 @@ func (m *mirror) remove(key string) {
 		m.touchJob(name, agent)
 	case claims:
 		m.jobs.setClaim(name, crony.Claim{}, 0)
-	case calendars:
-		delete(m.calendars, name)
+	case calendars, scripts:
+		delete(m.presets, key)
 	case nodes:
 		delete(m.agents, name)
 		m.touchAgent(name)
