@@ -39,7 +39,11 @@ func (l *loop) assign(msg *wire.Assign) {
 		return
 	}
 	name := def.Job.Name
+	before := l.table.jobs[name]
 	l.table.assign(def, msg.GetEpoch(), wire.Time(msg.GetSince()), wire.Time(msg.GetCursor()))
+	if j := l.table.jobs[name]; j != before {
+		l.prep.need(j, def.Scripts, l.clock())
+	}
 	l.drop("the job was changed before the run was due")
 	l.log.Debug("job assigned", "job", name, "epoch", msg.GetEpoch())
 	for _, f := range l.waiting[name] {
@@ -156,7 +160,7 @@ func (l *loop) order(msg *wire.Start) {
 			l.orders = append(l.orders, msg)
 			return
 		}
-		l.runner.start(newAttempt(req.Run, what, req.At))
+		l.begin(&seat{run: req.Run, job: j, what: what, at: req.At})
 	}
 	l.link.post(&wire.FromAgent{Kind: &wire.FromAgent_Taken{Taken: &wire.Taken{Job: req.Job, Run: string(req.Run)}}})
 }

@@ -73,6 +73,8 @@ type terms struct {
 	Limit   int64          `json:"limit"` // bytes kept of each stream
 	Timeout crony.Duration `json:"timeout,omitempty"`
 	Grace   crony.Duration `json:"grace"`
+
+	Prepares string `json:"prepares,omitempty"` // hash of the script that it is of; the claimed fact names the script
 }
 
 // record is all that the journal has of one run.

@@ -33,6 +33,8 @@ type job struct {
 	place  int32       // in the queue, from 1; 0: not in it
 	held   bool        // it has missed something, and waits for its turn to make up for that
 	loose  bool        // not confirmed since the link came up
+	lacked bool        // what was asked for is to give up what was missed for want of preparation
+	lack   *lack       // what its host is to be prepared with; nil: nothing
 }
 
 // seat is a place of a run that waits for its time.
@@ -102,7 +104,7 @@ func (t *timetable) unassign(name string) {
 // plan puts j in the queue with the first occurrence after its cursor.
 func (t *timetable) plan(j *job) {
 	t.asks.remove(j)
-	j.asked, j.held = nil, false
+	j.asked, j.held, j.lacked = nil, false, false
 	if j.plan == nil {
 		return
 	}
@@ -139,6 +141,11 @@ func (t *timetable) due(now time.Time) []*job {
 
 // decide finds out what is to be asked for j, the first in the queue, and says whether it is j's turn.
 func (t *timetable) decide(j *job, now time.Time) bool {
+	if j.lack != nil {
+		if asks, waits := t.forgo(j, now); waits {
+			return asks
+		}
+	}
 	step, held := j.plan.Step(j.cursor.time(), now), j.held
 	j.held = false
 	switch {
