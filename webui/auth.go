@@ -141,7 +141,7 @@ func roleFor(method, route string) crony.Role {
 		return crony.Viewer
 	case "/jobs/:name/pause", "/jobs/:name/resume", "/jobs/:name/runs":
 		return crony.Operator
-	case "/jobs/:name", "/calendars/:name", "/apply":
+	case "/jobs/:name", "/calendars/:name", "/scripts/:name", "/apply":
 		return crony.Editor
 	default:
 		return crony.Admin

@@ -37,6 +37,7 @@ type Options struct {
 	Agents    crony.Agents
 	Ledger    crony.Ledger
 	Calendars crony.Calendars
+	Scripts   crony.Scripts
 	Access    Access
 	Events    Events
 	Cluster   crony.Cluster
@@ -118,7 +119,7 @@ func (o *Options) complete() error {
 	}{
 		{"Jobs", o.Jobs != nil}, {"Runs", o.Runs != nil}, {"Outputs", o.Outputs != nil},
 		{"Figures", o.Figures != nil}, {"Agents", o.Agents != nil}, {"Access", o.Access != nil},
-		{"Ledger", o.Ledger != nil}, {"Calendars", o.Calendars != nil},
+		{"Ledger", o.Ledger != nil}, {"Calendars", o.Calendars != nil}, {"Scripts", o.Scripts != nil},
 		{"Events", o.Events != nil}, {"LastRun", o.LastRun != nil}, {"Facts", o.Facts != nil}, {"Ready", o.Ready != nil},
 		{"Cluster", o.Cluster != nil}, {"Join", o.Join != nil}, {"Backup", o.Backup != nil}, {"Revision", o.Revision != nil},
 		{"Registerer", o.Registerer != nil}, {"Gatherer", o.Gatherer != nil},

@@ -29,6 +29,7 @@ func (c *cli) jobSheet(j *crony.JobStatus, agents agentNames) error {
 	if j.Job.Timeout > 0 {
 		s.line("Timeout", j.Job.Timeout.String())
 	}
+	s.line("Scripts", strings.Join(j.Job.Scripts, ", "))
 	s.line("Kept", retention(j.Job.Retention))
 	if a := j.Assignment; a != nil {
 		s.line("Agent", agents.name(a.Agent))
