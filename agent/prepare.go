@@ -34,6 +34,10 @@ func retryAfter(n int) time.Duration {
 	return min(first<<min(n, 10), most)
 }
 
+// hurryAfter is how long after a failure a script is tried again at the earliest, whoever is in a hurry: ten thousand jobs that
+// change at once are not ten thousand tries.
+const hurryAfter = time.Second
+
 // try is a script that jobs wait for, in one version.
 type try struct {
 	content
@@ -41,6 +45,7 @@ type try struct {
 	lacks    []*lack // of jobs that wait for it, now or after others
 	running  bool
 	failures int       // since it, or a job that names it, was changed
+	failed   time.Time // the last of them
 	next     time.Time // when to try again
 	why      string    // it failed the last time
 }
@@ -110,9 +115,13 @@ func (p *preparer) need(j *job, list []crony.Script, now time.Time) {
 	p.hurry(k, now)
 }
 
-// hurry has the script that a job waits for tried at once.
+// hurry has the script that a job waits for tried at once, or as soon as may be.
 func (p *preparer) hurry(k *lack, now time.Time) {
-	k.left[0].next, p.at = now, now
+	t := k.left[0]
+	t.next, p.at = now, now
+	if soonest := t.failed.Add(hurryAfter); soonest.After(now) {
+		t.next = soonest
+	}
 }
 
 // due returns the scripts that are to be tried now, those that have waited for longest first.
@@ -197,7 +206,7 @@ func (l *loop) tried(o outcome, now time.Time) {
 		t.running, t.next = false, now
 		return
 	}
-	t.running, t.why, t.next = false, cmp.Or(o.reason, string(o.state)), now.Add(retryAfter(t.failures))
+	t.running, t.why, t.failed, t.next = false, cmp.Or(o.reason, string(o.state)), now, now.Add(retryAfter(t.failures))
 	t.failures++
 	l.log.Warn("host not prepared", "script", t.name, "reason", t.why, "again", t.next.UTC())
 	for _, k := range t.lacks {

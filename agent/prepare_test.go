@@ -302,6 +302,39 @@ func TestPrepareAtOnce(t *testing.T) {
 	})
 }
 
+// TestPrepareNoStorm has many jobs come, one after the other, while the script that they name fails: it is tried again for the
+// last of them, and not for each.
+func TestPrepareNoStorm(t *testing.T) {
+	inPrepare(t, func(t *testing.T, l *scriptRig) {
+		tries := 0
+		fail := func() {
+			_, runs := l.begun()
+			for _, run := range runs {
+				tries++
+				l.end(run, crony.Failed, "exit code 1")
+			}
+		}
+		for n := range 200 {
+			l.say(assigned(needing(fmt.Sprint("j", n), "", "s=1"), int64(n+1), midnight, ""))
+			fail()
+		}
+		if tries != 1 {
+			t.Errorf("%d tries at once", tries)
+		}
+		l.sleep(time.Second)
+		fail()
+		l.sleep(9 * time.Second)
+		fail()
+		if tries != 2 {
+			t.Errorf("%d tries, want one when the jobs have come", tries)
+		}
+		l.sleep(time.Second)
+		if l.tries("s=1"); len(l.loop.prep.tries) != 1 {
+			t.Errorf("%d scripts are waited for", len(l.loop.prep.tries))
+		}
+	})
+}
+
 // TestPrepareOrders has people run a job on a host that is not prepared: the run waits for the script, and fails with it. In the
 // time between two tries an order makes the next one begin.
 func TestPrepareOrders(t *testing.T) {

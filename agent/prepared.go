@@ -154,6 +154,6 @@ func (p *prepared) remember(c content) {
 		err = durable.WriteFile(p.path, data, 0o600)
 	}
 	if err != nil {
-		p.log.Error("it is not written down that a script has prepared this host; the next agent runs it again", "script", c.name, "err", err)
+		p.log.Error("script that succeeded not written down; the next agent runs it again", "script", c.name, "err", err)
 	}
 }

@@ -14,8 +14,8 @@ import (
 )
 
 // Apply defines everything in a manifest (YAML or JSON) or, if anything can't be, nothing, and says of each what was done:
-// calendars first, then scripts, then jobs. The bytes are sent as they are, so that the lines in an error's faults are the lines of the
-// caller's file.
+// calendars first, then scripts, then jobs. The bytes are sent as they are, so that the lines in an error's faults are the
+// lines of the caller's file.
 func (c *Client) Apply(ctx context.Context, manifest []byte, dryRun bool) ([]crony.Applied, error) {
 	k := call{method: http.MethodPost, path: "/apply", body: manifest, bodyType: "application/yaml"}
 	if dryRun {

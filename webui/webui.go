@@ -51,8 +51,8 @@ type Options struct {
 	// Revision returns the revision of the keyspace up to which this server's copy of it has come; 0 if that is not known yet.
 	Revision func() int64
 
-	// LastRun returns the newest run of a job that did the job's own work, and whether there is one. It is asked once for each job of a page, so it must
-	// answer from memory.
+	// LastRun returns the newest run of a job that did the job's own work, and whether there is one. It is asked once for each
+	// job of a page, so it must answer from memory.
 	LastRun func(job string) (crony.Run, bool)
 	// Facts returns the figures of GET /server; Unavailable if they are not known yet.
 	Facts func(ctx context.Context) (Facts, error)

@@ -108,7 +108,8 @@ func (t *txn) removal(key string) (*txn, error) {
 	case p.rev == 0:
 		return nil, noPreset(key)
 	case len(keepers) > 0:
-		return nil, crony.Errorf(crony.Conflict, "%s the %s %s: %s", jobsThat(len(keepers), verb(kind)), kind, nameOf(key), some(keepers)).
+		return nil, crony.Errorf(crony.Conflict, "%s the %s %s: %s",
+			jobsThat(len(keepers), verb(kind)), kind, nameOf(key), some(keepers)).
 			WithHint("take it out of their `%ss:` first", kind)
 	}
 	t.expect(key, p.rev)

@@ -125,7 +125,8 @@ func (t *scriptsTest) inOrder(ctx context.Context) {
 	if none := list(); len(none) > 0 {
 		t.Errorf("an empty store has the scripts %v", none)
 	}
-	t.defined(ctx, []any{Script("b", "1"), Script("a.x", "2"), Script("a", "3"), Prepared("z", "b", "a"), Prepared("y", "b"), Prepared("x")},
+	t.defined(ctx, []any{Script("b", "1"), Script("a.x", "2"), Script("a", "3"),
+		Prepared("z", "b", "a"), Prepared("y", "b"), Prepared("x")},
 		"script b created 0", "script a.x created 0", "script a created 0",
 		"job z created 1", "job y created 1", "job x created 1")
 	t.expect("scripts", list(), "a 3 [z]", "a.x 2 []", "b 1 [y z]")
@@ -201,9 +202,11 @@ func (t *scriptsTest) kept(ctx context.Context) {
 
 func (t *scriptsTest) refusals(ctx context.Context) {
 	t.defined(ctx, []any{Script("s", "1")}, "script s created 0")
-	_, err := t.define(ctx, crony.ApplyOptions{}, Script("s", "2"), Script("new", "1"), Prepared("a", "s"), Prepared("b", "s", "none"))
+	_, err := t.define(ctx, crony.ApplyOptions{}, Script("s", "2"), Script("new", "1"),
+		Prepared("a", "s"), Prepared("b", "s", "none"))
 	t.refused("a script that there is not", err, crony.Invalid, `there is no script "none"`)
-	if e, ok := errors.AsType[*crony.Error](err); !ok || len(e.Faults) != 1 || e.Faults[0].Path != "jobs[1].scripts[1]" || e.Faults[0].Hint == "" {
+	e, ok := errors.AsType[*crony.Error](err)
+	if !ok || len(e.Faults) != 1 || e.Faults[0].Path != "jobs[1].scripts[1]" || e.Faults[0].Hint == "" {
 		t.Errorf("faults: %+v", err)
 	}
 	_, err = t.define(ctx, crony.ApplyOptions{}, Script("new", "1"), Script("new", "1"))
