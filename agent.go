@@ -55,6 +55,8 @@ type Definition struct {
 	// Calendars are those that the job keeps, as they are now, so that a definition alone says when the job is due. When one
 	// changes, the job has a new generation.
 	Calendars []Calendar `json:"calendars,omitempty"`
+	// Scripts are those that the job names, in its order, as they are now. When one changes, the job has a new generation.
+	Scripts []Script `json:"scripts,omitempty"`
 }
 
 // PauseReason says why occurrences of a paused job do not run.

@@ -143,9 +143,9 @@ func compileAll(list []Calendar, zones Zones) map[string]*schedule.Calendar {
 	return known
 }
 
-// Faults lists what is wrong with the job's calendars once their contents are known: d.Calendars has not got one that the
-// job names, or they can't be kept together. What is wrong with the job alone is for [Job.Faults]; paths are the job's as
-// there.
+// Faults lists what is wrong with what the job names once the contents of that are known: d.Calendars or d.Scripts has not got
+// one of them, or calendars can't be kept together. What is wrong with the job alone is for [Job.Faults]; paths are the job's
+// as there.
 func (d *Definition) Faults() []Fault {
 	var c checker
 	for i, use := range d.Job.Calendars {
@@ -161,6 +161,7 @@ func (d *Definition) Faults() []Fault {
 		}
 	}
 	c.together("", &d.Job, compileAll(d.Calendars, time.LoadLocation))
+	d.scriptsKnown(&c)
 	return c.faults
 }
 

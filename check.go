@@ -41,6 +41,7 @@ func (c *checker) job(at string, j *Job) {
 	}
 	c.schedules(at, j)
 	c.uses(at, j)
+	c.scripts(at, j)
 	c.misfire(at+"misfire.", j.Misfire)
 	c.retention(at+"retention.", j.Retention)
 	c.work(at, j)
@@ -159,7 +160,6 @@ func (c *checker) jobLater(at string, j *Job) {
 	c.later(at+"on_disconnect", j.OnDisconnect != "")
 	c.later(at+"on_lost", or(j.OnLost, LostFail) != LostFail)
 	c.later(at+"retry", j.Retry != nil)
-	c.later(at+"scripts", len(j.Scripts) > 0)
 	c.later(at+"http", j.HTTP != nil)
 	c.later(at+"grpc", j.GRPC != nil)
 	c.later(at+"notify", j.Notify != nil)

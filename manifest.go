@@ -17,14 +17,6 @@ type Manifest struct {
 	Channels  []Channel  `json:"channels,omitempty"`
 }
 
-// Script is a preset script: it prepares a host for the jobs that name it.
-type Script struct {
-	Name        string   `json:"name"`
-	Interpreter string   `json:"interpreter,omitempty"` // /bin/sh if empty
-	Timeout     Duration `json:"timeout,omitempty"`
-	Script      string   `json:"script"`
-}
-
 // Channel is a way to tell people; exactly one of its kinds is set.
 type Channel struct {
 	Name    string         `json:"name"`
@@ -107,7 +99,11 @@ func (m *Manifest) Faults() []Fault {
 		c.calendar(fmt.Sprintf("calendars[%d].", i), &m.Calendars[i])
 		once(i, m.Calendars[i].Name)
 	}
-	c.later("scripts", len(m.Scripts) > 0)
+	once = c.once("scripts")
+	for i := range m.Scripts {
+		c.script(fmt.Sprintf("scripts[%d].", i), &m.Scripts[i])
+		once(i, m.Scripts[i].Name)
+	}
 	c.later("channels", len(m.Channels) > 0)
 	return c.faults
 }

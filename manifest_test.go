@@ -95,7 +95,21 @@ func TestManifestFaults(t *testing.T) {
 			`line 3: jobs[0].shell.interpreter: "bash" is not an absolute path (as /bin/bash)`}},
 		{"nothing", "jobs: []\n", []string{"the manifest defines nothing (write at least one job under `jobs:`)"}},
 		{"empty", "", []string{"the document is empty"}},
-		{"a schedule for a script", "scripts: [{name: a, script: x}]\n", []string{"line 1: scripts: not supported yet: scripts"}},
+		{"scripts", "scripts:\n  - {name: A, interpreter: sh, script: ''}\n  - {name: b, script: x}\n" +
+			"  - {name: b, script: x}\n  - {name: c, script: " + strings.Repeat("x", 64<<10+1) + "}\n", []string{
+			`line 2: scripts[0].name: "A" cannot be a name`,
+			`line 2: scripts[0].interpreter: "sh" is not an absolute path (as /bin/bash)`,
+			"line 2: scripts[0].script: must be given",
+			`line 4: scripts[2].name: scripts[1] has the name "b" too`,
+			"line 5: scripts[3].script: has 65537 bytes; at most 65536"}},
+		{"scripts of a job", "jobs:\n  - name: a\n    scripts: [x, X, x]\n" + shell, []string{
+			`line 3: jobs[0].scripts[1]: "X" cannot be a name`,
+			"line 3: jobs[0].scripts[2]: the script x is named twice (leave one out)"}},
+		{"too many scripts of a job", "jobs:\n  - name: a\n    scripts: [" + strings.Repeat("x,", 17) + "]\n" + shell, []string{
+			"line 3: jobs[0].scripts: 17 scripts; at most 16"}},
+		{"scripts for a call", "jobs:\n  - name: a\n    scripts: [x]\n    http: {url: 'http://x'}\n", []string{
+			"line 3: jobs[0].scripts: scripts prepare a host for a command, and not for a call (leave it out)",
+			"line 4: jobs[0].http: not supported yet: http"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -132,7 +146,7 @@ func TestNotSupportedYet(t *testing.T) {
 		}
 	}
 	want := map[string]bool{}
-	for _, key := range strings.Fields(`scripts channels mode agent selector exclude strategy failover overlap max_parallel
+	for _, key := range strings.Fields(`channels mode agent selector exclude strategy failover overlap max_parallel
 		on_disconnect on_lost retry http grpc notify user secrets umask memory cpu pids`) {
 		want[key] = true
 	}
@@ -160,6 +174,8 @@ func FuzzDecodeManifest(f *testing.F) {
   blackouts: [{from: 2027-01-01T00:00:00.5+01:00, to: 2027-01-02T00:00:00Z}]}, {name: b}]
 jobs: [{name: j, calendars: [{name: a, "on": next-working-day}, {name: b, "on": skip}, {name: c, "on": skip}], shell: {command: x}}]
 `))
+	f.Add([]byte("scripts: [{name: s, interpreter: /bin/sh, timeout: 2m, script: \"x\\n\"}, {name: t, script: y}]\n" +
+		"jobs: [{name: j, scripts: [s, t], shell: {command: x}}]\n"))
 	f.Add([]byte("a: &a [x,x]\nb: &b [*a,*a]\njobs: *b\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		m, err := DecodeManifest(data)

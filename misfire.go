@@ -30,6 +30,24 @@ type Step struct {
 // Step returns the next step as of now. It takes time that grows with the occurrences that it keeps, not with those that it
 // passes over.
 func (p *Plan) Step(cursor, now time.Time) Step {
+	var policy Misfire
+	if p.extra != nil {
+		policy = p.extra.misfire
+	}
+	return p.step(cursor, now, policy)
+}
+
+// Forgo is [Plan.Step] for a job that can't run: all that is missed by now is passed over for a reason, whatever the misfire
+// policy. What is not missed yet is as Step says, and is not to be claimed while the job can't run.
+func (p *Plan) Forgo(cursor, now time.Time, reason string) Step {
+	step := p.step(cursor, now, Misfire{Policy: MisfireSkip})
+	if !step.Until.IsZero() {
+		step.Reason = reason
+	}
+	return step
+}
+
+func (p *Plan) step(cursor, now time.Time, policy Misfire) Step {
 	first, ok := p.runs(cursor)
 	if !ok {
 		return Step{}
@@ -40,10 +58,6 @@ func (p *Plan) Step(cursor, now time.Time) Step {
 		return claim
 	}
 	claim.CatchUp = true
-	var policy Misfire
-	if p.extra != nil {
-		policy = p.extra.misfire
-	}
 	keep := or(policy.Limit, DefaultMisfireLimit)
 	switch or(policy.Policy, MisfireOnce) {
 	case MisfireSkip:

@@ -37,11 +37,12 @@ type Trigger string
 const (
 	BySchedule Trigger = "schedule"
 	ByHand     Trigger = "manual"
-	ByReboot   Trigger = "reboot" // its host has booted
+	ByReboot   Trigger = "reboot"  // its host has booted
+	ByPrepare  Trigger = "prepare" // it is no run of the job's own work but of a script that the job names
 )
 
 // Allowed lists the triggers.
-func (Trigger) Allowed() []string { return []string{"schedule", "manual", "reboot"} }
+func (Trigger) Allowed() []string { return []string{"schedule", "manual", "reboot", "prepare"} }
 
 // Run is what an occurrence or a person's request became: the fold of its facts.
 type Run struct {
@@ -53,7 +54,7 @@ type Run struct {
 	Labels      map[string]string `json:"labels,omitempty"` // the job's, when the run was claimed
 	Agent       string            `json:"agent"`            // its id
 	Trigger     Trigger           `json:"trigger"`
-	By          string            `json:"by,omitempty"` // who triggered it, if a person did
+	By          string            `json:"by,omitempty"` // who triggered it, if a person did; the script, if it is of one
 	ScheduledAt time.Time         `json:"scheduled_at"`
 	CatchUp     bool              `json:"catch_up,omitempty"` // it makes up for an occurrence that was missed
 	Params      map[string]string `json:"params,omitempty"`   // that a person gave it

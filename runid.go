@@ -20,7 +20,7 @@ func OccurrenceRunID(jobUID string, at time.Time, agent string) RunID {
 	return runID(at, [10]byte(sum[:10]))
 }
 
-// NewRunID returns a fresh id for a run that a person asked for.
+// NewRunID returns a fresh id for a run that is of no occurrence.
 func NewRunID(now time.Time) RunID {
 	var entropy [10]byte
 	rand.Read(entropy[:])

@@ -10,9 +10,9 @@ import (
 // person can do something about it. After a write returns, a read through the same store sees it.
 type Jobs interface {
 	// Define defines all that the manifest holds or, if any can't be, nothing, and says of each what was done: calendars
-	// first, then jobs, each in their order. Defining what stands already changes nothing. The manifest must have no faults
-	// (see [Manifest.Faults]). Conflict if a precondition of opts does not hold; Invalid if a job names a calendar that
-	// there is not.
+	// first, then scripts, then jobs, each in their order. Defining what stands already changes nothing. The manifest must
+	// have no faults (see [Manifest.Faults]). Conflict if a precondition of opts does not hold; Invalid if a job names a
+	// calendar or a script that there is not.
 	Define(ctx context.Context, m Manifest, opts ApplyOptions) ([]Applied, error)
 	// Job returns one job; NotFound if there is none.
 	Job(ctx context.Context, name string) (JobStatus, error)
@@ -47,6 +47,24 @@ type CalendarStatus struct {
 	UpdatedAt time.Time `json:"updated_at"`
 	UpdatedBy string    `json:"updated_by,omitempty"`
 	Jobs      []string  `json:"jobs"` // the names of those that keep it, sorted
+}
+
+// Scripts is where preset scripts are looked up. They are defined by [Jobs.Define]. Every method is safe for concurrent use.
+type Scripts interface {
+	// Script returns one script; NotFound if there is none.
+	Script(ctx context.Context, name string) (ScriptStatus, error)
+	// ListScripts returns all scripts, in the order of their names.
+	ListScripts(ctx context.Context) ([]ScriptStatus, error)
+	// DeleteScript removes a script; NotFound if there is none, Conflict while jobs name it.
+	DeleteScript(ctx context.Context, name string) error
+}
+
+// ScriptStatus is a script as it stands in the store.
+type ScriptStatus struct {
+	Script    Script    `json:"script"`
+	UpdatedAt time.Time `json:"updated_at"`
+	UpdatedBy string    `json:"updated_by,omitempty"`
+	Jobs      []string  `json:"jobs"` // the names of those that name it, sorted
 }
 
 // Runs is what is known of runs, and how a person ends one. Every method is safe for concurrent use.
@@ -93,10 +111,11 @@ type Kind string
 const (
 	KindJob      Kind = "job"
 	KindCalendar Kind = "calendar"
+	KindScript   Kind = "script"
 )
 
 // Allowed lists the kinds.
-func (Kind) Allowed() []string { return []string{"job", "calendar"} }
+func (Kind) Allowed() []string { return []string{"job", "calendar", "script"} }
 
 // Action is what happened to a definition.
 type Action string

@@ -6,9 +6,10 @@
 // agent: after a crash the next agent on the same directory finds it by the journal, reads on in its files, and reports it.
 //
 // The parts, each a file: the link to a server (link.go), the loop that knows what is due (loop.go over timetable.go), the
-// runner of processes (runner.go), the reporter (reporter.go), the bounds of what waits (spool.go) and the journal
-// (journal.go). What a crash leaves is taken up in recover.go. The agent never talks to the state store, runs nothing that it
-// has not claimed, and starts nothing that may have started before: what became of it is then lost, and said so.
+// scripts that prepare the host (prepare.go), the runner of processes (runner.go), the reporter (reporter.go), the bounds of
+// what waits (spool.go) and the journal (journal.go). What a crash leaves is taken up in recover.go. The agent never talks to
+// the state store, runs nothing but what it has claimed and what prepares for that, and starts nothing that may have started
+// before: what became of it is then lost, and said so.
 package agent
 
 import (

@@ -7,8 +7,9 @@ import (
 
 // assignment is a job as the servers gave it to the agent: what a run is of.
 type assignment struct {
-	def   crony.Definition
-	epoch int64
+	def      crony.Definition
+	epoch    int64
+	prepares string // hash of the script that the run is of, if it is to prepare the host
 }
 
 // packed is the text of a definition: two hundred bytes where the definition itself takes most of a thousand. It is unpacked

@@ -309,3 +309,46 @@ func TestWiped(t *testing.T) {
 		t.Errorf("%+v", run)
 	}
 }
+
+// TestKilledWhilePreparing kills the agent while a script prepares the host. The next one finds the script's process, and does not
+// run it beside that; how it ended can't be known, and so it runs again, once, before the job.
+func TestKilledWhilePreparing(t *testing.T) {
+	t.Parallel()
+	if testing.Short() {
+		t.Skip("a script is tried again after ten seconds")
+	}
+	c := testcluster.Start(t, 0)
+	a := newChild(t, c)
+	a.start()
+	marks, done := filepath.Join(t.TempDir(), "marks"), filepath.Join(t.TempDir(), "done")
+	c.Apply(fmt.Sprintf(`scripts: [{name: s, script: "echo $CRONY_RUN_ID >> %s; while [ ! -e %s ]; do sleep 0.05; done"}]
+jobs: [{name: m, scripts: [s], shell: {command: echo ran}}]
+`, marks, done))
+	begun := func() []string {
+		text, _ := os.ReadFile(marks) // there is none until the script begins
+		return strings.Fields(string(text))
+	}
+	c.Wait("the script to begin", func() bool { return len(begun()) == 1 })
+	a.kill()
+	a.start()
+	id := a.order("m")
+	c.Wait("the order to be taken", func() bool { r, err := c.Run(t.Context(), id); return err == nil && r.State == crony.Claimed })
+	if now := begun(); len(now) != 1 {
+		t.Errorf("the script runs more than once: %v", now)
+	}
+	write(t, done, "")
+	a.inState(crony.RunID(begun()[0]), crony.Lost)
+	if r := a.inState(id, crony.Failed); !strings.HasPrefix(r.Reason, "not prepared: script s failed: its agent was restarted") {
+		t.Errorf("the order ended as %+v", r)
+	}
+	a.inState(a.order("m"), crony.Succeeded)
+	if runs := begun(); len(runs) != 2 {
+		t.Errorf("the script ran as %v, want twice", runs)
+	}
+	a.kill()
+	a.start()
+	a.inState(a.order("m"), crony.Succeeded)
+	if runs := begun(); len(runs) != 2 {
+		t.Errorf("the script ran again: %v", runs)
+	}
+}

@@ -45,7 +45,11 @@ func (l *loop) assign(msg *wire.Assign) {
 		return
 	}
 	name := def.Job.Name
+	before := l.table.jobs[name]
 	l.table.assign(def, msg.GetEpoch(), wire.Time(msg.GetSince()), wire.Time(msg.GetCursor()))
+	if j := l.table.jobs[name]; j != before {
+		l.prep.need(j, def.Scripts, l.clock())
+	}
 	l.drop("the job was changed before the run was due")
 	l.log.Debug("job assigned", "job", name, "epoch", msg.GetEpoch())
 	for _, f := range l.waiting[name] {
@@ -166,9 +170,7 @@ func (l *loop) order(msg *wire.Start) {
 			l.orders = append(l.orders, msg)
 			return
 		}
-		try := newAttempt(req.Run, what, req.At)
-		try.params = req.Params
-		l.runner.start(try)
+		l.begin(&seat{run: req.Run, job: l.table.jobs[req.Job], what: what, at: req.At, params: req.Params})
 	}
 	l.link.post(&wire.FromAgent{Kind: &wire.FromAgent_Taken{Taken: &wire.Taken{Job: req.Job, Run: string(req.Run)}}})
 }
@@ -206,5 +208,5 @@ func (l *loop) resume(f crony.Fact) {
 		l.runner.skip(f.Run, "the job was changed before the run was due")
 		return
 	}
-	l.table.grant(&seat{run: f.Run, job: j, what: what, at: c.ScheduledAt})
+	l.table.grant(&seat{run: f.Run, job: j, what: what, at: c.ScheduledAt, params: c.Params})
 }

@@ -75,6 +75,8 @@ type terms struct {
 	Limit   int64          `json:"limit"` // bytes kept of each stream
 	Timeout crony.Duration `json:"timeout,omitempty"`
 	Grace   crony.Duration `json:"grace"`
+
+	Prepares string `json:"prepares,omitempty"` // hash of the script that it is of; the claimed fact names the script
 }
 
 // kill is an order to end a run.

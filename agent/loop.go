@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -23,6 +24,7 @@ type loop struct {
 
 	table   *timetable
 	zones   zones
+	prep    *preparer
 	boots   boots
 	listed  bool            // all jobs have been heard of since the host booted, and those that come with it are not started
 	booted  map[string]bool // jobs that this boot has started
@@ -77,7 +79,7 @@ func newLoop(
 ) *loop {
 	l := &loop{born: time.Now(), inbox: make(chan *wire.FromServer, 64), link: link, runner: runner, journal: journal, now: now,
 		log: log, boots: boots, booted: map[string]bool{}, asked: map[uint64][]ask{}, waiting: map[string][]crony.Fact{}}
-	l.table = newTimetable(l.zones.load)
+	l.table, l.prep = newTimetable(l.zones.load), newPreparer(openPrepared(runner))
 	return l
 }
 
@@ -85,6 +87,10 @@ func newLoop(
 func (l *loop) run(ctx context.Context, recovered []crony.Fact) {
 	l.began = l.now().Round(0)
 	for _, f := range recovered {
+		if f.Claimed.Trigger == crony.ByPrepare { // whoever needs the script has it run anew
+			l.runner.skip(f.Run, "its agent stopped before the script began")
+			continue
+		}
 		l.waiting[f.Claimed.Job] = append(l.waiting[f.Claimed.Job], f)
 		if f.Claimed.Trigger == crony.ByReboot {
 			l.booted[f.Claimed.Job] = true
@@ -96,6 +102,7 @@ func (l *loop) run(ctx context.Context, recovered []crony.Fact) {
 		select {
 		case msg := <-l.inbox:
 			l.hear(msg)
+		case <-l.prep.wake:
 		case <-timer.C:
 		case <-ctx.Done():
 			l.beat.Store(-1)
@@ -134,8 +141,9 @@ func (l *loop) work() time.Duration {
 	if l.listed {
 		l.reboot()
 	}
+	l.prepare(now)
 	for _, g := range l.table.ready(now) {
-		l.runner.start(newAttempt(g.run, g.what, g.at))
+		l.begin(g)
 	}
 	asking := l.mayAsk()
 	if asking {
@@ -244,11 +252,11 @@ func (l *loop) ask(j *job) (ask, *wire.Occurrence) {
 		}
 	}
 	o.At = until.UnixNano()
-	o.Pass = &wire.Pass{After: int64(j.cursor), Reason: l.cause(j, until) + "; " + step.Reason}
+	o.Pass = &wire.Pass{After: int64(j.cursor), Reason: strings.TrimPrefix(l.cause(j, until)+"; "+step.Reason, "; ")}
 	return ask{job: j, at: until}, o
 }
 
-// cause says why occurrences up to a time were not asked for when they came due.
+// cause says why occurrences up to a time were not asked for when they came due; "" if that is for the step to say.
 func (l *loop) cause(j *job, until time.Time) string {
 	switch {
 	case !until.After(j.since.time()):
@@ -257,6 +265,8 @@ func (l *loop) cause(j *job, until time.Time) string {
 		return "its agent was not running"
 	case !l.cut.IsZero() && until.After(l.cut) && !until.After(l.up):
 		return "its agent reached no server"
+	case j.lacked: // the step itself says why
+		return ""
 	case until.After(l.held.from) && !until.After(l.held.to):
 		return "its agent took on nothing more: " + l.held.why
 	}

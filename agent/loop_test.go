@@ -30,7 +30,11 @@ func inBubble(t *testing.T, recovered []crony.Fact, test func(t *testing.T, l *l
 
 // bootedLoop is inBubble on a host that has booted.
 func bootedLoop(t *testing.T, boots boots, recovered []crony.Fact, test func(t *testing.T, l *loopRig)) {
-	dir := t.TempDir()
+	loopIn(t, t.TempDir(), boots, recovered, test)
+}
+
+// loopIn is bootedLoop with a directory that may have been an agent's before.
+func loopIn(t *testing.T, dir string, boots boots, recovered []crony.Fact, test func(t *testing.T, l *loopRig)) {
 	synctest.Test(t, func(t *testing.T) {
 		l := &loopRig{rig: newRig(t, dir)}
 		now := func() time.Time {

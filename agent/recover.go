@@ -32,7 +32,7 @@ func (r *runner) recover() []crony.Fact {
 		case rec.kill != nil:
 			removeAll(outputs(r.dir, last.Run, 1, 0))
 			r.skip(last.Run, rec.kill.WordsUnstarted())
-		case rec.job != "":
+		case rec.job != "" && len(rec.job.unpack().Job.Scripts) == 0: // else it waits for its job, for which the host is to be prepared
 			removeAll(outputs(r.dir, last.Run, 1, 0))
 			r.start(orderedAttempt(last, rec.job))
 		default:

@@ -20,6 +20,7 @@ type runner struct {
 	now     func() time.Time
 	log     *slog.Logger
 	metrics *metrics
+	ending  func(run crony.RunID, state crony.RunState, reason string) // hears of each end before it is written down
 
 	mu      sync.Mutex
 	waiting []*attempt // for a starter
@@ -61,6 +62,7 @@ func newRunner(agent, dir string, journal *journal, reports *reporter, now func(
 		metrics: newMetrics(), claimed: map[crony.RunID]*files{}, running: map[crony.RunID]*process{},
 		kills: map[crony.RunID]crony.KillOrder{}}
 	r.idle = sync.NewCond(&r.mu)
+	r.ending = func(crony.RunID, crony.RunState, string) {}
 	reports.starting = r.starting
 	return r, nil
 }
@@ -79,6 +81,7 @@ func (r *runner) claim(run crony.RunID, j *assignment, what crony.ClaimedFact) e
 	what.Labels = def.Job.Labels
 	what.Agent, what.Epoch = r.agent, j.epoch
 	t := termsOf(&def.Job)
+	t.Prepares = j.prepares
 	e := entry{Fact: &crony.Fact{Run: run, At: r.now().UTC(), Claimed: &what}, Terms: &t}
 	if what.Trigger == crony.ByHand {
 		e.Job = pack(def)
@@ -125,11 +128,16 @@ func (r *runner) filesOf(run crony.RunID) *files {
 }
 
 // skip writes down that a claimed run never started.
-func (r *runner) skip(run crony.RunID, reason string) {
+func (r *runner) skip(run crony.RunID, reason string) { r.endUnstarted(run, crony.Skipped, reason) }
+
+// fail writes down that a claimed run could not be started.
+func (r *runner) fail(run crony.RunID, reason string) { r.endUnstarted(run, crony.Failed, reason) }
+
+func (r *runner) endUnstarted(run crony.RunID, state crony.RunState, reason string) {
 	if f := r.filesOf(run); f != nil {
 		f.drop()
 	}
-	r.end(run, crony.Skipped, reason)
+	r.end(run, state, reason)
 }
 
 // maxReason is how long a reason may be, in bytes. An error may hold a job's whole command.
@@ -139,6 +147,7 @@ func (r *runner) end(run crony.RunID, state crony.RunState, reason string) {
 	if len(reason) > maxReason {
 		reason = reason[:maxReason] + "…"
 	}
+	r.ending(run, state, reason)
 	r.keep(entry{Fact: &crony.Fact{Run: run, At: r.now().UTC(),
 		Ended: &crony.EndedFact{State: state, Reason: strings.ToValidUTF8(reason, "")}}})
 }

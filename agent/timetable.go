@@ -34,16 +34,19 @@ type job struct {
 	held   bool        // it has missed something, and waits for its turn to make up for that
 	loose  bool        // not confirmed since the link came up
 	raced  bool        // other agents claim its occurrences too
+	lacked bool        // what was asked for is to give up what was missed for want of preparation
+	lack   *lack       // what its host is to be prepared with; nil: nothing
 }
 
 // seat is a place of a run that waits for its time.
 type seat struct {
-	run   crony.RunID
-	job   *job
-	what  *assignment // of it
-	at    time.Time   // the occurrence; of an order, when it was given
-	start nanos       // when to start it
-	place int32
+	run    crony.RunID
+	job    *job        // nil: of an order for a job that the agent has not
+	what   *assignment // of it
+	at     time.Time   // the occurrence; of an order, when it was given
+	params map[string]string
+	start  nanos // when to start it
+	place  int32
 }
 
 // ahead is how long before an occurrence starts it is asked for.
@@ -103,7 +106,7 @@ func (t *timetable) unassign(name string) {
 // plan puts j in the queue with the first occurrence after its cursor.
 func (t *timetable) plan(j *job) {
 	t.asks.remove(j)
-	j.asked, j.held = nil, false
+	j.asked, j.held, j.lacked = nil, false, false
 	if j.plan == nil {
 		return
 	}
@@ -140,6 +143,11 @@ func (t *timetable) due(now time.Time) []*job {
 
 // decide finds out what is to be asked for j, the first in the queue, and says whether it is j's turn.
 func (t *timetable) decide(j *job, now time.Time) bool {
+	if j.lack != nil {
+		if asks, waits := t.forgo(j, now); waits {
+			return asks
+		}
+	}
 	step, held := j.plan.Step(j.cursor.time(), now), j.held
 	j.held = false
 	switch {

@@ -277,7 +277,7 @@ func (s *Server) serve() error {
 	}
 	people, err := webui.New(webui.Options{
 		Jobs: s.Store, Runs: runs{s.Runs, given}, Outputs: s.Runs, Figures: s.Runs, Agents: fleet{s}, Ledger: accounts,
-		Calendars: s.Store, Access: s.Store, Events: events{s},
+		Calendars: s.Store, Scripts: s.Store, Access: s.Store, Events: events{s},
 		Cluster: s, Join: s.join, Backup: s.backup, Revision: s.Store.Revision,
 		LastRun: s.Runs.LastRun, Facts: s.facts, Ready: s.ready,
 		Registerer: metrics, Gatherer: prometheus.Gatherers{metrics, prometheus.DefaultGatherer},

@@ -40,6 +40,10 @@ func TestCalendarsByREST(t *testing.T) {
 	storetest.Calendars(t, func(t *testing.T) storetest.CalendarStore { return testcluster.Start(t, 0).Client })
 }
 
+func TestScriptsByREST(t *testing.T) {
+	storetest.Scripts(t, func(t *testing.T) storetest.ScriptStore { return testcluster.Start(t, 0).Client })
+}
+
 func TestRunsByREST(t *testing.T) {
 	storetest.Runs(t, func(t *testing.T) (crony.RunRecords, storetest.AppendRuns) {
 		c := testcluster.Start(t, 0)

@@ -7,14 +7,15 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 
 	"crony"
 )
 
 // Apply defines everything in a manifest (YAML or JSON) or, if anything can't be, nothing, and says of each what was done:
-// calendars first, then jobs. The bytes are sent as they are, so that the lines in an error's faults are the lines of the
-// caller's file.
+// calendars first, then scripts, then jobs. The bytes are sent as they are, so that the lines in an error's faults are the
+// lines of the caller's file.
 func (c *Client) Apply(ctx context.Context, manifest []byte, dryRun bool) ([]crony.Applied, error) {
 	k := call{method: http.MethodPost, path: "/apply", body: manifest, bodyType: "application/yaml"}
 	if dryRun {
@@ -22,21 +23,22 @@ func (c *Client) Apply(ctx context.Context, manifest []byte, dryRun bool) ([]cro
 	}
 	var answer struct {
 		Calendars []crony.Applied `json:"calendars"`
+		Scripts   []crony.Applied `json:"scripts"`
 		Jobs      []crony.Applied `json:"jobs"`
 	}
 	if err := c.do(ctx, k, &answer); err != nil {
 		return nil, err
 	}
-	return append(answer.Calendars, answer.Jobs...), nil
+	return slices.Concat(answer.Calendars, answer.Scripts, answer.Jobs), nil
 }
 
 // Define implements [crony.Jobs].
 func (c *Client) Define(ctx context.Context, m crony.Manifest, opts crony.ApplyOptions) ([]crony.Applied, error) {
 	switch {
-	case len(m.Jobs)+len(m.Calendars) == 0:
+	case len(m.Jobs)+len(m.Calendars)+len(m.Scripts) == 0:
 		return nil, nil
-	case opts.IfGeneration != nil && len(m.Calendars) > 0:
-		return nil, crony.Errorf(crony.Invalid, "a generation is the condition of one job, not of calendars")
+	case opts.IfGeneration != nil && len(m.Calendars)+len(m.Scripts) > 0:
+		return nil, crony.Errorf(crony.Invalid, "a generation is the condition of one job, not of calendars or scripts")
 	case opts.IfGeneration != nil && len(m.Jobs) > 1:
 		return nil, crony.Errorf(crony.Invalid, "a generation is the condition of one job, not of %d", len(m.Jobs))
 	case opts.IfGeneration != nil && !opts.DryRun:

@@ -94,6 +94,7 @@ func TestDefineOnCondition(t *testing.T) {
 	for name, m := range map[string]crony.Manifest{
 		"two jobs":             {Jobs: make([]crony.Job, 2)},
 		"a calendar":           {Calendars: make([]crony.Calendar, 1)},
+		"a job and a script":   {Jobs: make([]crony.Job, 1), Scripts: make([]crony.Script, 1)},
 		"a job and a calendar": {Jobs: make([]crony.Job, 1), Calendars: make([]crony.Calendar, 1)},
 	} {
 		if _, err := c.Define(t.Context(), m, crony.ApplyOptions{IfGeneration: generation(1)}); crony.CodeOf(err) != crony.Invalid {
@@ -102,8 +103,8 @@ func TestDefineOnCondition(t *testing.T) {
 	}
 }
 
-// TestDefineSendsCalendars holds that what was defined arrives whole, and comes back calendars first.
-func TestDefineSendsCalendars(t *testing.T) {
+// TestDefineSendsPresets holds that what was defined arrives whole, and comes back calendars first, then scripts.
+func TestDefineSendsPresets(t *testing.T) {
 	var got crony.Manifest
 	c := serve(t, map[string]http.HandlerFunc{"POST /api/v1/apply": func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
@@ -111,13 +112,15 @@ func TestDefineSendsCalendars(t *testing.T) {
 			t.Errorf("%s\n%v", body, faults)
 		}
 		answer(200, "application/json", `{"jobs":[{"kind":"job","name":"a","action":"created","generation":1}],
+			"scripts":[{"kind":"script","name":"s","action":"unchanged","generation":0}],
 			"calendars":[{"kind":"calendar","name":"cn","action":"updated","generation":2}]}`)(w, r)
 	}})
 	noon := time.Date(2027, 1, 31, 12, 0, 0, 0, time.UTC)
 	cn := crony.Calendar{Name: "cn", Timezone: "Asia/Shanghai", DaysOff: []string{"2027-01-01"},
 		Blackouts: []crony.Blackout{{From: noon, To: noon.Add(time.Hour)}}}
-	whole := crony.Manifest{Calendars: []crony.Calendar{cn}, Jobs: []crony.Job{{Name: "a"}}}
-	for _, want := range []crony.Manifest{whole, {Calendars: whole.Calendars}} {
+	whole := crony.Manifest{Calendars: []crony.Calendar{cn}, Jobs: []crony.Job{{Name: "a"}},
+		Scripts: []crony.Script{{Name: "s", Timeout: crony.Duration(time.Minute), Script: "a\nb\n"}}}
+	for _, want := range []crony.Manifest{whole, {Calendars: whole.Calendars}, {Scripts: whole.Scripts}} {
 		got = crony.Manifest{}
 		applied, err := c.Define(t.Context(), want, crony.ApplyOptions{})
 		if err != nil {
@@ -128,6 +131,7 @@ func TestDefineSendsCalendars(t *testing.T) {
 		}
 		if diff := cmp.Diff([]crony.Applied{
 			{Kind: crony.KindCalendar, Name: "cn", Action: crony.Updated, Generation: 2},
+			{Kind: crony.KindScript, Name: "s", Action: crony.Unchanged},
 			{Kind: crony.KindJob, Name: "a", Action: crony.Created, Generation: 1},
 		}, applied); diff != "" {
 			t.Error(diff)

@@ -1,6 +1,6 @@
 // Package sdk is the Go client of crony's REST API.
 //
-// A [Client] is one more implementation of the domain's stores ([crony.Jobs], [crony.Calendars], [crony.Runs],
+// A [Client] is one more implementation of the domain's stores ([crony.Jobs], [crony.Calendars], [crony.Scripts], [crony.Runs],
 // [crony.OutputSearch], [crony.Figures], [crony.Ledger], [crony.Agents], [crony.Cluster]): code written against those does
 // not know whether the store is in its own process or behind a network.
 //
@@ -57,6 +57,7 @@ type Client struct {
 var (
 	_ crony.Jobs      = (*Client)(nil)
 	_ crony.Calendars = (*Client)(nil)
+	_ crony.Scripts   = (*Client)(nil)
 	_ crony.Runs      = (*Client)(nil)
 	_ crony.Ledger    = (*Client)(nil)
 	_ crony.Figures   = (*Client)(nil)

@@ -147,6 +147,15 @@ func TestRequest(t *testing.T) {
 			_, err := c.Calendar(t.Context(), "c/n")
 			return err
 		}, "GET /api/v1/calendars/c%2Fn"},
+		{"scripts", func() error {
+			_, err := c.ListScripts(t.Context())
+			return err
+		}, "GET /api/v1/scripts"},
+		{"a script", func() error {
+			_, err := c.Script(t.Context(), "s/t")
+			return err
+		}, "GET /api/v1/scripts/s%2Ft"},
+		{"delete a script", func() error { return c.DeleteScript(t.Context(), "s") }, "DELETE /api/v1/scripts/s"},
 		{"delete a calendar", func() error { return c.DeleteCalendar(t.Context(), "cn") }, "DELETE /api/v1/calendars/cn"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -169,13 +178,14 @@ func TestNamesThatWouldBeOtherPaths(t *testing.T) {
 	}})
 	for _, name := range []string{"", ".", ".."} {
 		_, calendar := c.Calendar(t.Context(), name)
+		_, script := c.Script(t.Context(), name)
 		_, ledger := c.ListLedger(t.Context(), crony.LedgerQuery{Job: name})
 		_, explained := c.ExplainOccurrence(t.Context(), name, time.Time{})
 		_, verified := c.VerifyLedger(t.Context(), crony.VerifyQuery{Job: name})
 		for _, err := range []error{c.DeleteJob(t.Context(), name), c.DeleteCalendar(t.Context(), name),
 			c.RemoveServer(t.Context(), name), c.PromoteServer(t.Context(), name), c.RemoveAgent(t.Context(), name),
 			c.DeleteJoinToken(t.Context(), name),
-			calendar, ledger, explained, verified} {
+			c.DeleteScript(t.Context(), name), script, calendar, ledger, explained, verified} {
 			if crony.CodeOf(err) != crony.NotFound {
 				t.Errorf("%q: got %v", name, err)
 			}

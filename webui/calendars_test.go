@@ -91,6 +91,7 @@ func TestApplyCalendars(t *testing.T) {
 			"jobs":[{"name":"hello","calendars":[{"name":"cn","on":"skip"}],"schedule":"@hourly","shell":{"command":"true"}}]}`})
 	want := api.ApplyResult{
 		Calendars: []crony.Applied{{Kind: crony.KindCalendar, Name: "cn", Action: crony.Created, Generation: 1}},
+		Scripts:   []crony.Applied{},
 		Jobs:      []crony.Applied{{Kind: crony.KindJob, Name: "hello", Action: crony.Created, Generation: 1}},
 	}
 	if diff := cmp.Diff(want, decode[api.ApplyResult](t, got.body)); diff != "" {

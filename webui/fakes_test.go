@@ -38,6 +38,7 @@ type fakeJobs struct {
 	actor     string // of the last change
 	query     crony.JobQuery
 	calendars []crony.Calendar // that were defined
+	scripts   []crony.Script   // likewise
 	err       error            // of every call, if set
 	heard     *hearing
 }
@@ -52,6 +53,10 @@ func (f *fakeJobs) Define(ctx context.Context, m crony.Manifest, opts crony.Appl
 	for _, calendar := range m.Calendars {
 		f.calendars = append(f.calendars, calendar)
 		applied = append(applied, crony.Applied{Kind: crony.KindCalendar, Name: calendar.Name, Action: crony.Created, Generation: 1})
+	}
+	for _, script := range m.Scripts {
+		f.scripts = append(f.scripts, script)
+		applied = append(applied, crony.Applied{Kind: crony.KindScript, Name: script.Name, Action: crony.Created})
 	}
 	for _, job := range m.Jobs {
 		old := f.jobs[job.Name]

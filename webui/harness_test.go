@@ -41,6 +41,7 @@ type rig struct {
 	finds     *fakeFinds
 	ledger    *fakeLedger
 	calendars fakeCalendars
+	scripts   fakeScripts
 	access    *fakeAccess
 	events    *fakeEvents
 	heard     *hearing
@@ -71,6 +72,7 @@ func newRigWith(t *testing.T, dir fs.FS, change ...func(*Options)) *rig {
 		finds:     &fakeFinds{},
 		ledger:    &fakeLedger{},
 		calendars: fakeCalendars{},
+		scripts:   fakeScripts{},
 		access:    &fakeAccess{revoked: map[string]bool{}, heard: heard},
 		events:    &fakeEvents{in: make(chan Event), subscribed: make(chan context.Context, 1)},
 		clock:     noon, log: &syncBuffer{}, spec: specRouter(t),
@@ -78,7 +80,7 @@ func newRigWith(t *testing.T, dir fs.FS, change ...func(*Options)) *rig {
 	registry := prometheus.NewRegistry()
 	opts := Options{
 		Jobs: r.jobs, Runs: r.runs, Outputs: r.finds, Figures: r.finds, Ledger: r.ledger, Calendars: r.calendars,
-		Access: r.access, Events: r.events,
+		Scripts: r.scripts, Access: r.access, Events: r.events,
 		Agents:  fakeAgents{{Agent: crony.Agent{ID: "agent-1", Name: "web-1", Weight: 1, Since: noon}, Jobs: 2, Running: 1}},
 		LastRun: func(job string) (crony.Run, bool) { return run, job == run.Job },
 		Facts: func(context.Context) (Facts, error) {

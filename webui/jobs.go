@@ -126,7 +126,8 @@ func (r rest) ApplyManifest(
 		return nil, err
 	}
 	return api.ApplyManifest200JSONResponse{
-		Calendars: ofKind(applied, crony.KindCalendar), Jobs: ofKind(applied, crony.KindJob),
+		Calendars: ofKind(applied, crony.KindCalendar), Scripts: ofKind(applied, crony.KindScript),
+		Jobs: ofKind(applied, crony.KindJob),
 	}, nil
 }
 

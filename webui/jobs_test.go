@@ -121,7 +121,7 @@ func TestApply(t *testing.T) {
 	const manifest = "jobs:\n  - {name: one, shell: {command: 'true'}}\n  - {name: two, shell: {command: 'true'}}\n"
 	yaml := http.Header{"Content-Type": {"application/yaml; charset=utf-8"}}
 	r := newRig(t)
-	want := api.ApplyResult{Calendars: []crony.Applied{}, Jobs: []crony.Applied{
+	want := api.ApplyResult{Calendars: []crony.Applied{}, Scripts: []crony.Applied{}, Jobs: []crony.Applied{
 		{Kind: crony.KindJob, Name: "one", Action: crony.Created, Generation: 1}, {Kind: crony.KindJob, Name: "two", Action: crony.Created, Generation: 1},
 	}}
 	for _, query := range []string{"?dry_run=true", ""} {

@@ -91,6 +91,10 @@ func TestRefusals(t *testing.T) {
 			call{method: "DELETE", path: apiBase + "/calendars/cn", as: "operator"},
 			403, api.Forbidden, "editor"},
 
+		"operator deletes a script": {
+			call{method: "DELETE", path: apiBase + "/scripts/tools", as: "operator"},
+			403, api.Forbidden, "editor"},
+
 		"unknown key": {
 			call{method: "PUT", path: job, as: "editor", body: `{"name":"hello","shell":{"comand":"true"}}`},
 			422, api.Invalid, "shell.comand"},
@@ -158,12 +162,15 @@ func TestRefusals(t *testing.T) {
 		"no such calendar": {
 			call{method: "GET", path: apiBase + "/calendars/nope", as: "viewer"},
 			404, api.NotFound, "no calendar"},
+		"no such script": {
+			call{method: "GET", path: apiBase + "/scripts/nope", as: "viewer"},
+			404, api.NotFound, "no script"},
 		"unknown state": {
 			call{method: "GET", path: apiBase + "/runs?state=broken", as: "viewer"},
 			422, api.Invalid, "succeeded"},
 		"unknown trigger": {
 			call{method: "GET", path: apiBase + "/runs?trigger=boot", as: "viewer"},
-			422, api.Invalid, `trigger: \"boot\" is not known","hint":"one of: schedule, manual, reboot"`},
+			422, api.Invalid, `trigger: \"boot\" is not known","hint":"one of: schedule, manual, reboot, prepare"`},
 		"a label without a value": {
 			call{method: "GET", path: apiBase + "/runs?label=team", as: "viewer"},
 			422, api.Invalid, `label: \"team\" is not`},

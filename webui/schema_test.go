@@ -26,7 +26,7 @@ func TestSchemasAreTheTypes(t *testing.T) {
 		crony.ScheduleQuestion{}, crony.ScheduleAnswer{}, crony.ScheduleFire{},
 		crony.CalendarUse{}, crony.Misfire{}, crony.Placement{}, crony.Retry{}, crony.Shell{}, crony.Limits{}, crony.HTTP{},
 		crony.GRPC{}, crony.TLS{}, crony.Notify{}, crony.Retention{}, crony.Calendar{}, crony.Blackout{},
-		crony.CalendarStatus{}, crony.LedgerPage{}, crony.LedgerEntry{}, crony.Explanation{}, crony.Verification{},
+		crony.CalendarStatus{}, crony.Script{}, crony.ScriptStatus{}, crony.LedgerPage{}, crony.LedgerEntry{}, crony.Explanation{}, crony.Verification{},
 		crony.LedgerFault{}, crony.ClusterStatus{}, crony.ServerStatus{}, crony.AuthorityStatus{}, crony.RotateStep(""),
 		crony.RunLogStatus{}, crony.RunLogOther{},
 		crony.OutputPage{}, crony.OutputHit{}, crony.RunCounts{}, crony.Durations{}, crony.DayFigures{}, crony.HourFigures{},

@@ -37,6 +37,7 @@ type Options struct {
 	Agents    crony.Agents
 	Ledger    crony.Ledger
 	Calendars crony.Calendars
+	Scripts   crony.Scripts
 	Access    Access
 	Events    Events
 	Cluster   crony.Cluster
@@ -50,8 +51,8 @@ type Options struct {
 	// Revision returns the revision of the keyspace up to which this server's copy of it has come; 0 if that is not known yet.
 	Revision func() int64
 
-	// LastRun returns the newest run of a job, and whether there is one. It is asked once for each job of a page, so it must
-	// answer from memory.
+	// LastRun returns the newest run of a job that did the job's own work, and whether there is one. It is asked once for each
+	// job of a page, so it must answer from memory.
 	LastRun func(job string) (crony.Run, bool)
 	// Facts returns the figures of GET /server; Unavailable if they are not known yet.
 	Facts func(ctx context.Context) (Facts, error)
@@ -118,7 +119,7 @@ func (o *Options) complete() error {
 	}{
 		{"Jobs", o.Jobs != nil}, {"Runs", o.Runs != nil}, {"Outputs", o.Outputs != nil},
 		{"Figures", o.Figures != nil}, {"Agents", o.Agents != nil}, {"Access", o.Access != nil},
-		{"Ledger", o.Ledger != nil}, {"Calendars", o.Calendars != nil},
+		{"Ledger", o.Ledger != nil}, {"Calendars", o.Calendars != nil}, {"Scripts", o.Scripts != nil},
 		{"Events", o.Events != nil}, {"LastRun", o.LastRun != nil}, {"Facts", o.Facts != nil}, {"Ready", o.Ready != nil},
 		{"Cluster", o.Cluster != nil}, {"Join", o.Join != nil}, {"Backup", o.Backup != nil}, {"Revision", o.Revision != nil},
 		{"Registerer", o.Registerer != nil}, {"Gatherer", o.Gatherer != nil},

@@ -79,6 +79,15 @@ func tokenIDs(ctx context.Context, client *sdk.Client, _ string) ([]string, erro
 	return ids, err
 }
 
+func scriptNames(ctx context.Context, client *sdk.Client, _ string) ([]string, error) {
+	scripts, err := client.ListScripts(ctx)
+	names := make([]string, len(scripts))
+	for i := range scripts {
+		names[i] = scripts[i].Script.Name
+	}
+	return names, err
+}
+
 func calendarNames(ctx context.Context, client *sdk.Client, _ string) ([]string, error) {
 	calendars, err := client.ListCalendars(ctx)
 	names := make([]string, len(calendars))

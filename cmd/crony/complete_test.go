@@ -12,6 +12,7 @@ import (
 func TestNamesAreCompleted(t *testing.T) {
 	s := start(t, &fake{jobs: jobs(job("hello"), job("help"), job("other")), calendars: map[string]*crony.CalendarStatus{
 		"cn": {Calendar: crony.Calendar{Name: "cn"}}, "de": {Calendar: crony.Calendar{Name: "de"}}},
+		scripts: map[string]*crony.ScriptStatus{"tools": {Script: crony.Script{Name: "tools"}}},
 		agents:  []crony.AgentStatus{{Agent: crony.Agent{Name: "web-1"}}, {Agent: crony.Agent{Name: "db"}}},
 		cluster: cluster{status: three(), tokens: []crony.JoinToken{{ID: "t1"}, {ID: "t2"}}}})
 	for line, want := range map[string]string{
@@ -27,6 +28,8 @@ func TestNamesAreCompleted(t *testing.T) {
 		"explain help --at ":  "",
 		"verify --tz ":        "",
 		"calendar delete d":   "de",
+		"script show ":        "tools",
+		"script delete t":     "tools",
 		"agent remove w":      "web-1",
 		"cluster remove ":     "alpha beta gamma",
 		"cluster promote g":   "gamma",

@@ -34,6 +34,7 @@ type fake struct {
 	agents    []crony.AgentStatus
 	ledger    ledger
 	calendars map[string]*crony.CalendarStatus
+	scripts   map[string]*crony.ScriptStatus
 	cluster   cluster
 	query     url.Values                                     // of the last list of runs, or search
 	count     *crony.RunCount                                // of every list of runs
@@ -128,6 +129,7 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		reply(w, http.StatusOK, map[string]any{"items": f.agents})
 	})
 	f.routeLedger(mux)
+	f.routeScripts(mux)
 	f.routeCluster(mux)
 	mux.ServeHTTP(w, r)
 }
@@ -152,10 +154,14 @@ func (f *fake) apply(w http.ResponseWriter, r *http.Request) {
 		refuse(w, e)
 		return
 	}
-	calendars, applied := []crony.Applied{}, []crony.Applied{}
+	calendars, scripts, applied := []crony.Applied{}, []crony.Applied{}, []crony.Applied{}
 	for _, c := range m.Calendars {
 		calendars = append(calendars, crony.Applied{Kind: crony.KindCalendar, Name: c.Name, Action: crony.Created})
 		f.calendars[c.Name] = &crony.CalendarStatus{Calendar: c, UpdatedAt: noon, Jobs: []string{}}
+	}
+	for _, s := range m.Scripts {
+		scripts = append(scripts, crony.Applied{Kind: crony.KindScript, Name: s.Name, Action: crony.Created})
+		f.scripts[s.Name] = &crony.ScriptStatus{Script: s, UpdatedAt: noon, Jobs: []string{}}
 	}
 	for _, j := range m.Jobs {
 		a := crony.Applied{Kind: crony.KindJob, Name: j.Name, Action: crony.Created, Generation: 1}
@@ -167,7 +173,7 @@ func (f *fake) apply(w http.ResponseWriter, r *http.Request) {
 			f.jobs[j.Name] = &crony.JobStatus{Definition: crony.Definition{Job: j, Generation: a.Generation}}
 		}
 	}
-	reply(w, http.StatusOK, map[string]any{"calendars": calendars, "jobs": applied})
+	reply(w, http.StatusOK, map[string]any{"calendars": calendars, "scripts": scripts, "jobs": applied})
 }
 
 func (f *fake) listJobs(w http.ResponseWriter, r *http.Request) {

@@ -30,6 +30,7 @@ func (c *cli) jobSheet(j *crony.JobStatus, agents agentNames) error {
 	if j.Job.Timeout > 0 {
 		s.line("Timeout", j.Job.Timeout.String())
 	}
+	s.line("Scripts", strings.Join(j.Job.Scripts, ", "))
 	s.line("Kept", retention(j.Job.Retention))
 	if n := j.Assigned; n > 1 {
 		s.line("Agents", strconv.Itoa(n))

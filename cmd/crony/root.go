@@ -28,7 +28,7 @@ Exit codes:
   0    done
   1    not done: the server could not be reached, or it refused
   2    the command line, the manifest or a configuration file is wrong; mend it
-  3    there is no such job, run, calendar, server, agent or token
+  3    there is no such job, run, calendar, script, server, agent or token
   130  interrupted
 
 "crony run start --wait" has the job's own, and a few more: see its help. "crony verify" is not done if it finds a fault, nor
@@ -80,6 +80,7 @@ func (c *cli) rootCmd() *cobra.Command {
 		c.explainCmd(),
 		c.verifyCmd(),
 		c.calendarCmd(),
+		c.scriptCmd(),
 		c.agentCmd(),
 		c.clusterCmd(),
 		c.tokenCmd(),

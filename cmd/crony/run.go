@@ -259,11 +259,7 @@ func (c *cli) runSheet(r *crony.Run, agents agentNames) error {
 	s.line("State", string(r.State))
 	s.line("Reason", r.Reason)
 	s.line("Agent", agents.name(r.Agent))
-	trigger := string(r.Trigger)
-	if r.By != "" {
-		trigger += " by " + r.By
-	}
-	s.line("Trigger", trigger)
+	s.line("Trigger", triggerOf(r))
 	s.line("Params", pairs(r.Params))
 	s.line("Due", instant(now, r.ScheduledAt))
 	s.line("Started", instant(now, r.StartedAt))
@@ -284,6 +280,17 @@ func (c *cli) runSheet(r *crony.Run, agents agentNames) error {
 		{"STDOUT", func(a crony.Attempt) string { return bytesText(a.StdoutBytes) }},
 		{"STDERR", func(a crony.Attempt) string { return bytesText(a.StderrBytes) }},
 	}, each(r.Attempts))
+}
+
+// triggerOf says why a run exists.
+func triggerOf(r *crony.Run) string {
+	switch {
+	case r.Trigger == crony.ByPrepare:
+		return string(r.Trigger) + ", script " + r.By
+	case r.By != "":
+		return string(r.Trigger) + " by " + r.By
+	}
+	return string(r.Trigger)
 }
 
 func exitText(r *crony.Run) string {

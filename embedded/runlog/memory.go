@@ -225,7 +225,9 @@ func (m *memory) commit(w *writing) {
 		if was := c.was.run.Job; was != "" && was != c.now.run.Job {
 			delete(m.newest, was) // it may have been this one
 		}
-		m.sawRun(c.now.run.Job, c.run)
+		if c.now.run.Trigger != crony.ByPrepare {
+			m.sawRun(c.now.run.Job, c.run)
+		}
 		for l := range m.listeners {
 			l.tell(Change{Run: c.now.run})
 		}

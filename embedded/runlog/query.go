@@ -58,7 +58,8 @@ func unreadable(k runKey, err error) error {
 	}
 }
 
-// LastRun returns a job's newest run, and false if it has none or the log is closed. The first call for a job looks into each
+// LastRun returns a job's newest run, and false if it has none or the log is closed. A run that prepared a host for the job
+// does not count. The first call for a job looks into each
 // day file, from the newest on, until a run is found; after that it is known. A file that can't be read is logged, and counts
 // as one without runs for this call.
 func (l *Log) LastRun(job string) (crony.Run, bool) {
@@ -94,7 +95,7 @@ func (l *Log) findNewest(job string) newest {
 				return err
 			}
 			if w, ok := s.on(tx, day, s.high); ok {
-				found.run, _, found.any, err = w.next(unbounded())
+				found.run, found.any, err = nextOwn(w)
 			}
 			return err
 		})
@@ -107,4 +108,18 @@ func (l *Log) findNewest(job string) newest {
 		}
 	}
 	return l.mem.learnNewest(job, found)
+}
+
+// nextOwn returns the next run that did a job's own work, and whether there is one.
+func nextOwn(w *walk) (runKey, bool, error) {
+	prepare, known := w.names.find(string(crony.ByPrepare))
+	for {
+		k, value, ok, err := w.next(unbounded())
+		if !ok || err != nil || !known {
+			return k, ok, err
+		}
+		if h, _, err := headerOf(k, value); err != nil || h.trigger != prepare {
+			return k, true, err
+		}
+	}
 }

@@ -243,3 +243,34 @@ func TestSlowSubscriber(t *testing.T) {
 		t.Errorf("after the reset: %+v, want run %s", c, last[0].Run)
 	}
 }
+
+// TestLastRunIsOfTheJob holds that a run which prepared a host is listed, by its trigger and the script's name, and is no job's
+// last run: neither while it is remembered nor when the files are asked.
+func TestLastRunIsOfTheJob(t *testing.T) {
+	dir := t.TempDir()
+	l := openTest(t, Options{Dir: dir})
+	own, prepared := crony.OccurrenceRunID("x", noon(), ""), crony.OccurrenceRunID("y", noon().Add(time.Minute), "")
+	life := storetest.Life(prepared, "job", "a1", crony.Succeeded)
+	life[0].Claimed.Trigger, life[0].Claimed.By = crony.ByPrepare, "tools"
+	alone := storetest.Life(crony.OccurrenceRunID("z", noon(), ""), "other", "a1", crony.Succeeded)
+	alone[0].Claimed.Trigger = crony.ByPrepare
+	mustAppend(t, l, storetest.Life(own, "job", "a1", crony.Failed), nil)
+	mustAppend(t, l, life, nil)
+	mustAppend(t, l, alone, nil)
+	for range 2 {
+		if r, ok := l.LastRun("job"); !ok || r.ID != own {
+			t.Errorf("last run: %v, %v; want %v", r.ID, ok, own)
+		}
+		if r, ok := l.LastRun("other"); ok {
+			t.Errorf("a job that only was prepared for ran last as %v", r.ID)
+		}
+		p, err := l.ListRuns(t.Context(), crony.RunQuery{Job: "job", Trigger: crony.ByPrepare})
+		if err != nil || len(p.Items) != 1 || p.Items[0].ID != prepared || p.Items[0].By != "tools" {
+			t.Errorf("runs that prepared: %+v, %v", p.Items, err)
+		}
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+		l = openTest(t, Options{Dir: dir})
+	}
+}

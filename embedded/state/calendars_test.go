@@ -237,11 +237,11 @@ func checkCalendars(t *testing.T, client *clientv3.Client, from, to int64) {
 			case kind == calendars && gone:
 				delete(held, name)
 			case kind == calendars:
-				c, err := decode[calendar](e.Kv.Value)
+				c, err := decode[preset](e.Kv.Value)
 				if err != nil {
 					t.Fatal(err)
 				}
-				held[name] = c.Calendar
+				held[name] = *c.Calendar
 			}
 		}
 	}
@@ -334,7 +334,7 @@ func TestKeepersFollowFromTheJobs(t *testing.T) {
 					jobs = append(jobs, job)
 				}
 			}
-			_, got := m.calendar(fmt.Sprint("c", n))
+			_, got := m.preset(calendars + fmt.Sprint("c", n))
 			slices.Sort(jobs)
 			slices.Sort(got)
 			if most = max(most, len(got)); !slices.Equal(got, jobs) {

@@ -124,7 +124,7 @@ type index struct {
 	wide     map[string]bool              // the names of the defined that any number of agents may have
 	open     map[string]bool              // the names of the unsettled
 	orphans  map[string]bool              // the names of what is assigned, but not defined
-	keepers  map[string]map[string]bool   // the names of the jobs that keep a calendar, by its name
+	keepers  map[string]map[string]bool   // the names of the jobs that name a preset, by its key
 	paused   int
 	homeless int // defined, but no agent's
 }

@@ -17,16 +17,15 @@ import (
 
 var _ crony.Jobs = (*Store)(nil)
 
-// Define implements [crony.Jobs]. Everything changes in one transaction: the manifest's calendars and jobs, the jobs that
-// keep one of the calendars, and the assignments of them all. TooLarge if that is more than one transaction can hold.
+// Define implements [crony.Jobs]. Everything changes in one transaction: the manifest's calendars, scripts and jobs, the jobs
+// that name one of the first two, and the assignments of them all. TooLarge if that is more than one transaction can hold.
 func (s *Store) Define(ctx context.Context, m crony.Manifest, opts crony.ApplyOptions) ([]crony.Applied, error) {
 	if err := checkList(&m, opts); err != nil {
 		return nil, err
 	}
 	var d *defining
 	err := s.change(ctx, "define", func() (*txn, error) {
-		d = &defining{txn: s.newTxn(ctx), given: map[string]int{}, contents: map[string]crony.Calendar{},
-			written: map[string]bool{}, keepers: map[string]string{}}
+		d = newDefining(s.newTxn(ctx))
 		if err := d.manifest(&m, opts); err != nil {
 			return nil, err
 		}
@@ -46,12 +45,17 @@ func checkList(m *crony.Manifest, opts crony.ApplyOptions) error {
 	if opts.IfGeneration != nil && len(m.Jobs) > 1 {
 		return crony.Errorf(crony.Invalid, "a generation is the condition of one job, not of %d", len(m.Jobs))
 	}
-	if opts.IfGeneration != nil && len(m.Calendars) > 0 {
-		return crony.Errorf(crony.Invalid, "a generation is the condition of one job, and calendars have none")
+	if opts.IfGeneration != nil && len(m.Calendars)+len(m.Scripts) > 0 {
+		return crony.Errorf(crony.Invalid, "a generation is the condition of one job; calendars and scripts have none")
 	}
-	seen := make(map[string]bool, len(m.Jobs)+len(m.Calendars))
+	seen := make(map[string]bool, len(m.Jobs)+len(m.Calendars)+len(m.Scripts))
 	for i := range m.Calendars {
 		if err := once(seen, "the calendar "+m.Calendars[i].Name); err != nil {
+			return err
+		}
+	}
+	for i := range m.Scripts {
+		if err := once(seen, "the script "+m.Scripts[i].Name); err != nil {
 			return err
 		}
 	}
@@ -98,11 +102,10 @@ func nest(parts [][]clientv3.Op) []clientv3.Op {
 	return ops
 }
 
-// define returns what makes want the definition of its name in place of old, with the contents of the calendars that it
-// keeps, and adds the conditions that old still stands, two at most. That the contents are those of now is for the caller to
-// see to.
-func (t *txn) define(old job, want *crony.Job, keeps []crony.Calendar) (crony.Applied, []clientv3.Op) {
-	if old.rev != 0 && sameJob(old.def, want, keeps) {
+// define returns what makes want the definition of its name in place of old, with the contents of the presets that it names,
+// and adds the conditions that old still stands, two at most. That the contents are those of now is for the caller to see to.
+func (t *txn) define(old job, want *crony.Job, held copies) (crony.Applied, []clientv3.Op) {
+	if old.rev != 0 && sameJob(old.def, want, held) {
 		t.loose = true
 		return crony.Applied{Kind: crony.KindJob, Name: want.Name, Action: crony.Unchanged, Generation: old.generation()}, nil
 	}
@@ -115,11 +118,11 @@ func (t *txn) define(old job, want *crony.Job, keeps []crony.Calendar) (crony.Ap
 		def = *old.def
 		def.UpdatedAt = later(t.now, old.def.UpdatedAt) // servers' clocks differ; a job's history does not go back
 		one.archive(&old)
-		if newPlan(old.def, want, keeps) {
+		if newPlan(old.def, want, held.calendars) {
 			def.PlanSince = def.UpdatedAt
 		}
 	}
-	def.Job, def.Calendars, def.UpdatedBy = *want, keeps, t.actor
+	def.Job, def.Calendars, def.Scripts, def.UpdatedBy = *want, held.calendars, held.scripts, t.actor
 	def.Generation++
 	one.put(specs+want.Name, encode(def))
 	if old.claimRev == 0 && want.Mode() != crony.PlaceEach {
@@ -176,8 +179,8 @@ func newPlan(old *crony.Definition, want *crony.Job, keeps []crony.Calendar) boo
 		!sameJSON(old.Job.Calendars, want.Calendars) || !sameJSON(old.Calendars, keeps)
 }
 
-func sameJob(old *crony.Definition, want *crony.Job, keeps []crony.Calendar) bool {
-	return sameJSON(&old.Job, want) && sameJSON(old.Calendars, keeps)
+func sameJob(old *crony.Definition, want *crony.Job, held copies) bool {
+	return sameJSON(&old.Job, want) && sameJSON(old.Calendars, held.calendars) && sameJSON(old.Scripts, held.scripts)
 }
 
 func sameJSON(a, b any) bool {
@@ -271,7 +274,7 @@ func (s *Store) PauseJob(ctx context.Context, name string, paused bool) (crony.J
 		}
 		want := old.def.Job
 		want.Paused = paused
-		_, t.ops = t.define(old, &want, old.def.Calendars) // which change only with the definition
+		_, t.ops = t.define(old, &want, copiesOf(old.def)) // which change only with the definition
 		return t, nil
 	})
 	if err != nil {

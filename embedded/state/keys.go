@@ -18,7 +18,8 @@ const (
 	procs      = root + "proc/"         // <agent>/<job>/<run>: Proc; leased unless it is to be ended
 	specs      = root + "spec/"         // <job>: crony.Definition
 	history    = root + "spec-history/" // <job>/<generation>: crony.Definition
-	calendars  = root + "calendar/"     // <name>: calendar
+	calendars  = root + "calendar/"     // <name>: preset
+	scripts    = root + "script/"       // <name>: preset
 	claims     = root + "claim/"        // <job>, or of mode each <job>/<agent>: claim; see [claimValue]
 	passes     = root + "ledger/"       // see [Pass.path]: Pass, until it is in the run log
 	systems    = root + "system/"       // <agent>/switch: a time; <agent>/get: crony.HostFigures; leased; see hosts.go

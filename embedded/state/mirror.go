@@ -32,8 +32,8 @@ type mirror struct {
 	passes map[string]Pass                  // by key
 	subs   map[string]map[*Feed]bool
 
-	calendars map[string]calendar // by name; their keepers are in jobs
-	cluster   cluster
+	presets map[string]preset // by key; their keepers are in jobs
+	cluster cluster
 }
 
 // await is what is closed when the mirror is at a revision.
@@ -49,7 +49,7 @@ func newMirror(now func() time.Time) *mirror {
 }
 
 func (m *mirror) clear() {
-	m.calendars = map[string]calendar{}
+	m.presets = map[string]preset{}
 	m.agents, m.jobs = map[string]crony.Agent{}, newIndex()
 	m.known, m.hosts = map[string]*known{}, map[string]host{}
 	m.orders, m.procs = map[string]map[string]*order{}, map[string]map[crony.RunID]*Proc{}
@@ -176,8 +176,8 @@ func (m *mirror) put(kv *mvccpb.KeyValue) (err error) {
 		return m.putAssignment(name, kv)
 	case claims:
 		return m.putClaim(name, kv)
-	case calendars:
-		return m.putCalendar(name, kv.Value, kv.ModRevision)
+	case calendars, scripts:
+		return m.putPreset(key, kv.Value, kv.ModRevision)
 	case nodes:
 		a, err := decode[crony.Agent](kv.Value)
 		if err != nil {
@@ -267,8 +267,8 @@ func (m *mirror) remove(key string) {
 		} else {
 			m.jobs.setClaim(name, crony.Claim{}, 0)
 		}
-	case calendars:
-		delete(m.calendars, name)
+	case calendars, scripts:
+		delete(m.presets, key)
 	case nodes:
 		delete(m.agents, name)
 		m.went(name)

@@ -70,7 +70,7 @@ type calendarsTest struct {
 	store CalendarStore
 }
 
-// define defines things, calendars and jobs, and returns what was done, as "kind name action generation".
+// define defines things, calendars, scripts and jobs, and returns what was done, as "kind name action generation".
 func (t *calendarsTest) define(ctx context.Context, opts crony.ApplyOptions, things ...any) ([]string, error) {
 	t.Helper()
 	var m crony.Manifest
@@ -80,6 +80,8 @@ func (t *calendarsTest) define(ctx context.Context, opts crony.ApplyOptions, thi
 			m.Jobs = append(m.Jobs, thing)
 		case crony.Calendar:
 			m.Calendars = append(m.Calendars, thing)
+		case crony.Script:
+			m.Scripts = append(m.Scripts, thing)
 		}
 	}
 	applied, err := t.store.Define(ctx, m, opts)

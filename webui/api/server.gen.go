@@ -77,6 +77,7 @@ type Applied = crony.Applied
 type ApplyResult struct {
 	Calendars []Applied `json:"calendars"`
 	Jobs      []Applied `json:"jobs"`
+	Scripts   []Applied `json:"scripts"`
 }
 
 // Assignment defines model for Assignment.
@@ -289,6 +290,17 @@ type ScheduleFire = crony.ScheduleFire
 // ScheduleQuestion defines model for ScheduleQuestion.
 type ScheduleQuestion = crony.ScheduleQuestion
 
+// Script Prepares a host for the jobs that name it
+type Script = crony.Script
+
+// ScriptPage defines model for ScriptPage.
+type ScriptPage struct {
+	Items []ScriptStatus `json:"items"`
+}
+
+// ScriptStatus defines model for ScriptStatus.
+type ScriptStatus = crony.ScriptStatus
+
 // Server defines model for Server.
 type Server struct {
 	Agents int `json:"agents"`
@@ -402,6 +414,9 @@ type RunTo = string
 
 // RunTrigger defines model for RunTrigger.
 type RunTrigger = crony.Trigger
+
+// ScriptName defines model for ScriptName.
+type ScriptName = string
 
 // ServerName defines model for ServerName.
 type ServerName = string
@@ -724,6 +739,15 @@ type ServerInterface interface {
 	// ExplainSchedule What a schedule means, and when it comes due next
 	// (POST /schedules/explain)
 	ExplainSchedule(c *fiber.Ctx) error
+	// ListScripts All scripts by name
+	// (GET /scripts)
+	ListScripts(c *fiber.Ctx) error
+	// DeleteScript Remove a script that no job names
+	// (DELETE /scripts/{name})
+	DeleteScript(c *fiber.Ctx, name ScriptName) error
+	// GetScript One script
+	// (GET /scripts/{name})
+	GetScript(c *fiber.Ctx, name ScriptName) error
 	// GetServer The server that answers, and the figures of the overview
 	// (GET /server)
 	GetServer(c *fiber.Ctx) error
@@ -2188,6 +2212,82 @@ func (siw *ServerInterfaceWrapper) ExplainSchedule(c *fiber.Ctx) error {
 	return handler(c)
 }
 
+// ListScripts operation middleware
+func (siw *ServerInterfaceWrapper) ListScripts(c *fiber.Ctx) error {
+
+	handler := func(c *fiber.Ctx) error {
+		return siw.Handler.ListScripts(c)
+	}
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		m := siw.HandlerMiddlewares[i]
+		next := handler
+		handler = func(c *fiber.Ctx) error {
+			return m(c, next)
+		}
+	}
+
+	return handler(c)
+}
+
+// DeleteScript operation middleware
+func (siw *ServerInterfaceWrapper) DeleteScript(c *fiber.Ctx) error {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "name" -------------
+	var name ScriptName
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", c.Params("name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: ""})
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter name: %w", err).Error())
+	}
+
+	handler := func(c *fiber.Ctx) error {
+		return siw.Handler.DeleteScript(c, name)
+	}
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		m := siw.HandlerMiddlewares[i]
+		next := handler
+		handler = func(c *fiber.Ctx) error {
+			return m(c, next)
+		}
+	}
+
+	return handler(c)
+}
+
+// GetScript operation middleware
+func (siw *ServerInterfaceWrapper) GetScript(c *fiber.Ctx) error {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "name" -------------
+	var name ScriptName
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", c.Params("name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: ""})
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter name: %w", err).Error())
+	}
+
+	handler := func(c *fiber.Ctx) error {
+		return siw.Handler.GetScript(c, name)
+	}
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		m := siw.HandlerMiddlewares[i]
+		next := handler
+		handler = func(c *fiber.Ctx) error {
+			return m(c, next)
+		}
+	}
+
+	return handler(c)
+}
+
 // GetServer operation middleware
 func (siw *ServerInterfaceWrapper) GetServer(c *fiber.Ctx) error {
 
@@ -2320,6 +2420,12 @@ func RegisterHandlersWithOptions(router fiber.Router, si ServerInterface, option
 	router.Delete(options.BaseURL+"/calendars/:name", wrapper.DeleteCalendar)
 
 	router.Get(options.BaseURL+"/calendars/:name", wrapper.GetCalendar)
+
+	router.Get(options.BaseURL+"/scripts", wrapper.ListScripts)
+
+	router.Delete(options.BaseURL+"/scripts/:name", wrapper.DeleteScript)
+
+	router.Get(options.BaseURL+"/scripts/:name", wrapper.GetScript)
 
 	router.Post(options.BaseURL+"/schedules/explain", wrapper.ExplainSchedule)
 
@@ -3589,6 +3695,91 @@ func (response ExplainScheduledefaultApplicationProblemPlusJSONResponse) VisitEx
 	return ctx.JSON(&response.Body)
 }
 
+type ListScriptsRequestObject struct {
+}
+
+type ListScriptsResponseObject interface {
+	VisitListScriptsResponse(ctx *fiber.Ctx) error
+}
+
+type ListScripts200JSONResponse ScriptPage
+
+func (response ListScripts200JSONResponse) VisitListScriptsResponse(ctx *fiber.Ctx) error {
+	ctx.Response().Header.Set("Content-Type", "application/json")
+	ctx.Status(200)
+
+	return ctx.JSON(&response)
+}
+
+type ListScriptsdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListScriptsdefaultApplicationProblemPlusJSONResponse) VisitListScriptsResponse(ctx *fiber.Ctx) error {
+	ctx.Response().Header.Set("Content-Type", "application/problem+json")
+	ctx.Status(response.StatusCode)
+
+	return ctx.JSON(&response.Body)
+}
+
+type DeleteScriptRequestObject struct {
+	Name ScriptName `json:"name"`
+}
+
+type DeleteScriptResponseObject interface {
+	VisitDeleteScriptResponse(ctx *fiber.Ctx) error
+}
+
+type DeleteScript204Response struct {
+}
+
+func (response DeleteScript204Response) VisitDeleteScriptResponse(ctx *fiber.Ctx) error {
+	ctx.Status(204)
+	return nil
+}
+
+type DeleteScriptdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response DeleteScriptdefaultApplicationProblemPlusJSONResponse) VisitDeleteScriptResponse(ctx *fiber.Ctx) error {
+	ctx.Response().Header.Set("Content-Type", "application/problem+json")
+	ctx.Status(response.StatusCode)
+
+	return ctx.JSON(&response.Body)
+}
+
+type GetScriptRequestObject struct {
+	Name ScriptName `json:"name"`
+}
+
+type GetScriptResponseObject interface {
+	VisitGetScriptResponse(ctx *fiber.Ctx) error
+}
+
+type GetScript200JSONResponse ScriptStatus
+
+func (response GetScript200JSONResponse) VisitGetScriptResponse(ctx *fiber.Ctx) error {
+	ctx.Response().Header.Set("Content-Type", "application/json")
+	ctx.Status(200)
+
+	return ctx.JSON(&response)
+}
+
+type GetScriptdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GetScriptdefaultApplicationProblemPlusJSONResponse) VisitGetScriptResponse(ctx *fiber.Ctx) error {
+	ctx.Response().Header.Set("Content-Type", "application/problem+json")
+	ctx.Status(response.StatusCode)
+
+	return ctx.JSON(&response.Body)
+}
+
 type GetServerRequestObject struct {
 }
 
@@ -3820,6 +4011,15 @@ type StrictServerInterface interface {
 	// ExplainSchedule What a schedule means, and when it comes due next
 	// (POST /schedules/explain)
 	ExplainSchedule(ctx context.Context, request ExplainScheduleRequestObject) (ExplainScheduleResponseObject, error)
+	// ListScripts All scripts by name
+	// (GET /scripts)
+	ListScripts(ctx context.Context, request ListScriptsRequestObject) (ListScriptsResponseObject, error)
+	// DeleteScript Remove a script that no job names
+	// (DELETE /scripts/{name})
+	DeleteScript(ctx context.Context, request DeleteScriptRequestObject) (DeleteScriptResponseObject, error)
+	// GetScript One script
+	// (GET /scripts/{name})
+	GetScript(ctx context.Context, request GetScriptRequestObject) (GetScriptResponseObject, error)
 	// GetServer The server that answers, and the figures of the overview
 	// (GET /server)
 	GetServer(ctx context.Context, request GetServerRequestObject) (GetServerResponseObject, error)
@@ -5015,6 +5215,85 @@ func (sh *strictHandler) ExplainSchedule(ctx *fiber.Ctx) error {
 		return err
 	} else if validResponse, ok := response.(ExplainScheduleResponseObject); ok {
 		if err := validResponse.VisitExplainScheduleResponse(ctx); err != nil {
+			return err
+		}
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ListScripts operation middleware
+func (sh *strictHandler) ListScripts(ctx *fiber.Ctx) error {
+	var request ListScriptsRequestObject
+
+	handler := func(ctx *fiber.Ctx, request interface{}) (interface{}, error) {
+		return sh.ssi.ListScripts(ctx.UserContext(), request.(ListScriptsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListScripts")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ListScriptsResponseObject); ok {
+		if err := validResponse.VisitListScriptsResponse(ctx); err != nil {
+			return err
+		}
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// DeleteScript operation middleware
+func (sh *strictHandler) DeleteScript(ctx *fiber.Ctx, name ScriptName) error {
+	var request DeleteScriptRequestObject
+
+	request.Name = name
+
+	handler := func(ctx *fiber.Ctx, request interface{}) (interface{}, error) {
+		return sh.ssi.DeleteScript(ctx.UserContext(), request.(DeleteScriptRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "DeleteScript")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(DeleteScriptResponseObject); ok {
+		if err := validResponse.VisitDeleteScriptResponse(ctx); err != nil {
+			return err
+		}
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// GetScript operation middleware
+func (sh *strictHandler) GetScript(ctx *fiber.Ctx, name ScriptName) error {
+	var request GetScriptRequestObject
+
+	request.Name = name
+
+	handler := func(ctx *fiber.Ctx, request interface{}) (interface{}, error) {
+		return sh.ssi.GetScript(ctx.UserContext(), request.(GetScriptRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetScript")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(GetScriptResponseObject); ok {
+		if err := validResponse.VisitGetScriptResponse(ctx); err != nil {
 			return err
 		}
 	} else if response != nil {

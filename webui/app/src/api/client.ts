@@ -37,7 +37,7 @@ export const runStates = [
 ] as const satisfies readonly RunState[]
 
 /** What a run can be triggered by. */
-export const triggers = ['schedule', 'manual', 'reboot'] as const satisfies readonly Trigger[]
+export const triggers = ['schedule', 'manual', 'reboot', 'prepare'] as const satisfies readonly Trigger[]
 
 /** Problem is an answer of the server that a person may read. */
 export class Problem extends Error {

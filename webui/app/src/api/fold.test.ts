@@ -113,6 +113,7 @@ describe('foldLastRuns', () => {
     expect(foldLastRuns(jobs, [run('A'), run('C', 'failed')])[0]!.last_run!.id).toBe('C')
     expect(foldLastRuns(jobs, [run('A')])).toBe(jobs)
     expect(foldLastRuns(jobs, [run('C', 'failed', {job_uid: 'u0'})])).toBe(jobs)
+    expect(foldLastRuns(jobs, [run('C', 'failed', {trigger: 'prepare'})])).toBe(jobs)
     expect(foldLastRuns(jobs, [run('C', 'failed', {job: 'other'})])[1]!.last_run!.id).toBe('C')
   })
 })

@@ -120,9 +120,12 @@ function insertRun(pages: RunPage[], filter: RunFilter, told: Run): RunPage[] {
   return pages.with(-1, {...last, items: [...last.items, told]})
 }
 
-/** Returns the job with its last run as told, or the same job if that changes nothing. */
+/**
+ * Returns the job with its last run as told, or the same job if that changes nothing. A run that prepares a host is none of
+ * the job's own work.
+ */
 export function foldLastRun(job: JobStatus, told: Run): JobStatus {
-  if (told.job !== job.job.name || told.job_uid !== job.uid) return job
+  if (told.job !== job.job.name || told.job_uid !== job.uid || told.trigger === 'prepare') return job
   const known = job.last_run
   if (known && known.id > told.id) return job
   const now = known?.id === told.id ? later(known, told) : told

@@ -126,7 +126,7 @@ function Facts({run}: {run: Run}) {
           <dt>{t.run.trigger}</dt>
           <dd>
             {t.trigger[run.trigger]}
-            {run.by && <i> {t.runs.by(run.by)}</i>}
+            {run.by && <i> {t.runs.by(run.by, run.trigger)}</i>}
           </dd>
         </div>
         <div>

@@ -1,4 +1,4 @@
-import type {RunState} from '../api/client.ts'
+import type {RunState, Trigger} from '../api/client.ts'
 
 const plural = new Intl.PluralRules('en')
 const s = (n: number, one: string, other: string) => (plural.select(n) === 'one' ? one : other)
@@ -25,7 +25,7 @@ export const en = {
     timed_out: 'Its timeout ended it', killed: 'A person ended it, or its agent stopped',
     lost: "Its agent can't say how it ended", skipped: 'It was never started, on purpose',
   } satisfies Record<RunState, string>,
-  trigger: {schedule: 'Schedule', manual: 'By hand', reboot: 'Host booted'},
+  trigger: {schedule: 'Schedule', manual: 'By hand', reboot: 'Host booted', prepare: 'Prepares its host'},
   common: {
     loadMore: 'Load more', loading: 'Loading…', copy: 'Copy', copied: 'Copied', cancel: 'Cancel', close: 'Close',
     clearFilters: 'Clear filters', retry: 'Try again', none: '–', details: 'Details', yes: 'yes', no: 'no',
@@ -126,7 +126,8 @@ export const en = {
     anyTrigger: 'Any trigger', anyTime: 'Any time', anyGroup: 'Any group', labelForm: 'label=value',
     sinces: {'1h': 'Last hour', '24h': 'Last 24 hours', '7d': 'Last 7 days', '30d': 'Last 30 days'},
     anyState: 'Any state', anyJob: 'Any job', anyAgent: 'Any agent',
-    by: (who: string) => `by ${who}`, exit: (code: number) => `exit ${code}`, attempts: (n: number) => `${n} attempts`,
+    by: (who: string, trigger: Trigger) => (trigger === 'prepare' ? `by script ${who}` : `by ${who}`),
+    exit: (code: number) => `exit ${code}`, attempts: (n: number) => `${n} attempts`,
     emptyTitle: 'Nothing has run yet', empty: 'A run appears here when a job comes due, or when you run one.',
     toJobs: 'To the jobs', noMatchTitle: 'No run matches', noMatch: 'There is no run to which all of this applies.',
     pause: 'Pause updates', resume: 'Resume updates',

@@ -17,7 +17,7 @@ export const zhCN: Messages = {
     failed: '以其他退出码或信号结束，或无法启动', timed_out: '因超时被结束', killed: '被人终止，或其代理停止',
     lost: '其代理无法说明它如何结束', skipped: '按规则没有启动',
   },
-  trigger: {schedule: '计划', manual: '手动', reboot: '主机启动'},
+  trigger: {schedule: '计划', manual: '手动', reboot: '主机启动', prepare: '准备主机'},
   common: {
     loadMore: '加载更多', loading: '正在加载…', copy: '复制', copied: '已复制', cancel: '取消', close: '关闭',
     clearFilters: '清除筛选', retry: '重试', none: '–', details: '详情', yes: '是', no: '否',
@@ -99,7 +99,7 @@ export const zhCN: Messages = {
     anyTime: '全部时间', anyGroup: '全部分组', labelForm: '标签=值',
     sinces: {'1h': '最近一小时', '24h': '最近 24 小时', '7d': '最近 7 天', '30d': '最近 30 天'},
     anyState: '全部状态', anyJob: '全部任务', anyAgent: '全部代理',
-    by: (who) => `由 ${who}`, exit: (code) => `退出码 ${code}`, attempts: (n) => `${n} 次尝试`,
+    by: (who, trigger) => (trigger === 'prepare' ? `脚本 ${who}` : `由 ${who}`), exit: (code) => `退出码 ${code}`, attempts: (n) => `${n} 次尝试`,
     emptyTitle: '还没有任何运行', empty: '任务到时或手动运行后，会显示在这里。', toJobs: '查看任务',
     noMatchTitle: '没有匹配的运行', noMatch: '没有符合全部条件的运行。',
     pause: '暂停更新', resume: '恢复更新', waiting: (n) => `${n} 次新运行`,

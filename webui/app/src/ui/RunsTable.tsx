@@ -167,7 +167,7 @@ const Row = memo(function Row({
       {columns.includes('trigger') && (
         <td>
           {t.trigger[run.trigger]}
-          {run.by && <span className="dim"> {t.runs.by(run.by)}</span>}
+          {run.by && <span className="dim"> {t.runs.by(run.by, run.trigger)}</span>}
         </td>
       )}
       {columns.includes('agent') && (
