@@ -340,8 +340,7 @@ func TestPrepareNoStorm(t *testing.T) {
 func TestPrepareOrders(t *testing.T) {
 	inPrepare(t, func(t *testing.T, l *scriptRig) {
 		order := func(n int) *wire.FromServer {
-			return &wire.FromServer{Kind: &wire.FromServer_Start{Start: &wire.Start{
-				Request: wire.Encode(crony.StartRequest{Run: runAt(n), Job: "j", Agent: "a1", By: "eve", At: time.Now()})}}}
+			return ordered(needing("j", "", "s=1"), crony.StartRequest{Run: runAt(n), Job: "j", Agent: "a1", By: "eve", At: time.Now()})
 		}
 		l.say(assigned(needing("j", "", "s=1"), 1, midnight, ""), synced(), order(1))
 		l.expectOwn()
