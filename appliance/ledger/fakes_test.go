@@ -105,7 +105,7 @@ func (w *world) verify(t testing.TB, from, to time.Time) crony.Verification {
 
 func (w *world) explain(t testing.TB, at string) crony.Explanation {
 	t.Helper()
-	x, err := w.ledger(t).ExplainOccurrence(t.Context(), "backup", clock(at))
+	x, err := w.ledger(t).ExplainOccurrence(t.Context(), crony.ExplainQuery{Job: "backup", At: clock(at)})
 	if err != nil {
 		t.Fatal(err)
 	}

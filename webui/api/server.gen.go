@@ -333,6 +333,9 @@ type From = string
 // JobName defines model for JobName.
 type JobName = string
 
+// LedgerAgent defines model for LedgerAgent.
+type LedgerAgent = string
+
 // Limit defines model for Limit.
 type Limit = int
 
@@ -413,6 +416,9 @@ type PutJobParams struct {
 type ExplainOccurrenceParams struct {
 	// At The instant
 	At string `form:"at" json:"at"`
+
+	// Agent An agent's id: of a job of mode each, only the occurrences of that agent's own
+	Agent *LedgerAgent `form:"agent,omitempty" json:"agent,omitempty"`
 }
 
 // GetJobHistoryParams defines parameters for GetJobHistory.
@@ -423,6 +429,9 @@ type GetJobHistoryParams struct {
 
 // ListLedgerParams defines parameters for ListLedger.
 type ListLedgerParams struct {
+	// Agent An agent's id: of a job of mode each, only the occurrences of that agent's own
+	Agent *LedgerAgent `form:"agent,omitempty" json:"agent,omitempty"`
+
 	// From At or after it; a day before `to` if not given
 	From *From `form:"from,omitempty" json:"from,omitempty"`
 
@@ -438,6 +447,9 @@ type ListLedgerParams struct {
 
 // VerifyLedgerParams defines parameters for VerifyLedger.
 type VerifyLedgerParams struct {
+	// Agent An agent's id: of a job of mode each, only the occurrences of that agent's own
+	Agent *LedgerAgent `form:"agent,omitempty" json:"agent,omitempty"`
+
 	// From At or after it; a day before `to` if not given
 	From *From `form:"from,omitempty" json:"from,omitempty"`
 
@@ -1264,6 +1276,13 @@ func (siw *ServerInterfaceWrapper) ExplainOccurrence(c *fiber.Ctx) error {
 		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter at: %w", err).Error())
 	}
 
+	// ------------- Optional query parameter "agent" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "agent", query, &params.Agent, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter agent: %w", err).Error())
+	}
+
 	handler := func(c *fiber.Ctx) error {
 		return siw.Handler.ExplainOccurrence(c, name, params)
 	}
@@ -1345,6 +1364,13 @@ func (siw *ServerInterfaceWrapper) ListLedger(c *fiber.Ctx) error {
 	query, err = url.ParseQuery(string(c.Request().URI().QueryString()))
 	if err != nil {
 		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for query string: %w", err).Error())
+	}
+
+	// ------------- Optional query parameter "agent" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "agent", query, &params.Agent, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter agent: %w", err).Error())
 	}
 
 	// ------------- Optional query parameter "from" -------------
@@ -1498,6 +1524,13 @@ func (siw *ServerInterfaceWrapper) VerifyLedger(c *fiber.Ctx) error {
 	query, err = url.ParseQuery(string(c.Request().URI().QueryString()))
 	if err != nil {
 		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for query string: %w", err).Error())
+	}
+
+	// ------------- Optional query parameter "agent" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "agent", query, &params.Agent, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter agent: %w", err).Error())
 	}
 
 	// ------------- Optional query parameter "from" -------------
