@@ -20,9 +20,6 @@ func several(h *state.History) bool {
 		slices.ContainsFunc(h.Holders, func(a state.Holder) bool { return !a.Since.IsZero() })
 }
 
-// windowRuns is about how many runs there are in a window.
-const windowRuns = 10 * portion
-
 // window is a part of a time with all that is recorded in it, by whose it is.
 type window struct {
 	span
@@ -30,8 +27,8 @@ type window struct {
 	stretches map[string][]crony.Stretch
 }
 
-// window reads the records of a time, or of its beginning if there are too many.
-func (l *Ledger) window(ctx context.Context, job string, h *state.History, over span) (*window, error) {
+// window reads the records of a time, or of its beginning: there are about most runs in it.
+func (l *Ledger) window(ctx context.Context, job string, h *state.History, over span, most int) (*window, error) {
 	w := &window{span: over, runs: map[string][]crony.Run{}, stretches: map[string][]crony.Stretch{}}
 	runs := runFeed(l.records(ctx, job, over), over.after.Add(1))
 	modes := modesOf(h)
@@ -44,7 +41,7 @@ func (l *Ledger) window(ctx context.Context, job string, h *state.History, over 
 		if r == nil {
 			break
 		}
-		if n >= windowRuns && r.ScheduledAt.After(last) {
+		if n >= most && r.ScheduledAt.After(last) {
 			w.shrink(r.ScheduledAt.Add(-1))
 			break
 		}
@@ -173,7 +170,7 @@ func (w *window) tell(h *state.History, agent string, now time.Time, work int) (
 func (l *Ledger) listOfEach(
 	ctx context.Context, q crony.LedgerQuery, h *state.History, over span, limit int,
 ) (crony.LedgerPage, error) {
-	w, err := l.window(ctx, q.Job, h, over)
+	w, err := l.window(ctx, q.Job, h, over, limit)
 	if err != nil {
 		return crony.LedgerPage{}, err
 	}
@@ -213,8 +210,11 @@ func entriesOf(told map[string]*tale) []crony.LedgerEntry {
 	return items
 }
 
-// mostWindows bounds the work of a verification of several accounts.
-const mostWindows = 20
+// The bounds of a verification of several accounts: how many windows, and about how many runs in each.
+const (
+	mostWindows = 20
+	windowRuns  = 10 * portion
+)
 
 // verifyOfEach is VerifyLedger where there are several accounts: each is held against what its own agent should have done.
 func (l *Ledger) verifyOfEach(
@@ -224,7 +224,7 @@ func (l *Ledger) verifyOfEach(
 	from := later(over.after.Add(1), newTimeline(*h, now).knownAfter())
 	by := map[string]*verifier{}
 	for range mostWindows {
-		w, err := l.window(ctx, q.Job, h, over)
+		w, err := l.window(ctx, q.Job, h, over, windowRuns)
 		if err != nil {
 			return crony.Verification{}, err
 		}

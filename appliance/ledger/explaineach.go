@@ -16,7 +16,7 @@ func (l *Ledger) explainEach(
 	ctx context.Context, q crony.ExplainQuery, h *state.History, x crony.Explanation,
 ) (crony.Explanation, error) {
 	now := l.now().UTC()
-	w, err := l.window(ctx, q.Job, h, instantly(x.At))
+	w, err := l.window(ctx, q.Job, h, instantly(x.At), portion)
 	if err != nil {
 		return crony.Explanation{}, err
 	}

@@ -78,8 +78,14 @@ func (w *world) ledger(t testing.TB) *ledger.Ledger {
 // list returns all entries of a time, page by page.
 func (w *world) list(t testing.TB, from, to time.Time, limit int) []crony.LedgerEntry {
 	t.Helper()
+	return w.query(t, crony.LedgerQuery{From: from, To: to, Limit: limit})
+}
+
+// query returns all entries that are asked for, page by page.
+func (w *world) query(t testing.TB, q crony.LedgerQuery) []crony.LedgerEntry {
+	t.Helper()
 	var all []crony.LedgerEntry
-	q := crony.LedgerQuery{Job: "backup", From: from, To: to, Limit: limit}
+	q.Job = "backup"
 	for range 10_000 {
 		page, err := w.ledger(t).ListLedger(t.Context(), q)
 		if err != nil {
