@@ -25,6 +25,15 @@ type Agents interface {
 	// first call waits a few seconds for an answer. Errors are as of Agent, and Unavailable if the agent is not connected or does
 	// not answer.
 	AgentFigures(ctx context.Context, idOrName string) (HostFigures, error)
+	// RebalanceAgents has the leader spread the jobs that may be moved over the agents that take them, with as few moves as lead
+	// there, and returns when that is done. Unavailable if no leader has taken it up in half a minute.
+	RebalanceAgents(ctx context.Context) (Rebalanced, error)
+}
+
+// Rebalanced says what a rebalance did.
+type Rebalanced struct {
+	Moved int `json:"moved"` // jobs that another agent has now
+	Busy  int `json:"busy"`  // jobs that had to stay, as runs of them went on or were about to
 }
 
 // AgentStatus is what is known of an agent, whether or not it is connected. Its labels and its weight are those that count:

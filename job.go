@@ -69,11 +69,11 @@ type Misfire struct {
 // Placement says where a job runs.
 type Placement struct {
 	Mode     PlacementMode `json:"mode,omitempty"`
-	Agent    string        `json:"agent,omitempty"` // id or name: the only agent that may have the job
-	Selector string        `json:"selector,omitempty"`
-	Exclude  []string      `json:"exclude,omitempty"`
+	Agent    string        `json:"agent,omitempty"`    // id or name: the only agent that may have the job
+	Selector string        `json:"selector,omitempty"` // of labels; see internal/selector
+	Exclude  []string      `json:"exclude,omitempty"`  // ids or names of agents that may not
 	Strategy Strategy      `json:"strategy,omitempty"`
-	Failover *bool         `json:"failover,omitempty"`
+	Failover *bool         `json:"failover,omitempty"` // whether a shell job moves from an agent that is down; see [Job.Movable]
 }
 
 // Retry says how often and when a failed attempt is tried again.

@@ -43,8 +43,8 @@ type Stretch struct {
 type Ledger interface {
 	// ListLedger returns what became of a job's occurrences in a time, the earliest first.
 	ListLedger(ctx context.Context, q LedgerQuery) (LedgerPage, error)
-	// ExplainOccurrence says what became of the occurrence of a job at an instant, and why.
-	ExplainOccurrence(ctx context.Context, job string, at time.Time) (Explanation, error)
+	// ExplainOccurrence says what became of an occurrence of a job, and why.
+	ExplainOccurrence(ctx context.Context, q ExplainQuery) (Explanation, error)
 	// VerifyLedger computes anew what should have become of a job's occurrences, and returns what does not agree.
 	VerifyLedger(ctx context.Context, q VerifyQuery) (Verification, error)
 }
@@ -52,6 +52,7 @@ type Ledger interface {
 // LedgerQuery selects occurrences of a job.
 type LedgerQuery struct {
 	Job    string
+	Agent  string    // its id: of a job of mode each, only what became of that agent's own
 	From   time.Time // at or after it; a day before To if zero
 	To     time.Time // at or before it; now if zero
 	Limit  int       // at most this many entries; [DefaultLimit] if 0
@@ -73,20 +74,31 @@ type LedgerEntry struct {
 	Reason string    `json:"reason,omitempty"`
 	Run    RunID     `json:"run,omitempty"`   // of one that was claimed
 	State  RunState  `json:"state,omitempty"` // of that run
-	Agent  string    `json:"agent,omitempty"` // that claimed it or passed it over
+	// Agent is who claimed it or passed it over; of a job of mode each, whose own it is.
+	Agent string `json:"agent,omitempty"`
+}
+
+// ExplainQuery says what to explain.
+type ExplainQuery struct {
+	Job   string
+	At    time.Time
+	Agent string // its id: of a job of mode each, that agent's own occurrence
 }
 
 // Explanation says why an occurrence ran, or why not.
 type Explanation struct {
-	Job string    `json:"job"`
-	At  time.Time `json:"at"`
+	Job   string    `json:"job"`
+	At    time.Time `json:"at"`
+	Agent string    `json:"agent,omitempty"` // whose own it is, if that was asked for
 	// Occurrence says whether the job's schedule, as it was then, names the instant. If not, Before and After are the
 	// nearest that it names, and Entry is absent.
 	Occurrence bool         `json:"occurrence"`
 	Before     time.Time    `json:"before,omitzero"`
 	After      time.Time    `json:"after,omitzero"`
 	Entry      *LedgerEntry `json:"entry,omitempty"`
-	Words      string       `json:"words"` // the answer, in a sentence or two
+	// Agents is what became of it on each agent, by id, if each has its own and none was asked for; Entry is then absent.
+	Agents []LedgerEntry `json:"agents,omitempty"`
+	Words  string        `json:"words"` // the answer, in a sentence or two
 	// Generation is that of the definition in force then; 0 if it is not known any more.
 	Generation int64 `json:"generation,omitempty"`
 	Run        *Run  `json:"run,omitempty"`
@@ -94,15 +106,18 @@ type Explanation struct {
 
 // VerifyQuery says what to verify.
 type VerifyQuery struct {
-	Job  string
-	From time.Time // a day before To if zero
-	To   time.Time // now if zero
+	Job   string
+	Agent string    // its id: of a job of mode each, only that agent's own occurrences
+	From  time.Time // a day before To if zero
+	To    time.Time // now if zero
 }
 
 // Verification is what computing a job's occurrences anew has shown.
 type Verification struct {
-	Job      string        `json:"job"`
-	From     time.Time     `json:"from"`     // later than asked for if the definitions of before are not kept
+	Job string `json:"job"`
+	// From is later than asked for if the definitions of before are not kept. An agent that has a job of mode each owes what
+	// came due since it got it; of one that has it no more only what is recorded is known.
+	From     time.Time     `json:"from"`
 	To       time.Time     `json:"to"`       // the last instant looked at; earlier than asked for if there was too much
 	Expected int64         `json:"expected"` // occurrences that the schedule names
 	Ends     map[End]int64 `json:"ends"`     // how many of them ended how
@@ -116,9 +131,10 @@ const MaxFaults = 100
 
 // LedgerFault is a disagreement between what should have been and what is recorded.
 type LedgerFault struct {
-	At   time.Time `json:"at"`
-	Kind FaultKind `json:"kind"`
-	Text string    `json:"text"` // in plain words
+	At    time.Time `json:"at"`
+	Agent string    `json:"agent,omitempty"` // of a job of mode each: whose own occurrence it is
+	Kind  FaultKind `json:"kind"`
+	Text  string    `json:"text"` // in plain words
 }
 
 // FaultKind says what is wrong with the ledger at an instant.

@@ -48,8 +48,15 @@ func (v *simServer) begin() error {
 		return fmt.Errorf("open the store of %s: %w", v.id, err)
 	}
 	log := &simLog{s.runs, link}
-	h, err := hub.New(hub.Options{Server: v.id, TLS: &tls.Config{}, State: store, Runs: log, Registerer: prometheus.NewRegistry(),
+	metrics := prometheus.NewRegistry()
+	h, err := hub.New(hub.Options{Server: v.id, TLS: &tls.Config{}, State: store, Runs: log, Registerer: metrics,
 		Log: s.quietly(), Ready: func() error { return log.reaches() }})
+	if err != nil {
+		stop()
+		return errors.Join(err, store.Close())
+	}
+	placer, err := placement.New(placement.Options{Server: v.id, Store: store, Unfinished: s.runs.Unfinished, Registerer: metrics,
+		Log: s.quietly()})
 	if err != nil {
 		stop()
 		return errors.Join(err, store.Close())
@@ -59,7 +66,7 @@ func (v *simServer) begin() error {
 	v.link, v.store, v.hub, v.ctx, v.stop, v.up = link, store, h, ctx, stop, true
 	v.work.Go(func() { v.register(ctx, store) })
 	v.work.Go(func() { h.Serve(ctx, newDeafListener()) })
-	v.work.Go(func() { v.lead(ctx, store, log) })
+	v.work.Go(func() { v.lead(ctx, store, placer, log) })
 	return nil
 }
 
@@ -78,7 +85,7 @@ func (v *simServer) register(ctx context.Context, store *state.Store) {
 }
 
 // lead has the server do the leader's work whenever its member leads.
-func (v *simServer) lead(ctx context.Context, store *state.Store, log *simLog) {
+func (v *simServer) lead(ctx context.Context, store *state.Store, placer *placement.Placement, log *simLog) {
 	leading := func() bool {
 		v.sim.mu.Lock()
 		defer v.sim.mu.Unlock()
@@ -86,7 +93,7 @@ func (v *simServer) lead(ctx context.Context, store *state.Store, log *simLog) {
 	}
 	store.Lead(ctx, v.id, leading, func(ctx context.Context, term state.Term) error {
 		work, ctx := errgroup.WithContext(ctx)
-		work.Go(func() error { return placement.Run(ctx, store, term, v.sim.quietly(), time.Now) })
+		work.Go(func() error { return placer.Run(ctx, term) })
 		work.Go(func() error { return ledger.Deliver(ctx, store, log, v.sim.quietly(), time.Now) })
 		return work.Wait()
 	})

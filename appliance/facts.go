@@ -95,6 +95,11 @@ func (f fleet) AgentFigures(ctx context.Context, idOrName string) (crony.HostFig
 	return f.Store.AgentFigures(ctx, idOrName)
 }
 
+// RebalanceAgents implements crony.Agents.
+func (f fleet) RebalanceAgents(ctx context.Context) (crony.Rebalanced, error) {
+	return f.Store.RebalanceAgents(ctx)
+}
+
 // events joins the changes of the keyspace and of the run log.
 type events struct{ *Server }
 

@@ -95,7 +95,7 @@ jobs:
 
 func explain(c *testcluster.Cluster, t *testing.T, job string, at time.Time, want crony.End) {
 	t.Helper()
-	e, err := c.ExplainOccurrence(t.Context(), job, at.UTC().Truncate(time.Second))
+	e, err := c.ExplainOccurrence(t.Context(), crony.ExplainQuery{Job: job, At: at.UTC().Truncate(time.Second)})
 	if err != nil || !e.Occurrence || e.Entry == nil || e.Entry.End != want || e.Words == "" {
 		t.Errorf("%s at %s: %+v, %v; want it %s", job, at, e, err, want)
 	}

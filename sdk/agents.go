@@ -58,6 +58,15 @@ func (c *Client) AgentFigures(ctx context.Context, idOrName string) (crony.HostF
 	return figures, nil
 }
 
+// RebalanceAgents implements [crony.Agents].
+func (c *Client) RebalanceAgents(ctx context.Context) (crony.Rebalanced, error) {
+	var done crony.Rebalanced
+	if err := c.do(ctx, call{method: http.MethodPost, path: "/agents/rebalance"}, &done); err != nil {
+		return crony.Rebalanced{}, err
+	}
+	return done, nil
+}
+
 // Server is the server that answers, and the figures of the whole cluster as it sees them.
 type Server struct {
 	ID           string    `json:"id"`

@@ -12,6 +12,7 @@ import (
 // ListLedger implements [crony.Ledger].
 func (c *Client) ListLedger(ctx context.Context, q crony.LedgerQuery) (crony.LedgerPage, error) {
 	query := page(q.Limit, q.Cursor)
+	set(query, "agent", q.Agent)
 	setTime(query, "from", q.From)
 	setTime(query, "to", q.To)
 	var ledger crony.LedgerPage
@@ -22,10 +23,11 @@ func (c *Client) ListLedger(ctx context.Context, q crony.LedgerQuery) (crony.Led
 }
 
 // ExplainOccurrence implements [crony.Ledger].
-func (c *Client) ExplainOccurrence(ctx context.Context, job string, at time.Time) (crony.Explanation, error) {
-	query := url.Values{"at": {at.UTC().Format(time.RFC3339Nano)}}
+func (c *Client) ExplainOccurrence(ctx context.Context, q crony.ExplainQuery) (crony.Explanation, error) {
+	query := url.Values{"at": {q.At.UTC().Format(time.RFC3339Nano)}}
+	set(query, "agent", q.Agent)
 	var answer crony.Explanation
-	if err := c.ledger(ctx, job, "/explain", query, &answer); err != nil {
+	if err := c.ledger(ctx, q.Job, "/explain", query, &answer); err != nil {
 		return crony.Explanation{}, err
 	}
 	return answer, nil
@@ -34,6 +36,7 @@ func (c *Client) ExplainOccurrence(ctx context.Context, job string, at time.Time
 // VerifyLedger implements [crony.Ledger].
 func (c *Client) VerifyLedger(ctx context.Context, q crony.VerifyQuery) (crony.Verification, error) {
 	query := url.Values{}
+	set(query, "agent", q.Agent)
 	setTime(query, "from", q.From)
 	setTime(query, "to", q.To)
 	var shown crony.Verification

@@ -42,7 +42,7 @@ func TestLedgerAnswers(t *testing.T) {
 	})
 	gotPage, err := c.ListLedger(t.Context(), crony.LedgerQuery{Job: "j"})
 	equal(t, page, gotPage, err)
-	gotExplanation, err := c.ExplainOccurrence(t.Context(), "j", noon)
+	gotExplanation, err := c.ExplainOccurrence(t.Context(), crony.ExplainQuery{Job: "j", At: noon})
 	equal(t, explanation, gotExplanation, err)
 	gotShown, err := c.VerifyLedger(t.Context(), crony.VerifyQuery{Job: "j"})
 	equal(t, shown, gotShown, err)

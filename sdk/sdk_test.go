@@ -128,7 +128,7 @@ func TestRequest(t *testing.T) {
 			return err
 		}, "GET /api/v1/jobs/j/ledger"},
 		{"explain", func() error {
-			_, err := c.ExplainOccurrence(t.Context(), "j", at)
+			_, err := c.ExplainOccurrence(t.Context(), crony.ExplainQuery{Job: "j", At: at})
 			return err
 		}, "GET /api/v1/jobs/j/explain?at=2027-01-31T11%3A00%3A00Z"},
 		{"verify", func() error {
@@ -180,7 +180,7 @@ func TestNamesThatWouldBeOtherPaths(t *testing.T) {
 		_, calendar := c.Calendar(t.Context(), name)
 		_, script := c.Script(t.Context(), name)
 		_, ledger := c.ListLedger(t.Context(), crony.LedgerQuery{Job: name})
-		_, explained := c.ExplainOccurrence(t.Context(), name, time.Time{})
+		_, explained := c.ExplainOccurrence(t.Context(), crony.ExplainQuery{Job: name})
 		_, verified := c.VerifyLedger(t.Context(), crony.VerifyQuery{Job: name})
 		for _, err := range []error{c.DeleteJob(t.Context(), name), c.DeleteCalendar(t.Context(), name),
 			c.RemoveServer(t.Context(), name), c.PromoteServer(t.Context(), name), c.RemoveAgent(t.Context(), name),

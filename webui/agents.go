@@ -53,6 +53,15 @@ func (b bodies) ChangeAgent(c *fiber.Ctx, agent string) error {
 	return answer.VisitChangeAgentResponse(c)
 }
 
+// RebalanceAgents spreads jobs anew.
+func (r rest) RebalanceAgents(ctx context.Context, _ api.RebalanceAgentsRequestObject) (api.RebalanceAgentsResponseObject, error) {
+	done, err := r.opts.Agents.RebalanceAgents(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return api.RebalanceAgents200JSONResponse(done), nil
+}
+
 // GetAgentFigures returns how an agent's host is, and has the agent go on looking for a while.
 func (r rest) GetAgentFigures(ctx context.Context, req api.GetAgentFiguresRequestObject) (api.GetAgentFiguresResponseObject, error) {
 	figures, err := r.opts.Agents.AgentFigures(ctx, req.Agent)

@@ -154,7 +154,7 @@ func roleFor(method, route string) crony.Role {
 			return crony.Operator
 		}
 		return crony.Admin
-	case "/jobs/:name", "/calendars/:name", "/scripts/:name", "/apply":
+	case "/jobs/:name", "/calendars/:name", "/scripts/:name", "/apply", "/agents/rebalance":
 		return crony.Editor
 	default:
 		return crony.Admin

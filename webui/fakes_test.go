@@ -227,6 +227,10 @@ func (f fakeAgents) AgentFigures(_ context.Context, idOrName string) (crony.Host
 	return crony.HostFigures{CPUs: 4}, err
 }
 
+func (f fakeAgents) RebalanceAgents(context.Context) (crony.Rebalanced, error) {
+	return crony.Rebalanced{Moved: len(f), Busy: 1}, nil
+}
+
 // ChangeAgent shows what would be changed, and changes nothing.
 func (f fakeAgents) ChangeAgent(ctx context.Context, idOrName string, c crony.AgentChange) (crony.AgentStatus, error) {
 	a, err := crony.FindAgent(f, idOrName)

@@ -21,7 +21,7 @@ func (r rest) ListLedger(ctx context.Context, req api.ListLedgerRequestObject) (
 		return nil, err
 	}
 	page, err := r.opts.Ledger.ListLedger(ctx, crony.LedgerQuery{
-		Job: req.Name, From: from, To: to, Limit: limit, Cursor: deref(req.Params.Cursor),
+		Job: req.Name, Agent: deref(req.Params.Agent), From: from, To: to, Limit: limit, Cursor: deref(req.Params.Cursor),
 	})
 	if err != nil {
 		return nil, err
@@ -37,7 +37,7 @@ func (r rest) ExplainOccurrence(
 	if err != nil {
 		return nil, err
 	}
-	answer, err := r.opts.Ledger.ExplainOccurrence(ctx, req.Name, at)
+	answer, err := r.opts.Ledger.ExplainOccurrence(ctx, crony.ExplainQuery{Job: req.Name, At: at, Agent: deref(req.Params.Agent)})
 	if err != nil {
 		return nil, err
 	}
@@ -50,7 +50,7 @@ func (r rest) VerifyLedger(ctx context.Context, req api.VerifyLedgerRequestObjec
 	if err != nil {
 		return nil, err
 	}
-	shown, err := r.opts.Ledger.VerifyLedger(ctx, crony.VerifyQuery{Job: req.Name, From: from, To: to})
+	shown, err := r.opts.Ledger.VerifyLedger(ctx, crony.VerifyQuery{Job: req.Name, Agent: deref(req.Params.Agent), From: from, To: to})
 	if err != nil {
 		return nil, err
 	}

@@ -26,13 +26,13 @@ func (f *fakeLedger) ListLedger(_ context.Context, q crony.LedgerQuery) (crony.L
 	return f.page, f.err
 }
 
-func (f *fakeLedger) ExplainOccurrence(_ context.Context, job string, at time.Time) (crony.Explanation, error) {
-	f.asked = crony.LedgerQuery{Job: job, From: at}
+func (f *fakeLedger) ExplainOccurrence(_ context.Context, q crony.ExplainQuery) (crony.Explanation, error) {
+	f.asked = crony.LedgerQuery{Job: q.Job, Agent: q.Agent, From: q.At}
 	return f.explanation, f.err
 }
 
 func (f *fakeLedger) VerifyLedger(_ context.Context, q crony.VerifyQuery) (crony.Verification, error) {
-	f.asked = crony.LedgerQuery{Job: q.Job, From: q.From, To: q.To}
+	f.asked = crony.LedgerQuery{Job: q.Job, Agent: q.Agent, From: q.From, To: q.To}
 	return f.shown, f.err
 }
 

@@ -22,7 +22,7 @@ func TestSchemasAreTheTypes(t *testing.T) {
 	for _, v := range []any{
 		crony.Fault{}, crony.Session{}, crony.Applied{}, crony.JobPage{}, crony.JobStatus{}, crony.Assignment{}, crony.RunPage{}, crony.RunCount{},
 		crony.RunState(""), crony.Run{}, crony.Attempt{}, crony.Progress{}, crony.Chunk{}, crony.AgentStatus{}, crony.AgentTraits{},
-		crony.Cordon{}, crony.AgentChange{}, crony.CordonChange{}, crony.HostFigures{}, crony.Job{}, crony.ScheduleEntry{},
+		crony.Cordon{}, crony.AgentChange{}, crony.CordonChange{}, crony.Rebalanced{}, crony.HostFigures{}, crony.Job{}, crony.ScheduleEntry{},
 		crony.ScheduleQuestion{}, crony.ScheduleAnswer{}, crony.ScheduleFire{},
 		crony.CalendarUse{}, crony.Misfire{}, crony.Placement{}, crony.Retry{}, crony.Shell{}, crony.Limits{}, crony.HTTP{},
 		crony.GRPC{}, crony.TLS{}, crony.Notify{}, crony.Retention{}, crony.Calendar{}, crony.Blackout{},

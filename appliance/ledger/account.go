@@ -20,6 +20,7 @@ type account struct {
 	start     time.Time // it begins right after
 	end       time.Time
 	resumed   bool                 // what began up to start was told before
+	parted    bool                 // what goes on after end is told of later
 	work      int                  // how much may still be done: records read, and occurrences that were gone to one by one
 	stretch   func(*crony.Stretch) // if not nil, is given each stretch once
 
@@ -34,7 +35,8 @@ type account struct {
 // span is the time of an account: after one instant and up to another.
 type span struct {
 	after, until time.Time
-	resumed      bool
+	resumed      bool // what began by its beginning was told before
+	parted       bool // what goes on after its end is told of by another account
 }
 
 // row is what an account tells at once.
@@ -60,23 +62,46 @@ type piece struct {
 	n            int64
 }
 
-func (l *Ledger) account(ctx context.Context, job string, line *timeline, over span, work int) *account {
-	a := &account{line: line, start: over.after, end: over.until, resumed: over.resumed, work: work, at: over.after}
-	first := over.after.Add(1)
-	a.runs = feed[crony.Run]{from: first, key: func(r *crony.Run) string { return string(r.ID) },
-		fetch: func(from time.Time) ([]crony.Run, time.Time, error) {
+// records is where an account reads what is recorded of a job, as [RunLog] gives it.
+type records struct {
+	runs      func(from time.Time) ([]crony.Run, time.Time, error)
+	stretches func(from time.Time) ([]crony.Stretch, time.Time, error)
+}
+
+// records reads from the run log.
+func (l *Ledger) records(ctx context.Context, job string, over span) records {
+	return records{
+		runs: func(from time.Time) ([]crony.Run, time.Time, error) {
 			return l.runs.Occurrences(ctx, job, from, over.until, portion)
-		}}
-	a.stretches = feed[crony.Stretch]{from: first, key: func(s *crony.Stretch) string { return s.JobUID + s.From.String() },
+		},
+		stretches: func(from time.Time) ([]crony.Stretch, time.Time, error) {
+			return l.runs.Stretches(ctx, job, from, over.until, portion)
+		},
+	}
+}
+
+func newAccount(in records, line *timeline, over span, work int) *account {
+	a := &account{line: line, start: over.after, end: over.until, resumed: over.resumed, parted: over.parted, work: work, at: over.after}
+	first := over.after.Add(1)
+	a.runs = runFeed(in, first)
+	a.stretches = stretchFeed(in, first)
+	c := line.claimed
+	a.imagined = c == nil || !c.ScheduledAt.After(a.start) || c.ScheduledAt.After(a.end)
+	return a
+}
+
+func runFeed(in records, first time.Time) feed[crony.Run] {
+	return feed[crony.Run]{from: first, key: func(r *crony.Run) string { return string(r.ID) }, fetch: in.runs}
+}
+
+func stretchFeed(in records, first time.Time) feed[crony.Stretch] {
+	return feed[crony.Stretch]{from: first, key: func(s *crony.Stretch) string { return s.JobUID + s.Of + s.From.String() },
 		fetch: func(from time.Time) ([]crony.Stretch, time.Time, error) {
-			list, next, err := l.runs.Stretches(ctx, job, from, over.until, portion)
+			list, next, err := in.stretches(from)
 			list = slices.Clone(list)
 			slices.SortStableFunc(list, func(a, b crony.Stretch) int { return a.From.Compare(b.From) })
 			return list, next, err
 		}}
-	c := line.claimed
-	a.imagined = c == nil || !c.ScheduledAt.After(a.start) || c.ScheduledAt.After(a.end)
-	return a
 }
 
 // rows yields what became of the occurrences, the earliest first. It ends early, with at before end, if the work has become
@@ -324,7 +349,7 @@ func (a *account) part(p *piece) crony.LedgerEntry {
 	if !a.resumed && !after.After(a.start) {
 		after = earlier(after, s.From.Add(-1))
 	}
-	if !until.Before(a.end) {
+	if !until.Before(a.end) && !a.parted {
 		until = later(until, s.To)
 	}
 	entry := stored(s)

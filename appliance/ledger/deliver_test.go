@@ -110,12 +110,14 @@ func delivering(t *testing.T, test func(t *testing.T, store *state.Store, k *kee
 		defer cancel()
 		done.Go(func() {
 			err := store.Lead(ctx, "s1", func() bool { return true }, func(ctx context.Context, term state.Term) error {
-				places := store.Places()
-				var list []crony.Assignment
+				places := store.Places(state.Scope{Open: true})
+				var list []state.Move
 				for _, p := range places.Jobs {
-					list = append(list, crony.Assignment{Job: p.Definition.Job.Name, Agent: "a1", Generation: p.Definition.Generation})
+					name, generation := p.Definition.Job.Name, p.Definition.Generation
+					list = append(list, state.Move{Job: name, Generation: generation,
+						Put: []crony.Assignment{{Job: name, Agent: "a1", Generation: generation}}})
 				}
-				if err := store.Place(ctx, term, list); err != nil {
+				if _, err := store.Place(ctx, term, list); err != nil {
 					return err
 				}
 				return Deliver(ctx, store, k, log, time.Now)

@@ -10,36 +10,52 @@ import (
 
 // ExplainOccurrence implements [crony.Ledger]. An instant that is none itself, but lies in the same minute of the clock as a
 // single occurrence, is taken for that one: people ask by the minute.
-func (l *Ledger) ExplainOccurrence(ctx context.Context, job string, at time.Time) (crony.Explanation, error) {
-	line, err := l.timeline(ctx, job)
+func (l *Ledger) ExplainOccurrence(ctx context.Context, q crony.ExplainQuery) (crony.Explanation, error) {
+	h, err := l.history(ctx, q.Job)
 	if err != nil {
 		return crony.Explanation{}, err
 	}
-	x := crony.Explanation{Job: job}
-	if x.At, x.Occurrence, err = l.meant(ctx, job, line, at.UTC()); err != nil {
+	line := newTimeline(h, l.now().UTC())
+	x := crony.Explanation{Job: q.Job}
+	if x.At, x.Occurrence, err = l.meant(ctx, q.Job, line, q.At.UTC()); err != nil {
 		return crony.Explanation{}, err
 	}
-	if e := line.at(x.At); e != nil {
+	e := line.at(x.At)
+	if e != nil {
 		x.Generation = e.def.Generation
 	}
-	told, err := l.toldOf(ctx, job, line, x.At)
+	switch {
+	case e != nil && each(e.def) && x.Occurrence:
+		return l.explainEach(ctx, q, &h, x)
+	case several(&h): // of what all shared, as it was another mode's then
+		line = timelineOf(h, "", line.now)
+	}
+	told, err := line.toldOf(l.records(ctx, q.Job, instantly(x.At)), x.At)
 	if err != nil {
 		return crony.Explanation{}, err
 	}
+	return line.explained(x, told), nil
+}
+
+// instantly is the span of one instant.
+func instantly(at time.Time) span { return span{after: at.Add(-1), until: at} }
+
+// explained completes the explanation of an instant with what was told of it; nil if nothing was.
+func (l *timeline) explained(x crony.Explanation, told *row) crony.Explanation {
 	if !x.Occurrence && told != nil && (told.entry.From.Equal(x.At) || told.entry.To.Equal(x.At)) {
 		x.Occurrence = true // the schedule of then is not kept, but the stretch that it begins or ends is
 	}
 	if !x.Occurrence {
-		x.Before, x.After = line.before(x.At), line.next(x.At)
-		x.Words = line.wordsOfNone(&x, told)
-		return x, nil
+		x.Before, x.After = l.before(x.At), l.next(x.At)
+		x.Words = l.wordsOfNone(&x, told)
+		return x
 	}
 	if told == nil {
-		told = line.toCome(x.At)
+		told = l.toCome(x.At)
 	}
 	x.Entry, x.Run = &told.entry, told.run
-	x.Words = line.words(&x)
-	return x, nil
+	x.Words = l.words(&x)
+	return x
 }
 
 // meant returns the occurrence that an instant stands for, or the instant itself and false.
@@ -70,14 +86,14 @@ func (l *Ledger) meant(ctx context.Context, job string, line *timeline, at time.
 }
 
 // toldOf returns what an account tells of an instant: of the job itself, rather than of one that had its name before.
-func (l *Ledger) toldOf(ctx context.Context, job string, line *timeline, at time.Time) (*row, error) {
+func (l *timeline) toldOf(in records, at time.Time) (*row, error) {
 	var best *row
-	for r, err := range l.account(ctx, job, line, span{after: at.Add(-1), until: at}, pageWork).rows() {
+	for r, err := range newAccount(in, l, instantly(at), pageWork).rows() {
 		if err != nil {
 			return nil, err
 		}
-		foreign := r.run != nil && r.run.JobUID != line.uid
-		if r.entry.Count > 0 && (best == nil || best.run != nil && best.run.JobUID != line.uid && !foreign) {
+		foreign := r.run != nil && r.run.JobUID != l.uid
+		if r.entry.Count > 0 && (best == nil || best.run != nil && best.run.JobUID != l.uid && !foreign) {
 			best = &r
 		}
 	}

@@ -86,7 +86,7 @@ func TestExplainTellsWhichAndWhat(t *testing.T) {
 	if x.Occurrence || !x.Before.Equal(clock("09:15")) || !x.After.Equal(clock("09:17:01")) {
 		t.Errorf("right before a change: %+v", x)
 	}
-	if _, err := gone(&world{now: clock("09:00")}).ledger(t).ExplainOccurrence(t.Context(), "backup", clock("09:00")); crony.CodeOf(err) != crony.NotFound {
+	if _, err := gone(&world{now: clock("09:00")}).ledger(t).ExplainOccurrence(t.Context(), crony.ExplainQuery{Job: "backup", At: clock("09:00")}); crony.CodeOf(err) != crony.NotFound {
 		t.Errorf("a job that never was: %v", err)
 	}
 }

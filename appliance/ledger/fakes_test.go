@@ -78,8 +78,14 @@ func (w *world) ledger(t testing.TB) *ledger.Ledger {
 // list returns all entries of a time, page by page.
 func (w *world) list(t testing.TB, from, to time.Time, limit int) []crony.LedgerEntry {
 	t.Helper()
+	return w.query(t, crony.LedgerQuery{From: from, To: to, Limit: limit})
+}
+
+// query returns all entries that are asked for, page by page.
+func (w *world) query(t testing.TB, q crony.LedgerQuery) []crony.LedgerEntry {
+	t.Helper()
 	var all []crony.LedgerEntry
-	q := crony.LedgerQuery{Job: "backup", From: from, To: to, Limit: limit}
+	q.Job = "backup"
 	for range 10_000 {
 		page, err := w.ledger(t).ListLedger(t.Context(), q)
 		if err != nil {
@@ -105,7 +111,7 @@ func (w *world) verify(t testing.TB, from, to time.Time) crony.Verification {
 
 func (w *world) explain(t testing.TB, at string) crony.Explanation {
 	t.Helper()
-	x, err := w.ledger(t).ExplainOccurrence(t.Context(), "backup", clock(at))
+	x, err := w.ledger(t).ExplainOccurrence(t.Context(), crony.ExplainQuery{Job: "backup", At: clock(at)})
 	if err != nil {
 		t.Fatal(err)
 	}

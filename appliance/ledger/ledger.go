@@ -56,24 +56,21 @@ func New(o Options) (*Ledger, error) {
 	return &Ledger{jobs: o.Jobs, runs: o.Runs, now: o.Now}, nil
 }
 
-// timeline returns what should have been of a job, as of now. Of a job that was removed that is nothing; of one that left no
-// trace either, NotFound.
-func (l *Ledger) timeline(ctx context.Context, job string) (*timeline, error) {
+// history returns what is kept of how a job came due. Of one that was removed that is nothing; of one that left no trace
+// either, NotFound.
+func (l *Ledger) history(ctx context.Context, job string) (state.History, error) {
 	h, err := l.jobs.History(ctx, job)
-	if err == nil {
-		return newTimeline(h, l.now().UTC()), nil
-	}
-	if crony.CodeOf(err) != crony.NotFound {
-		return nil, err
+	if err == nil || crony.CodeOf(err) != crony.NotFound {
+		return h, err
 	}
 	left, leftErr := l.leftTraces(ctx, job)
 	switch {
 	case leftErr != nil:
-		return nil, leftErr
+		return h, leftErr
 	case !left:
-		return nil, err
+		return h, err
 	}
-	return newTimeline(state.History{}, l.now().UTC()), nil
+	return state.History{}, nil
 }
 
 func (l *Ledger) leftTraces(ctx context.Context, job string) (bool, error) {

@@ -127,6 +127,8 @@ type simulation struct {
 	records map[time.Time]int  // how many tell of an instant
 	named   map[time.Time]bool // by the schedule in force
 	held    map[time.Time][]time.Time
+	agent   string    // whose own life it is, of a job of mode each
+	since   time.Time // when it began to have that job
 }
 
 func newSimulation(seed uint64) *simulation {
@@ -174,7 +176,15 @@ func (s *simulation) live() {
 		if i < last {
 			until = s.Definitions[i+1].UpdatedAt
 		}
-		for at := d.Plan().Next(d.UpdatedAt); !at.After(until); at = d.Plan().Next(at) {
+		if !s.since.Before(until) {
+			told = max(told, i+1)
+			continue
+		}
+		begin := d.UpdatedAt
+		if s.since.After(begin) {
+			begin = s.since
+		}
+		for at := d.Plan().Next(begin); !at.After(until); at = d.Plan().Next(at) {
 			s.named[at] = true
 		}
 		if i <= told && !d.Job.Paused {
@@ -241,14 +251,17 @@ func (s *simulation) settle(i int, until time.Time) {
 }
 
 func (s *simulation) run(d *crony.Definition, at time.Time) {
-	s.runs = append(s.runs, runOf("U", d.Generation, at))
-	s.records[at]++
+	s.late(d, at)
 	s.cursor = at
 }
 
 // late adds a run that was reported after its instant was passed over.
 func (s *simulation) late(d *crony.Definition, at time.Time) {
-	s.runs = append(s.runs, runOf("U", d.Generation, at))
+	run := runOf("U", d.Generation, at)
+	if s.agent != "" {
+		run.ID, run.Agent = crony.OccurrenceRunID("U", at, s.agent), s.agent
+	}
+	s.runs = append(s.runs, run)
 	s.records[at]++
 }
 
@@ -258,7 +271,7 @@ func (s *simulation) pass(d *crony.Definition, after, until time.Time, end crony
 	if n == 0 {
 		return
 	}
-	s.stretches = append(s.stretches, crony.Stretch{Job: "backup", JobUID: "U", Generation: d.Generation, From: first, To: last, Count: n, End: end,
+	s.stretches = append(s.stretches, crony.Stretch{Job: "backup", JobUID: "U", Of: s.agent, Generation: d.Generation, From: first, To: last, Count: n, End: end,
 		Reason: fmt.Sprintf("passed over at %s", until.Format(time.TimeOnly))})
 	for at := first; !at.After(last); at = d.Plan().Next(at) {
 		s.held[first] = append(s.held[first], at)

@@ -14,16 +14,19 @@ const pageWork = 200_000
 // ListLedger implements [crony.Ledger]. A stretch that is only in part in the time asked for is an entry as it stands, unless
 // a run or a calendar parts it. A page may hold a few entries more than its limit, when they are of one instant; and
 // occurrences that ended alike may be parted by the end of a page.
+//
+// Of a job that each agent runs, or ran, the entries of all agents are merged, unless one is asked for.
 func (l *Ledger) ListLedger(ctx context.Context, q crony.LedgerQuery) (crony.LedgerPage, error) {
 	limit, err := crony.PageLimit(q.Limit)
 	if err != nil {
 		return crony.LedgerPage{}, err
 	}
-	line, err := l.timeline(ctx, q.Job)
+	h, err := l.history(ctx, q.Job)
 	if err != nil {
 		return crony.LedgerPage{}, err
 	}
-	over, err := spanOf(q.From, q.To, line.now)
+	now := l.now().UTC()
+	over, err := spanOf(q.From, q.To, now)
 	if err != nil {
 		return crony.LedgerPage{}, err
 	}
@@ -33,7 +36,10 @@ func (l *Ledger) ListLedger(ctx context.Context, q crony.LedgerQuery) (crony.Led
 		}
 		over.resumed = true
 	}
-	a := l.account(ctx, q.Job, line, over, pageWork)
+	if several(&h) || q.Agent != "" && len(h.Definitions) == 0 {
+		return l.listOfEach(ctx, q, &h, over, limit)
+	}
+	a := newAccount(l.records(ctx, q.Job, over), newTimeline(h, now), over, pageWork)
 	page := crony.LedgerPage{}
 	var upTo time.Time
 	for r, err := range a.rows() {

@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"crony"
@@ -12,6 +13,7 @@ import (
 // which nothing is recorded. It never changes.
 type timeline struct {
 	uid     string // of the job; "" if it was removed
+	whose   string // the agent whose own occurrences it is of; "": those that all share, or that there is no telling apart
 	eras    []era
 	claim   crony.Claim
 	now     time.Time
@@ -56,6 +58,52 @@ func newTimeline(h state.History, now time.Time) *timeline {
 			Trigger: crony.BySchedule, ScheduledAt: c.At, Epoch: c.Epoch, State: crony.Claimed}
 	}
 	return l
+}
+
+// timelineOf returns what should have been of one agent's own occurrences, or with "" of those that all share. What others
+// than they decide is due for nobody.
+//
+// What an agent owes begins when it got the job. Of one that has it no more it is not known what it should have done: only
+// what is recorded counts.
+func timelineOf(h state.History, whose string, now time.Time) *timeline {
+	if len(h.Definitions) == 0 {
+		return newTimeline(h, now)
+	}
+	last := &h.Definitions[len(h.Definitions)-1]
+	var since time.Time
+	if whose == "" && h.Claim.At.IsZero() { // closed when the job became one that each agent runs
+		h.Claim = crony.Claim{At: last.UpdatedAt, Generation: last.Generation}
+	}
+	if whose != "" {
+		i := slices.IndexFunc(h.Holders, func(a state.Holder) bool { return a.Agent == whose && !a.Since.IsZero() })
+		if i < 0 {
+			return &timeline{uid: last.UID, whose: whose, now: now}
+		}
+		h.Holders = h.Holders[i : i+1]
+		h.Claim, since = h.Holders[0].Claim, h.Holders[0].Since
+	}
+	l := newTimeline(h, now)
+	l.whose = whose
+	for i := range l.eras {
+		if e := &l.eras[i]; each(e.def) != (whose != "") {
+			e.plan = nil
+		}
+	}
+	l.begin(since)
+	return l
+}
+
+// each says whether each agent that has a job runs every occurrence of it.
+func each(def *crony.Definition) bool { return def.Job.Mode() == crony.PlaceEach }
+
+// begin forgets what should have been up to an instant.
+func (l *timeline) begin(since time.Time) {
+	for len(l.eras) > 0 && !l.eras[0].until.IsZero() && !l.eras[0].until.After(since) {
+		l.eras = l.eras[1:]
+	}
+	if len(l.eras) > 0 {
+		l.eras[0].after = later(l.eras[0].after, since)
+	}
 }
 
 // waits says why an occurrence of the definition in force is not decided, though its time has come.

@@ -15,30 +15,36 @@ const verifyWork = 2_000_000
 // VerifyLedger implements [crony.Ledger]. What has yet to come is left out: To is now at the latest. Expected and Ends count
 // the occurrences of the definitions that are kept; runs and stretches of before are held against nothing. A row of
 // occurrences without a record is one fault. A stretch is looked at where it ends.
+//
+// Of a job that each agent runs, the occurrences of each count, unless one agent is asked for.
 func (l *Ledger) VerifyLedger(ctx context.Context, q crony.VerifyQuery) (crony.Verification, error) {
-	line, err := l.timeline(ctx, q.Job)
+	h, err := l.history(ctx, q.Job)
 	if err != nil {
 		return crony.Verification{}, err
 	}
-	if q.To.After(line.now) {
-		q.To = line.now
+	now := l.now().UTC()
+	if q.To.After(now) {
+		q.To = now
 	}
-	over, err := spanOf(q.From, q.To, line.now)
+	over, err := spanOf(q.From, q.To, now)
 	if err != nil {
 		return crony.Verification{}, err
 	}
-	a := l.account(ctx, q.Job, line, over, verifyWork)
-	v := verifier{line: line, out: crony.Verification{Job: q.Job, Ends: map[crony.End]int64{}, Faults: []crony.LedgerFault{}}}
-	var ending []*crony.Stretch
-	a.stretch = func(s *crony.Stretch) { ending = append(ending, s) }
+	if several(&h) || q.Agent != "" && len(h.Definitions) == 0 {
+		return l.verifyOfEach(ctx, q, &h, over)
+	}
+	line := newTimeline(h, now)
+	a := newAccount(l.records(ctx, q.Job, over), line, over, verifyWork)
+	v := newVerifier(q.Job, line)
+	a.stretch = func(s *crony.Stretch) { v.ending = append(v.ending, s) }
 	for r, err := range a.rows() {
 		if err != nil {
 			return crony.Verification{}, err
 		}
 		v.row(&r)
-		ending = v.stretches(ending, a.at)
+		v.ending = v.stretches(v.ending, a.at)
 	}
-	v.stretches(ending, a.at)
+	v.stretches(v.ending, a.at)
 	v.out.From = earlier(later(over.after.Add(1), line.knownAfter()), a.at)
 	v.out.To, v.out.Complete = a.at, !a.at.Before(a.end)
 	return v.out, nil
@@ -46,9 +52,14 @@ func (l *Ledger) VerifyLedger(ctx context.Context, q crony.VerifyQuery) (crony.V
 
 // verifier gathers what is wrong.
 type verifier struct {
-	line *timeline
-	out  crony.Verification
-	last *crony.Run
+	line   *timeline
+	out    crony.Verification
+	last   *crony.Run
+	ending []*crony.Stretch // that are looked at when they have ended
+}
+
+func newVerifier(job string, line *timeline) *verifier {
+	return &verifier{line: line, out: crony.Verification{Job: job, Ends: map[crony.End]int64{}, Faults: []crony.LedgerFault{}}}
 }
 
 func (v *verifier) row(r *row) {
@@ -118,6 +129,6 @@ func (v *verifier) stretches(list []*crony.Stretch, by time.Time) []*crony.Stret
 func (v *verifier) fault(at time.Time, kind crony.FaultKind, format string, args ...any) {
 	v.out.Faulty++
 	if len(v.out.Faults) < crony.MaxFaults {
-		v.out.Faults = append(v.out.Faults, crony.LedgerFault{At: at, Kind: kind, Text: fmt.Sprintf(format, args...)})
+		v.out.Faults = append(v.out.Faults, crony.LedgerFault{At: at, Agent: v.line.whose, Kind: kind, Text: fmt.Sprintf(format, args...)})
 	}
 }

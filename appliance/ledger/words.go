@@ -26,10 +26,13 @@ func lasting(d time.Duration) string {
 
 // words explains an occurrence.
 func (l *timeline) words(x *crony.Explanation) string {
-	e, entry := l.at(x.At), x.Entry
-	due := fmt.Sprintf("%s was due at %s", x.Job, clock(x.At))
+	e, entry, what := l.at(x.At), x.Entry, x.Job
+	if l.whose != "" {
+		what += " on agent " + l.whose
+	}
+	due := fmt.Sprintf("%s was due at %s", what, clock(x.At))
 	if x.At.After(l.now) {
-		due = fmt.Sprintf("%s is due in %s, at %s", x.Job, lasting(x.At.Sub(l.now)), clock(x.At))
+		due = fmt.Sprintf("%s is due in %s, at %s", what, lasting(x.At.Sub(l.now)), clock(x.At))
 	}
 	in, named := e.instant(x.At)
 	switch {

@@ -11,30 +11,32 @@ import (
 )
 
 func (c *cli) explainCmd() *cobra.Command {
-	var at, tz string
+	var at, tz, agent string
 	cmd := &cobra.Command{
 		Use:   "explain JOB --at TIME",
 		Short: "Say why a job ran at a time, or why it did not",
 		Long: `Explain says in words what became of the time at which a job was due, and why; then what is known of it. Of a time at
-which the job was not due it says so, and which times are the nearest.
+which the job was not due it says so, and which times are the nearest. Of a job that each agent runs it says what became of
+it on all of them, or with --agent why on that one.
 
 ` + timesHelp,
 		Example: `  crony explain nightly-report --at 2027-01-31T02:30:00Z
   crony explain nightly-report --at '2027-01-31 02:30' --tz Europe/Berlin`,
 		Args: cobra.ExactArgs(1),
 		RunE: work(func(ctx context.Context, args []string) error {
-			return c.explainOccurrence(ctx, args[0], at, tz)
+			return c.explainOccurrence(ctx, args[0], agent, at, tz)
 		}),
 	}
 	cmd.Flags().StringVar(&at, "at", "", "the `TIME` at which the job was due")
 	complete(cmd, "at", nil)
 	tzFlag(cmd, &tz)
+	ownFlag(cmd, &agent)
 	_ = cmd.MarkFlagRequired("at") // it fails for a flag that is not defined
 	c.completeNames(cmd, false, jobNames)
 	return cmd
 }
 
-func (c *cli) explainOccurrence(ctx context.Context, job, at, tz string) error {
+func (c *cli) explainOccurrence(ctx context.Context, job, agent, at, tz string) error {
 	zone, err := loadZone(tz)
 	if err != nil {
 		return err
@@ -47,7 +49,11 @@ func (c *cli) explainOccurrence(ctx context.Context, job, at, tz string) error {
 	if err != nil {
 		return err
 	}
-	answer, err := client.ExplainOccurrence(ctx, job, instant)
+	q := crony.ExplainQuery{Job: job, At: instant}
+	if q.Agent, err = agentID(ctx, client, agent); err != nil {
+		return err
+	}
+	answer, err := client.ExplainOccurrence(ctx, q)
 	if err != nil {
 		return err
 	}
@@ -58,7 +64,25 @@ func (c *cli) explainOccurrence(ctx context.Context, job, at, tz string) error {
 	if err != nil {
 		return err
 	}
-	return c.explanationSheet(&answer, agents)
+	if err := c.explanationSheet(&answer, agents); err != nil || len(answer.Agents) == 0 {
+		return err
+	}
+	if err := c.write([]byte("\n")); err != nil {
+		return err
+	}
+	return list(c, []column[crony.LedgerEntry]{
+		{"AGENT", func(e crony.LedgerEntry) string { return agents.name(e.Agent) }},
+		{"END", func(e crony.LedgerEntry) string { return string(e.End) }},
+		{"REASON", func(e crony.LedgerEntry) string { return e.Reason }},
+		{"RUN", func(e crony.LedgerEntry) string { return runInWords(&e) }},
+	}, each(answer.Agents))
+}
+
+// ownFlag is for what can be asked of one agent's own occurrences.
+func ownFlag(cmd *cobra.Command, agent *string) {
+	cmd.Flags().StringVar(agent, "agent", "",
+		"of a job that each agent runs, only what this `AGENT` had to do: its id, or its name while it is connected")
+	complete(cmd, "agent", nil)
 }
 
 // explanationSheet prints the answer, and below it what it stands on.

@@ -15,6 +15,7 @@ import (
 func (c *cli) jobLedgerCmd() *cobra.Command {
 	var s span
 	var limit int
+	var agent string
 	cmd := &cobra.Command{
 		Use:   "ledger JOB",
 		Short: "List what became of a job's occurrences, the earliest first",
@@ -32,8 +33,9 @@ lines unless --limit is given.
 			return err
 		}
 		q := crony.LedgerQuery{Job: args[0], From: from, To: to, Limit: limit}
-		return c.jobLedger(ctx, q, cmd.Flags().Changed("limit"))
+		return c.jobLedger(ctx, q, agent, cmd.Flags().Changed("limit"))
 	})
+	ownFlag(cmd, &agent)
 	s.flags(cmd, "only what was due")
 	cmd.Flags().IntVar(&limit, "limit", 0,
 		"at most `N` lines; 0 is all (default: "+strconv.Itoa(tableLimit)+" in a table, else all)")
@@ -41,11 +43,18 @@ lines unless --limit is given.
 	return cmd
 }
 
-func (c *cli) jobLedger(ctx context.Context, q crony.LedgerQuery, limitGiven bool) error {
+func (c *cli) jobLedger(ctx context.Context, q crony.LedgerQuery, agent string, limitGiven bool) error {
 	if err := checkLimit(q.Limit); err != nil {
 		return err
 	}
 	client, err := c.client()
+	if err != nil {
+		return err
+	}
+	if q.Agent, err = agentID(ctx, client, agent); err != nil {
+		return err
+	}
+	agents, err := c.agentNames(ctx, client)
 	if err != nil {
 		return err
 	}
@@ -55,6 +64,7 @@ func (c *cli) jobLedger(ctx context.Context, q crony.LedgerQuery, limitGiven boo
 		{"COUNT", func(e crony.LedgerEntry) string { return strconv.FormatInt(e.Count, 10) }},
 		{"END", func(e crony.LedgerEntry) string { return string(e.End) }},
 		{"REASON", func(e crony.LedgerEntry) string { return e.Reason }},
+		{"AGENT", func(e crony.LedgerEntry) string { return agents.name(e.Agent) }},
 		{"RUN", func(e crony.LedgerEntry) string { return string(e.Run) }},
 	}
 	if c.format != asTable || limitGiven {

@@ -15,6 +15,7 @@ import (
 
 func (c *cli) verifyCmd() *cobra.Command {
 	var s span
+	var agent string
 	cmd := &cobra.Command{
 		Use:   "verify [JOB]",
 		Short: "Check that the ledger accounts for every time at which jobs were due",
@@ -41,18 +42,22 @@ The exit code is 0 if there is no fault and 1 if there is one.`,
 			if len(args) > 0 {
 				q.Job = args[0]
 			}
-			return c.verify(ctx, q)
+			return c.verify(ctx, q, agent)
 		}),
 	}
+	ownFlag(cmd, &agent)
 	s.flags(cmd, "what was due")
 	c.completeNames(cmd, false, jobNames)
 	return cmd
 }
 
 // verify prints a line for each job and then the faults. What it found out before an error is printed all the same.
-func (c *cli) verify(ctx context.Context, q crony.VerifyQuery) error {
+func (c *cli) verify(ctx context.Context, q crony.VerifyQuery, agent string) error {
 	client, err := c.client()
 	if err != nil {
+		return err
+	}
+	if q.Agent, err = agentID(ctx, client, agent); err != nil {
 		return err
 	}
 	names := each([]string{q.Job})
@@ -213,6 +218,14 @@ func (f *findings) note(v crony.Verification) {
 	}
 }
 
+// what says what is wrong, and on which agent if each has its own occurrences.
+func (f *jobFault) what() string {
+	if f.Agent == "" {
+		return f.Text
+	}
+	return "on agent " + f.Agent + ": " + f.Text
+}
+
 // listFaults prints the faults below the table; the other forms hold them already.
 func (c *cli) listFaults(f *findings) error {
 	if c.format != asTable || len(f.faults) == 0 {
@@ -225,7 +238,7 @@ func (c *cli) listFaults(f *findings) error {
 		{"JOB", func(f jobFault) string { return f.job }},
 		{"AT", func(f jobFault) string { return f.At.UTC().Format(time.RFC3339Nano) }},
 		{"FAULT", func(f jobFault) string { return string(f.Kind) }},
-		{"WHAT", func(f jobFault) string { return f.Text }},
+		{"WHAT", func(f jobFault) string { return f.what() }},
 	}, each(f.faults)); err != nil {
 		return err
 	}

@@ -30,7 +30,7 @@ func (s *stretchRecord) name() string {
 	return fmt.Sprintf("the stretch of job %.80q from %s", s.stretch.Job, s.stretch.From.Format(time.RFC3339Nano))
 }
 
-// A stretch's key has its job, its times and its job's uid. Its value is a version byte, where it is stored, and then
+// A stretch's key has its job, its times, its job's uid and, after a NUL, whose it is if it is one agent's alone. Its value is a version byte, where it is stored, and then
 //
 //	generation, count, end byte; references: agent, reason; when it was decided
 func appendStretch(b []byte, t texts, s *crony.Stretch) []byte {
@@ -50,7 +50,8 @@ func (u *unpacker) stretch(key []byte, t texts) (s crony.Stretch) {
 		u.fail()
 		return s
 	}
-	s.Job, s.JobUID, s.From, s.To = string(job), string(rest[16:]), from, to
+	uid, of, _ := strings.Cut(string(rest[16:]), "\x00")
+	s.Job, s.JobUID, s.Of, s.From, s.To = string(job), uid, of, from, to
 	s.Generation, s.Count, s.End = u.varint(), int64(u.number(math.MaxInt64)), endOf(u.byte())
 	s.Agent, s.Reason = t.text(u), t.text(u)
 	s.DecidedAt = u.time(s.To.UnixMilli())
@@ -104,6 +105,9 @@ func newStretchRecord(s *crony.Stretch) (stretchRecord, error) {
 		return stretchRecord{}, crony.Errorf(crony.Invalid, "%s: %s", rec.name(), wrong)
 	}
 	rec.day, rec.key = dayOf(own.To), stretchKey(own.Job, own.To, own.From, own.JobUID)
+	if own.Of != "" {
+		rec.key = append(append(rec.key, 0), own.Of...)
+	}
 	whole := appendStretch(bytes.Clone(rec.key), (*spelled)(nil), &own)
 	rec.plain, rec.hash = whole[len(rec.key):], xxhash.Sum64(whole)
 	return rec, nil
@@ -129,12 +133,14 @@ func faultOfStretch(s *crony.Stretch) string {
 			return fmt.Sprintf("its %s is empty, longer than %d bytes, or holds a NUL", name.what, maxName)
 		}
 	}
-	for _, text := range []string{s.Job, s.JobUID, s.Agent, s.Reason} {
+	for _, text := range []string{s.Job, s.JobUID, s.Of, s.Agent, s.Reason} {
 		if !utf8.ValidString(text) {
 			return "its text is not UTF-8"
 		}
 	}
 	switch {
+	case len(s.Of) > maxName || strings.ContainsRune(s.Of, 0):
+		return fmt.Sprintf("whose it is has more than %d bytes, or holds a NUL", maxName)
 	case len(s.Agent) > maxName || len(s.Reason) > maxReason:
 		return fmt.Sprintf("its agent has more than %d bytes, or its reason more than %d", maxName, maxReason)
 	case !fits(s.From) || !fits(s.To) || !writable(s.DecidedAt):

@@ -58,6 +58,35 @@ func paged[T any](t *testing.T, from time.Time, read func(time.Time) ([]T, time.
 	return nil
 }
 
+// TestStretchesOfAgents: of a job that each agent runs, each has its own, and they are told apart by that alone.
+func TestStretchesOfAgents(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "runs")
+	l := openTest(t, Options{Dir: dir})
+	shared, one, two := stretchAt("a", "u1", noon(), 3), stretchAt("a", "u1", noon(), 3), stretchAt("a", "u1", noon(), 3)
+	one.Of, one.Agent, two.Of, two.Reason = "a1", "a1", "a2", "another"
+	for range 2 {
+		mustStore(t, l, shared, one, two)
+	}
+	want := []crony.Stretch{shared, one, two}
+	if diff := gocmp.Diff(want, everyStretch(t, l, "a", noon(), noon(), 10)); diff != "" {
+		t.Error(diff)
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	l = openTest(t, Options{Dir: dir})
+	if diff := gocmp.Diff(want, everyStretch(t, l, "a", noon(), noon(), 10)); diff != "" {
+		t.Errorf("after a restart: %s", diff)
+	}
+	for _, of := range []string{"a\x00b", strings.Repeat("a", maxName+1), "\xff"} {
+		bad := one
+		bad.Of = of
+		if err := l.AppendStretches(t.Context(), []crony.Stretch{bad}); crony.CodeOf(err) != crony.Invalid {
+			t.Errorf("of %.10q: %v", of, err)
+		}
+	}
+}
+
 func TestStretches(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "runs")
 	l := openTest(t, Options{Dir: dir})

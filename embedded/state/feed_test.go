@@ -197,7 +197,7 @@ func TestFeedLosesNothing(t *testing.T) {
 					_, err = r.Define(ctx, crony.Manifest{Jobs: []crony.Job{job1(name, fmt.Sprint(w, n))}}, crony.ApplyOptions{})
 				default:
 					j := r.look(name)
-					err = r.Place(ctx, term, []crony.Assignment{{Job: name, Agent: fmt.Sprint("a", n%3), Generation: j.generation()}})
+					err = r.placeAll(ctx, term, []crony.Assignment{{Job: name, Agent: fmt.Sprint("a", n%3), Generation: j.generation()}})
 				}
 				if err != nil && crony.CodeOf(err) != crony.NotFound {
 					t.Error(err)

@@ -251,7 +251,7 @@ func TestUnreadableValues(t *testing.T) {
 	if _, buried := r.Buried("a1"); !buried {
 		t.Error("whose tombstone can't be read counts as alive")
 	}
-	if err := r.Place(t.Context(), term, []crony.Assignment{{Job: "a", Agent: "a2", Generation: 2}}); err != nil || r.agentOf("a") != "a1" {
+	if err := r.placeAll(t.Context(), term, []crony.Assignment{{Job: "a", Agent: "a2", Generation: 2}}); err != nil || r.agentOf("a") != "a1" {
 		t.Errorf("who was replaced as the leader, it can't be read by whom, placed a job: %v", err)
 	}
 

@@ -310,6 +310,22 @@ func (r *rig) elect() Term {
 	return Term{r.put(leader, encode(leadership{Server: "test"}))}
 }
 
+// placeAll has a leader put jobs where a list says, and nowhere else.
+func (s *Store) placeAll(ctx context.Context, term Term, list []crony.Assignment) error {
+	moves := make([]Move, len(list))
+	for i, a := range list {
+		moves[i] = Move{Job: a.Job, Generation: a.Generation, Put: []crony.Assignment{a}}
+		j := s.mirror.look(a.Job)
+		for _, held := range j.assignments {
+			if held.Agent != a.Agent && j.mode() == crony.PlaceOne {
+				moves[i].Drop = append(moves[i].Drop, *held)
+			}
+		}
+	}
+	_, err := s.Place(ctx, term, moves)
+	return err
+}
+
 // give places jobs on an agent and returns the epoch of the last.
 func (r *rig) give(agent string, names ...string) int64 {
 	r.t.Helper()
@@ -318,7 +334,7 @@ func (r *rig) give(agent string, names ...string) int64 {
 		j := r.look(name)
 		list = append(list, crony.Assignment{Job: name, Agent: agent, Generation: j.generation(), Since: r.now(), Reason: "test"})
 	}
-	if err := r.Place(r.ctx(), r.elect(), list); err != nil {
+	if err := r.placeAll(r.ctx(), r.elect(), list); err != nil {
 		r.t.Fatal(err)
 	}
 	a := r.newest(names[len(names)-1])

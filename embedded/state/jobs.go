@@ -2,6 +2,7 @@ package state
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -195,7 +196,7 @@ func (s *Store) Job(_ context.Context, name string) (crony.JobStatus, error) {
 	if j.rev == 0 {
 		return crony.JobStatus{}, noJob(name)
 	}
-	st := j.status(s.now(), s.mirror.agentCount(), math.MaxInt)
+	st := j.status(s.now(), s.mirror.all(), math.MaxInt)
 	st.Orders = s.mirror.waiting(name)
 	return st, nil
 }
@@ -204,8 +205,8 @@ func noJob(name string) error {
 	return crony.Errorf(crony.NotFound, "there is no job %.80q", name).WithHint("`crony job list` shows the jobs")
 }
 
-// status returns the job as people see it, with at most most of its assignments; agents is how many are connected.
-func (j *job) status(now time.Time, agents, most int) crony.JobStatus {
+// status returns the job as people see it, with at most most of its assignments; agents returns those that are known.
+func (j *job) status(now time.Time, agents func() []crony.AgentStatus, most int) crony.JobStatus {
 	st := crony.JobStatus{Definition: *j.def, Assignments: j.assigned(most), Assigned: len(j.assignments)}
 	if plan := j.def.Plan(); plan != nil && !j.def.Job.Paused {
 		st.NextAt = plan.Next(now)
@@ -215,14 +216,12 @@ func (j *job) status(now time.Time, agents, most int) crony.JobStatus {
 }
 
 // waiting says why no agent has the job; "" if one has.
-func (j *job) waiting(agents int) string {
-	switch {
-	case len(j.assignments) > 0:
+func (j *job) waiting(agents func() []crony.AgentStatus) string {
+	if len(j.assignments) > 0 {
 		return ""
-	case agents == 0:
-		return "no agent is connected"
 	}
-	return "not placed yet"
+	terms := j.def.Job.Terms()
+	return cmp.Or(terms.Shortage(agents()), "not placed yet")
 }
 
 // ListJobs implements [crony.Jobs].
@@ -238,7 +237,7 @@ func (s *Store) ListJobs(_ context.Context, q crony.JobQuery) (crony.JobPage, er
 		found = found[:limit]
 		page.Next = found[limit-1].name
 	}
-	now, agents := s.now(), s.mirror.agentCount()
+	now, agents := s.now(), s.mirror.all()
 	for i := range found {
 		page.Items = append(page.Items, found[i].status(now, agents, crony.ListedAssignments))
 	}

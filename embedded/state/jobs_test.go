@@ -129,7 +129,7 @@ func TestDefinitionAndAssignmentChangeTogether(t *testing.T) {
 						list = append(list, crony.Assignment{Job: j.name, Agent: fmt.Sprint("a", n%4), Generation: j.generation()})
 					}
 				}
-				if err := s.Place(t.Context(), term, list); err != nil {
+				if err := s.placeAll(t.Context(), term, list); err != nil {
 					t.Error(err)
 				}
 			}

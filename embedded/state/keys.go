@@ -25,6 +25,7 @@ const (
 	systems    = root + "system/"       // <agent>/switch: a time; <agent>/get: crony.HostFigures; leased; see hosts.go
 	servers    = root + "server/"       // <server>: Server
 	ups        = root + "up/"           // <server>: nothing more; leased: the server is up
+	rebalance  = root + "rebalance"     // Rebalance
 	leader     = root + "leader"        // leadership: who leads
 	tombstones = root + "tombstone/"    // <server or agent>: crony.Tombstone
 	authority  = root + "authority"     // Authority

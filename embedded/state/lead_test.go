@@ -165,7 +165,7 @@ func TestTwoBelieve(t *testing.T) {
 				second = o.next(t)
 			}
 			first.over(t)
-			if err := r.Place(t.Context(), first.term, []crony.Assignment{{Job: "a", Agent: "a1", Generation: 1}}); err != nil || r.agentOf("a") != "" {
+			if err := r.placeAll(t.Context(), first.term, []crony.Assignment{{Job: "a", Agent: "a1", Generation: 1}}); err != nil || r.agentOf("a") != "" {
 				t.Errorf("a term that is over placed a job: %v", err)
 			}
 			o.elect(right)
@@ -183,7 +183,7 @@ func TestTwoBelieve(t *testing.T) {
 			if last.ctx.Err() != nil || len(o.terms) > 0 || r.Leader() != right {
 				t.Errorf("the term of %s did not last: %v, %d more terms, led by %s", right, context.Cause(last.ctx), len(o.terms), r.Leader())
 			}
-			if err := r.Place(t.Context(), last.term, []crony.Assignment{{Job: "a", Agent: "a1", Generation: 1}}); err != nil || r.agentOf("a") != "a1" {
+			if err := r.placeAll(t.Context(), last.term, []crony.Assignment{{Job: "a", Agent: "a1", Generation: 1}}); err != nil || r.agentOf("a") != "a1" {
 				t.Errorf("the leader can't place a job: %v", err)
 			}
 		})
@@ -283,7 +283,7 @@ func TestTermFencesWrites(t *testing.T) {
 	a := func(job, agent string, generation int64) crony.Assignment {
 		return crony.Assignment{Job: job, Agent: agent, Generation: generation, Since: noon, Reason: "test"}
 	}
-	if err := r.Place(t.Context(), old, []crony.Assignment{a("a", "a1", 1), a("orphan", "a1", 1), a("b", "a1", 7)}); err != nil {
+	if err := r.placeAll(t.Context(), old, []crony.Assignment{a("a", "a1", 1), a("orphan", "a1", 1), a("b", "a1", 7)}); err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff([]string{assignmentKey("a1", "a")}, r.keys(jobs)); diff != "" {
@@ -301,12 +301,12 @@ func TestTermFencesWrites(t *testing.T) {
 	if err := r.sync(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	orphans := r.Places().Orphans
+	orphans := r.Places(Scope{Open: true}).Orphans
 	if len(orphans) != 1 || orphans[0].Job != "gone" || orphans[0].Epoch != orphan {
 		t.Fatalf("orphans: %+v", orphans)
 	}
 	before := r.Revision()
-	if err := r.Place(t.Context(), old, []crony.Assignment{a("a", "a2", 1), a("b", "a2", 1)}); err != nil {
+	if err := r.placeAll(t.Context(), old, []crony.Assignment{a("a", "a2", 1), a("b", "a2", 1)}); err != nil {
 		t.Error(err)
 	}
 	if err := r.Unplace(t.Context(), old, orphans); err != nil {
@@ -315,7 +315,7 @@ func TestTermFencesWrites(t *testing.T) {
 	if after := r.Revision(); after != before {
 		t.Errorf("a leader of a term that is over wrote: revision %d after %d, keys %v", after, before, r.keys(jobs))
 	}
-	if err := r.Place(t.Context(), next, []crony.Assignment{a("a", "a2", 1), a("b", "a2", 1)}); err != nil {
+	if err := r.placeAll(t.Context(), next, []crony.Assignment{a("a", "a2", 1), a("b", "a2", 1)}); err != nil {
 		t.Error(err)
 	}
 	if err := r.Unplace(t.Context(), next, append(orphans, *r.newest("b"))); err != nil { // b is no orphan
@@ -324,7 +324,7 @@ func TestTermFencesWrites(t *testing.T) {
 	if diff := cmp.Diff([]string{assignmentKey("a2", "a"), assignmentKey("a2", "b")}, r.keys(jobs)); diff != "" {
 		t.Errorf("placed by the next leader (-want +got):\n%s", diff)
 	}
-	p := r.Places()
+	p := r.Places(Scope{Open: true})
 	if len(p.Jobs) != 1 || p.Jobs[0].Definition.Job.Name != "c" || p.Load["a2"] != 2 || len(p.Load) != 1 || len(p.Orphans) != 0 {
 		t.Errorf("places: %+v", p)
 	}
@@ -345,7 +345,7 @@ func TestPlaceWhatChanged(t *testing.T) {
 	}
 	done, asked := make(chan error, 1), leader.asked()
 	go func() {
-		done <- leader.Place(t.Context(), term, []crony.Assignment{
+		done <- leader.placeAll(t.Context(), term, []crony.Assignment{
 			{Job: "a", Agent: "a2", Generation: 1}, {Job: "b", Agent: "a2", Generation: 1}, {Job: "c", Agent: "a2", Generation: 1}})
 	}()
 	<-asked
@@ -356,7 +356,7 @@ func TestPlaceWhatChanged(t *testing.T) {
 	if diff := cmp.Diff([]string{assignmentKey("a2", "b")}, r.keys(jobs)); diff != "" {
 		t.Errorf("placed (-want +got):\n%s", diff)
 	}
-	if open := leader.Places().Jobs; len(open) != 1 || open[0].Definition.Generation != 2 {
+	if open := leader.Places(Scope{Open: true}).Jobs; len(open) != 1 || open[0].Definition.Generation != 2 {
 		t.Errorf("left to place: %+v", open)
 	}
 }

@@ -133,7 +133,7 @@ func (s *Store) History(ctx context.Context, name string) (History, error) {
 	if err != nil {
 		return History{}, err
 	}
-	return History{Definitions: defs, Claim: j.claim, Waiting: j.waiting(s.mirror.agentCount()), Holders: s.mirror.holders(&j)}, nil
+	return History{Definitions: defs, Claim: j.claim, Waiting: j.waiting(s.mirror.all()), Holders: s.mirror.holders(&j)}, nil
 }
 
 // holders returns who has a job, or has a cursor of it.

@@ -310,7 +310,7 @@ func TestEachComesAndGoes(t *testing.T) {
 	}
 	r.granted(r.ask("a", "a3", epoch, 6)) // which came due while nobody had the job
 	r.wantPassed("a", `of "a1" lost at 1 by a1 unless reported`, `of "a1" missed after 1 until 5`,
-		`of "a2" lost at 2 by a2 unless reported`, `of "a2" missed after 2 until 7`)
+		`of "a2" lost at 2 by a2 unless reported`, `of "a2" missed after 2 until 6`)
 }
 
 // TestModesChange: what came due by one mode is decided by it, what comes due after the change by the other.

@@ -3,6 +3,7 @@ package state
 import (
 	"maps"
 	"slices"
+	"sync"
 
 	"crony"
 )
@@ -76,10 +77,13 @@ func (m *mirror) findSome(after string, f func(*job) bool) (last string, more bo
 	return last, len(list) > stride
 }
 
-func (m *mirror) agentCount() int {
-	m.mu.RLock()
-	defer m.mu.RUnlock()
-	return len(m.agents)
+// all returns what returns all agents that are known: as they are when it is first called.
+func (m *mirror) all() func() []crony.AgentStatus {
+	return sync.OnceValue(func() []crony.AgentStatus {
+		m.mu.RLock()
+		defer m.mu.RUnlock()
+		return m.fleet()
+	})
 }
 
 // Assigned is a job as its agent must know it.

@@ -2,7 +2,6 @@ package state
 
 import (
 	"context"
-	"slices"
 	"time"
 
 	"crony"
@@ -164,16 +163,13 @@ const (
 	takenBefore   = "the job was taken from the agent before they were decided"
 )
 
-// close takes the part's cursor away, and records what is open of it: up to now, or up to when the job's occurrences began to
-// be decided otherwise, by all agents together or by each for itself. Defs are the job's generations.
+// close takes the part's cursor away, and records what is open of it: up to now, or up to when it was its part's no more. Defs
+// are the job's generations.
 func (t *txn) close(p *part, defs []crony.Definition, why string) {
 	def, end := p.def, t.now
-	otherwise := slices.IndexFunc(defs, func(d crony.Definition) bool {
-		return d.Generation > p.claim.Generation && (d.Job.Mode() == crony.PlaceEach) != (p.whose != "")
-	})
-	if otherwise > 0 {
-		def, end, why = &defs[otherwise-1], defs[otherwise].PlanSince, changedBefore
-		defs = defs[:otherwise]
+	if n := p.ended(defs); n > 0 {
+		def, end, why = &defs[n-1], defs[n].UpdatedAt, changedBefore
+		defs = defs[:n]
 	}
 	last := *p
 	last.def = def
@@ -184,6 +180,20 @@ func (t *txn) close(p *part, defs []crony.Definition, why string) {
 	for i := range list {
 		t.ops = append(t.ops, list[i].put())
 	}
+}
+
+// ended returns which of the definitions, if not 0, ended what the cursor is for: from it on the job's occurrences are decided
+// otherwise, by all agents together or by each for itself, or the job was taken from the agent, to be placed anew.
+func (p *part) ended(defs []crony.Definition) int {
+	gone := p.whose != "" && p.of(p.whose) == nil
+	for n := 1; n < len(defs); n++ {
+		d := &defs[n]
+		otherwise := (d.Job.Mode() == crony.PlaceEach) != (p.whose != "")
+		if d.Generation > p.claim.Generation && (otherwise || gone && !samePlaces(&defs[n-1].Job, &d.Job)) {
+			return n
+		}
+	}
+	return 0
 }
 
 // cursors has a job have the cursors that it needs when agents, and nobody else, have it: for mode each, one for every agent,

@@ -237,6 +237,9 @@ type ProblemCode string
 // Progress defines model for Progress.
 type Progress = crony.Progress
 
+// Rebalanced defines model for Rebalanced.
+type Rebalanced = crony.Rebalanced
+
 // Retention How much of the job's history is kept: its runs, with their output. The servers keep no job's history for longer than their own configuration says.
 type Retention = crony.Retention
 
@@ -382,6 +385,9 @@ type From = string
 // JobName defines model for JobName.
 type JobName = string
 
+// LedgerAgent defines model for LedgerAgent.
+type LedgerAgent = string
+
 // Limit defines model for Limit.
 type Limit = int
 
@@ -468,6 +474,9 @@ type PutJobParams struct {
 type ExplainOccurrenceParams struct {
 	// At The instant
 	At string `form:"at" json:"at"`
+
+	// Agent An agent's id: of a job of mode each, only the occurrences of that agent's own
+	Agent *LedgerAgent `form:"agent,omitempty" json:"agent,omitempty"`
 }
 
 // GetJobHistoryParams defines parameters for GetJobHistory.
@@ -478,6 +487,9 @@ type GetJobHistoryParams struct {
 
 // ListLedgerParams defines parameters for ListLedger.
 type ListLedgerParams struct {
+	// Agent An agent's id: of a job of mode each, only the occurrences of that agent's own
+	Agent *LedgerAgent `form:"agent,omitempty" json:"agent,omitempty"`
+
 	// From At or after it; a day before `to` if not given
 	From *From `form:"from,omitempty" json:"from,omitempty"`
 
@@ -493,6 +505,9 @@ type ListLedgerParams struct {
 
 // VerifyLedgerParams defines parameters for VerifyLedger.
 type VerifyLedgerParams struct {
+	// Agent An agent's id: of a job of mode each, only the occurrences of that agent's own
+	Agent *LedgerAgent `form:"agent,omitempty" json:"agent,omitempty"`
+
 	// From At or after it; a day before `to` if not given
 	From *From `form:"from,omitempty" json:"from,omitempty"`
 
@@ -625,6 +640,9 @@ type ServerInterface interface {
 	// ListAgents All agents that are known, connected or not, by name
 	// (GET /agents)
 	ListAgents(c *fiber.Ctx) error
+	// RebalanceAgents Spread jobs anew over the agents that take them
+	// (POST /agents/rebalance)
+	RebalanceAgents(c *fiber.Ctx) error
 	// RemoveAgent Take an agent out of the fleet for good
 	// (DELETE /agents/{agent})
 	RemoveAgent(c *fiber.Ctx, agent AgentName) error
@@ -776,6 +794,24 @@ func (siw *ServerInterfaceWrapper) ListAgents(c *fiber.Ctx) error {
 
 	handler := func(c *fiber.Ctx) error {
 		return siw.Handler.ListAgents(c)
+	}
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		m := siw.HandlerMiddlewares[i]
+		next := handler
+		handler = func(c *fiber.Ctx) error {
+			return m(c, next)
+		}
+	}
+
+	return handler(c)
+}
+
+// RebalanceAgents operation middleware
+func (siw *ServerInterfaceWrapper) RebalanceAgents(c *fiber.Ctx) error {
+
+	handler := func(c *fiber.Ctx) error {
+		return siw.Handler.RebalanceAgents(c)
 	}
 
 	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
@@ -1443,6 +1479,13 @@ func (siw *ServerInterfaceWrapper) ExplainOccurrence(c *fiber.Ctx) error {
 		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter at: %w", err).Error())
 	}
 
+	// ------------- Optional query parameter "agent" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "agent", query, &params.Agent, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter agent: %w", err).Error())
+	}
+
 	handler := func(c *fiber.Ctx) error {
 		return siw.Handler.ExplainOccurrence(c, name, params)
 	}
@@ -1524,6 +1567,13 @@ func (siw *ServerInterfaceWrapper) ListLedger(c *fiber.Ctx) error {
 	query, err = url.ParseQuery(string(c.Request().URI().QueryString()))
 	if err != nil {
 		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for query string: %w", err).Error())
+	}
+
+	// ------------- Optional query parameter "agent" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "agent", query, &params.Agent, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter agent: %w", err).Error())
 	}
 
 	// ------------- Optional query parameter "from" -------------
@@ -1677,6 +1727,13 @@ func (siw *ServerInterfaceWrapper) VerifyLedger(c *fiber.Ctx) error {
 	query, err = url.ParseQuery(string(c.Request().URI().QueryString()))
 	if err != nil {
 		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for query string: %w", err).Error())
+	}
+
+	// ------------- Optional query parameter "agent" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "agent", query, &params.Agent, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter agent: %w", err).Error())
 	}
 
 	// ------------- Optional query parameter "from" -------------
@@ -2445,6 +2502,8 @@ func RegisterHandlersWithOptions(router fiber.Router, si ServerInterface, option
 
 	router.Get(options.BaseURL+"/agents", wrapper.ListAgents)
 
+	router.Post(options.BaseURL+"/agents/rebalance", wrapper.RebalanceAgents)
+
 	router.Delete(options.BaseURL+"/agents/:agent", wrapper.RemoveAgent)
 
 	router.Get(options.BaseURL+"/agents/:agent", wrapper.GetAgent)
@@ -2501,6 +2560,34 @@ type ListAgentsdefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response ListAgentsdefaultApplicationProblemPlusJSONResponse) VisitListAgentsResponse(ctx *fiber.Ctx) error {
+	ctx.Response().Header.Set("Content-Type", "application/problem+json")
+	ctx.Status(response.StatusCode)
+
+	return ctx.JSON(&response.Body)
+}
+
+type RebalanceAgentsRequestObject struct {
+}
+
+type RebalanceAgentsResponseObject interface {
+	VisitRebalanceAgentsResponse(ctx *fiber.Ctx) error
+}
+
+type RebalanceAgents200JSONResponse Rebalanced
+
+func (response RebalanceAgents200JSONResponse) VisitRebalanceAgentsResponse(ctx *fiber.Ctx) error {
+	ctx.Response().Header.Set("Content-Type", "application/json")
+	ctx.Status(200)
+
+	return ctx.JSON(&response)
+}
+
+type RebalanceAgentsdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response RebalanceAgentsdefaultApplicationProblemPlusJSONResponse) VisitRebalanceAgentsResponse(ctx *fiber.Ctx) error {
 	ctx.Response().Header.Set("Content-Type", "application/problem+json")
 	ctx.Status(response.StatusCode)
 
@@ -3897,6 +3984,9 @@ type StrictServerInterface interface {
 	// ListAgents All agents that are known, connected or not, by name
 	// (GET /agents)
 	ListAgents(ctx context.Context, request ListAgentsRequestObject) (ListAgentsResponseObject, error)
+	// RebalanceAgents Spread jobs anew over the agents that take them
+	// (POST /agents/rebalance)
+	RebalanceAgents(ctx context.Context, request RebalanceAgentsRequestObject) (RebalanceAgentsResponseObject, error)
 	// RemoveAgent Take an agent out of the fleet for good
 	// (DELETE /agents/{agent})
 	RemoveAgent(ctx context.Context, request RemoveAgentRequestObject) (RemoveAgentResponseObject, error)
@@ -4069,6 +4159,31 @@ func (sh *strictHandler) ListAgents(ctx *fiber.Ctx) error {
 		return err
 	} else if validResponse, ok := response.(ListAgentsResponseObject); ok {
 		if err := validResponse.VisitListAgentsResponse(ctx); err != nil {
+			return err
+		}
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// RebalanceAgents operation middleware
+func (sh *strictHandler) RebalanceAgents(ctx *fiber.Ctx) error {
+	var request RebalanceAgentsRequestObject
+
+	handler := func(ctx *fiber.Ctx, request interface{}) (interface{}, error) {
+		return sh.ssi.RebalanceAgents(ctx.UserContext(), request.(RebalanceAgentsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "RebalanceAgents")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(RebalanceAgentsResponseObject); ok {
+		if err := validResponse.VisitRebalanceAgentsResponse(ctx); err != nil {
 			return err
 		}
 	} else if response != nil {
