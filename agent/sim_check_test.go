@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
 	"testing"
@@ -54,42 +53,72 @@ func (s *sim) doubles(j *crony.Job) []string {
 // at writes a time as those of the events.
 func (s *sim) at(t time.Time) string { return fmt.Sprintf("%.3f", t.Sub(s.began).Seconds()) }
 
-// accounted returns of which occurrences of a job nothing, or too much, is recorded: by counting here, and by crony's own verification.
-func (s *sim) accounted(t *testing.T, j *crony.Job, end time.Time) []string {
+// owner is whose occurrences are counted apart: an agent, of jobs that each has; else nobody.
+type owner string
+
+// ownersOf returns who owes what came due of a job, and since when.
+func (s *sim) ownersOf(t *testing.T, j *crony.Job) (map[owner]time.Time, error) {
 	st, err := s.servers[0].store.Job(t.Context(), j.Name)
+	if err != nil || j.Mode() != crony.PlaceEach {
+		return map[owner]time.Time{"": st.CreatedAt}, err
+	}
+	owners := map[owner]time.Time{}
+	for _, a := range st.Assignments {
+		owners[owner(a.Agent)] = a.Since
+	}
+	if len(owners) != len(s.hosts) {
+		return nil, fmt.Errorf("%d agents have %s", len(owners), j.Name)
+	}
+	return owners, nil
+}
+
+// accounted returns of which occurrences of a job nothing, or too much, is recorded: by counting here, and by crony's own
+// verification.
+func (s *sim) accounted(t *testing.T, j *crony.Job, end time.Time) []string {
+	owners, err := s.ownersOf(t, j)
 	if err != nil {
 		return []string{err.Error()}
 	}
 	var faults []string
-	records := map[time.Time]int{}
-	for _, r := range s.runs.byJob[j.Name] {
-		records[r.ScheduledAt]++
-	}
-	for _, x := range s.runs.stretches[j.Name] {
-		for at := s.next(j, x.From.Add(-1)); !at.After(x.To); at = s.next(j, at) {
-			if x.End == crony.EndLost && records[at] > 0 {
-				continue // its run was reported after all
+	for whose, since := range owners {
+		records := s.records(j, whose)
+		for at := s.next(j, since); at.Before(end.Add(-3 * time.Second)); at = s.next(j, at) {
+			if n := records[at]; n != 1 {
+				faults = append(faults, fmt.Sprintf("of %s %s at %s there are %d records", j.Name, whose, s.at(at), n))
 			}
-			records[at]++
-		}
-	}
-	for at := s.next(j, st.CreatedAt); at.Before(end.Add(-3 * time.Second)); at = s.next(j, at) {
-		if n := records[at]; n != 1 {
-			faults = append(faults, fmt.Sprintf("of %s at %s there are %d records", j.Name, s.at(at), n))
 		}
 	}
 	l, err := ledger.New(ledger.Options{Jobs: s.servers[0].store, Runs: s.runs, Now: time.Now})
 	if err != nil {
 		return append(faults, err.Error())
 	}
-	v, err := l.VerifyLedger(t.Context(), crony.VerifyQuery{Job: j.Name, From: st.CreatedAt, To: end.Add(-3 * time.Second)})
+	v, err := l.VerifyLedger(t.Context(), crony.VerifyQuery{Job: j.Name, From: s.began, To: end.Add(-3 * time.Second)})
 	if err != nil {
 		return append(faults, err.Error())
 	}
 	for _, f := range v.Faults {
-		faults = append(faults, fmt.Sprintf("verification of %s at %s: %s: %s", j.Name, s.at(f.At), f.Kind, f.Text))
+		faults = append(faults, fmt.Sprintf("verification of %s %s at %s: %s: %s", j.Name, f.Agent, s.at(f.At), f.Kind, f.Text))
 	}
 	return faults
+}
+
+// records counts what is recorded of a job's occurrences.
+func (s *sim) records(j *crony.Job, whose owner) map[time.Time]int {
+	records := map[time.Time]int{}
+	for _, r := range s.runs.byJob[j.Name] {
+		if whose == "" || r.Agent == string(whose) {
+			records[r.ScheduledAt]++
+		}
+	}
+	for _, x := range s.runs.stretches[j.Name] {
+		for at := s.next(j, x.From.Add(-1)); x.Of == string(whose) && !at.After(x.To); at = s.next(j, at) {
+			if x.End == crony.EndLost && records[at] > 0 {
+				continue // its run was reported after all
+			}
+			records[at]++
+		}
+	}
+	return records
 }
 
 // next returns the first occurrence of a job after a time, by arithmetic of its own: the schedules are of every so many seconds of a
@@ -102,14 +131,26 @@ func (s *sim) next(j *crony.Job, after time.Time) time.Time {
 
 // live returns which occurrences of the quiet time did not run, or not on time.
 func (s *sim) live(j *crony.Job, end time.Time) []string {
+	owners := []owner{""}
+	if j.Mode() == crony.PlaceEach {
+		owners = nil
+		for _, h := range s.hosts {
+			owners = append(owners, owner(h.id))
+		}
+	}
 	var faults []string
 	for at := s.next(j, end.Add(-simQuiet)); at.Before(end.Add(-3 * time.Second)); at = s.next(j, at) {
-		i := slices.IndexFunc(s.starts, func(a simStart) bool { return a.job == j.Name && a.due.Equal(at) })
-		switch {
-		case i < 0:
-			faults = append(faults, fmt.Sprintf("%s of %s did not run though all was well", j.Name, s.at(at)))
-		case cmp.Compare(s.starts[i].at.Sub(at), simOnTime) > 0:
-			faults = append(faults, fmt.Sprintf("%s of %s ran %s late though all was well", j.Name, s.at(at), s.starts[i].at.Sub(at)))
+		for _, whose := range owners {
+			i := slices.IndexFunc(s.starts, func(a simStart) bool {
+				return a.job == j.Name && a.due.Equal(at) && (whose == "" || a.agent == string(whose))
+			})
+			switch {
+			case i < 0:
+				faults = append(faults, fmt.Sprintf("%s %s of %s did not run though all was well", j.Name, whose, s.at(at)))
+			case s.starts[i].at.Sub(at) > simOnTime:
+				faults = append(faults, fmt.Sprintf("%s %s of %s ran %s late though all was well", j.Name, whose, s.at(at),
+					s.starts[i].at.Sub(at)))
+			}
 		}
 	}
 	return faults

@@ -62,10 +62,15 @@ func (s *sim) end() {
 	s.graves.Wait()
 }
 
-// define makes the jobs: of every kind of placement and policy that there is.
+// define makes the jobs: of every mode of placement, and with every policy that says what to do in trouble.
 func (s *sim) define() error {
+	modes := []crony.PlacementMode{crony.PlaceOne, crony.PlaceRace, crony.PlaceEach}
 	for n := range 8 {
-		j := crony.Job{Name: fmt.Sprintf("job-%d", n), Shell: &crony.Shell{Command: "true"},
+		where := &crony.Placement{Mode: modes[n%3]}
+		if n == 0 { // it never moves
+			where.Agent = pick(s.rng, s.hosts...).id
+		}
+		j := crony.Job{Name: fmt.Sprintf("job-%d", n), Shell: &crony.Shell{Command: "true"}, Placement: where,
 			Schedule: fmt.Sprintf("*/%d * * * * *", 1+s.rng.IntN(3)),
 			Misfire:  &crony.Misfire{Policy: pick(s.rng, crony.MisfireSkip, crony.MisfireOnce, crony.MisfireAll), Limit: 20}}
 		s.jobs = append(s.jobs, j)

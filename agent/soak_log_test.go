@@ -31,6 +31,7 @@ type soakRun struct {
 
 type stretchKey struct {
 	uid  string
+	of   string
 	from int64
 }
 
@@ -119,7 +120,7 @@ func (l *soakLog) AppendStretches(_ context.Context, list []crony.Stretch) error
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, s := range list {
-		key := stretchKey{s.JobUID, s.From.UnixNano()}
+		key := stretchKey{s.JobUID, s.Of, s.From.UnixNano()}
 		old, known := l.known[key]
 		switch {
 		case !known:
