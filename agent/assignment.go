@@ -17,7 +17,7 @@ type assignment struct {
 type packed string
 
 // essence is what is packed of a definition, under the same keys. Who made it and when, and what only people read, is nothing
-// to an agent.
+// to an agent; labels are, as each run says which its job had.
 type essence struct {
 	Job        crony.Job        `json:"job"`
 	UID        string           `json:"uid"`
@@ -27,7 +27,7 @@ type essence struct {
 
 func pack(def *crony.Definition) packed {
 	e := essence{Job: def.Job, UID: def.UID, Generation: def.Generation, Calendars: def.Calendars}
-	e.Job.Title, e.Job.Labels, e.Job.Owner, e.Job.Note = "", nil, "", ""
+	e.Job.Title, e.Job.Owner, e.Job.Note = "", "", ""
 	return packed(wire.Encode(e))
 }
 

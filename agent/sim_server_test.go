@@ -22,9 +22,10 @@ import (
 
 // simServer is a server, in one life after the other.
 type simServer struct {
-	sim  *sim
-	id   string
-	life int
+	sim    *sim
+	id     string
+	life   int
+	behind time.Duration // how far its view of the keyspace lags; the sim's mu guards it
 
 	mu    sync.Mutex
 	up    bool
@@ -40,7 +41,7 @@ type simServer struct {
 func (v *simServer) begin() error {
 	s := v.sim
 	v.life++
-	link := &fakeetcd.Link{Delay: delays(s.seed, uint64(10_000*v.life)+uint64(v.id[1]))}
+	link := &fakeetcd.Link{Delay: delays(s.seed, uint64(10_000*v.life)+uint64(v.id[1])), Lag: v.lag}
 	ctx, stop := context.WithCancel(context.Background())
 	store, err := state.Open(ctx, state.Options{Client: s.etcd.ClientOver(ctx, link), Log: s.quietly()})
 	if err != nil {
@@ -68,6 +69,13 @@ func (v *simServer) begin() error {
 	v.work.Go(func() { h.Serve(ctx, newDeafListener()) })
 	v.work.Go(func() { v.lead(ctx, store, placer, log) })
 	return nil
+}
+
+// lag is how far the server's view of the keyspace is behind.
+func (v *simServer) lag() time.Duration {
+	v.sim.mu.Lock()
+	defer v.sim.mu.Unlock()
+	return v.behind
 }
 
 // register has the server known to be up.

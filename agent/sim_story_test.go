@@ -100,7 +100,7 @@ type simTroubles struct {
 func (t *simTroubles) next() {
 	v, h := pick(t.rng, t.servers...), pick(t.rng, t.hosts...)
 	length := time.Duration(t.rng.ExpFloat64() * float64(pick(t.rng, 500*time.Millisecond, 4*time.Second, 12*time.Second)))
-	switch t.rng.IntN(14) {
+	switch t.rng.IntN(16) {
 	case 0, 1:
 		t.trouble(v.id, "killed", length, func() error { return t.down(v, true) }, func() error { return t.rise(v) })
 	case 2:
@@ -120,7 +120,10 @@ func (t *simTroubles) next() {
 	case 12:
 		step := pick[time.Duration](t.rng, -1, 1) * time.Duration(t.rng.Int64N(int64(20*time.Second)))
 		t.trouble(h.id, fmt.Sprint("clock is off by ", step), length, t.clock(h, step), t.clock(h, 0))
-	case 13:
+	case 13, 14:
+		behind := time.Duration(t.rng.Int64N(int64(5 * time.Second)))
+		t.trouble(v.id, fmt.Sprint("sees changes late by ", behind), 2*length, t.lag(v, behind), t.lag(v, 0))
+	case 15:
 		t.note("the leading moves")
 		t.elect()
 	}
@@ -213,6 +216,15 @@ func (t *simTroubles) clock(h *simHost, step time.Duration) func() error {
 		t.mu.Lock()
 		defer t.mu.Unlock()
 		h.step = step
+		return nil
+	}
+}
+
+func (t *simTroubles) lag(v *simServer, behind time.Duration) func() error {
+	return func() error {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		v.behind = behind
 		return nil
 	}
 }

@@ -219,6 +219,9 @@ func (e watches) Watch(ctx context.Context, key string, opts ...clientv3.OpOptio
 			case <-ctx.Done():
 				return
 			}
+			if e.link.Lag != nil && sleep(ctx, e.link.Lag()) != nil {
+				return
+			}
 			for _, resp := range w.take() {
 				if e.link.Cross(ctx) != nil {
 					return

@@ -12,6 +12,8 @@ import (
 type Link struct {
 	// Delay says how long the next request is on its way, and then its answer; nil: no time. It is called by many at once.
 	Delay func() time.Duration
+	// Lag says how much longer than that a watch is told nothing, whenever there is something to tell; nil: no time.
+	Lag func() time.Duration
 
 	mu      sync.Mutex
 	cut     bool
