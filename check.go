@@ -43,6 +43,7 @@ func (c *checker) job(at string, j *Job) {
 	c.uses(at, j)
 	c.misfire(at+"misfire.", j.Misfire)
 	c.retention(at+"retention.", j.Retention)
+	c.placement(at+"placement.", j)
 	c.work(at, j)
 	c.jobLater(at, j)
 }
@@ -146,11 +147,6 @@ func (c *checker) shell(at string, s *Shell) {
 func (c *checker) jobLater(at string, j *Job) {
 	if p := j.Placement; p != nil {
 		c.later(at+"placement.mode", or(p.Mode, PlaceOne) != PlaceOne)
-		c.later(at+"placement.agent", p.Agent != "")
-		c.later(at+"placement.selector", p.Selector != "")
-		c.later(at+"placement.exclude", len(p.Exclude) > 0)
-		c.later(at+"placement.strategy", p.Strategy != "")
-		c.later(at+"placement.failover", p.Failover != nil)
 	}
 	c.later(at+"overlap", or(j.Overlap, OverlapAllow) != OverlapAllow)
 	c.later(at+"max_parallel", j.MaxParallel != 0)

@@ -69,11 +69,11 @@ type Misfire struct {
 // Placement says where a job runs.
 type Placement struct {
 	Mode     PlacementMode `json:"mode,omitempty"`
-	Agent    string        `json:"agent,omitempty"` // id or name: the only agent that may have the job
-	Selector string        `json:"selector,omitempty"`
-	Exclude  []string      `json:"exclude,omitempty"`
+	Agent    string        `json:"agent,omitempty"`    // id or name: the only agent that may have the job
+	Selector string        `json:"selector,omitempty"` // of labels; see internal/selector
+	Exclude  []string      `json:"exclude,omitempty"`  // ids or names of agents that may not
 	Strategy Strategy      `json:"strategy,omitempty"`
-	Failover *bool         `json:"failover,omitempty"`
+	Failover *bool         `json:"failover,omitempty"` // whether a shell job moves from an agent that is down; see [Job.Movable]
 }
 
 // Retry says how often and when a failed attempt is tried again.
@@ -188,6 +188,14 @@ func (j *Job) Entries() []ScheduleEntry {
 		return j.Schedules
 	}
 	return append([]ScheduleEntry{{Cron: j.Schedule}}, j.Schedules...)
+}
+
+// Mode returns how many of the agents that match have the job.
+func (j *Job) Mode() PlacementMode {
+	if j.Placement == nil {
+		return PlaceOne
+	}
+	return or(j.Placement.Mode, PlaceOne)
 }
 
 // Kind returns "shell", "http" or "grpc".

@@ -4,108 +4,98 @@ import (
 	"context"
 	"maps"
 	"slices"
-	"strings"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"crony"
 )
 
-// Places is what placement decides on: every agent, and every job for which there is something to do. It is made in time
-// that grows with what there is to do, not with all that there is.
+// Scope says which jobs [Store.Places] looks at.
+type Scope struct {
+	Open bool     // those for which there is something to do whatever the agents are, and what is left of jobs and agents that are gone
+	Wide bool     // those of modes each and race
+	Of   []string // those that these agents have
+	All  bool     // all that are defined
+	Jobs []string // these, if there is something to do for them whatever the agents are
+}
+
+// Places is what placement decides on. It is made in time that grows with what is in its scope, not with all that there is.
 type Places struct {
-	Jobs    []Placed           // that no agent has, or whose assignment is not of their generation; in the order of their names
-	Agents  []crony.Agent      // in the order of their ids
-	Load    map[string]int     // how many jobs each agent has, by its id
-	Orphans []crony.Assignment // of jobs that are gone
-	Buried  []string           // agents that were removed, and still have jobs or orders: see [Store.Vacate]
+	Jobs    []Placed            // in the order of their names
+	Agents  []crony.AgentStatus // all that are known, by id; not filled in by [Store.Places]
+	Load    map[string]int      // how many jobs each agent has, by its id
+	Orphans []crony.Assignment  // of jobs that are gone
+	Buried  []string            // agents that were removed, and still have jobs or orders: see [Store.Vacate]
 }
 
 // Placed is a job, and where it is.
 type Placed struct {
-	Definition *crony.Definition // not to be changed
-	Assignment *crony.Assignment // nil: nowhere
+	Definition  *crony.Definition  // not to be changed
+	Assignments []crony.Assignment // by agent
+	Claim       crony.Claim        // the last, of a job of mode one or race
+	ClaimRev    int64              // of its record; 0: there is none
 }
 
-// Places returns what there is for placement to decide.
-func (s *Store) Places() Places {
+// Places returns what there is in a scope for placement to decide on.
+func (s *Store) Places(scope Scope) Places {
 	m := s.mirror
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	p := Places{
-		Jobs:   make([]Placed, 0, len(m.jobs.open)),
-		Agents: slices.SortedFunc(maps.Values(m.agents), func(a, b crony.Agent) int { return strings.Compare(a.ID, b.ID) }),
-		Load:   make(map[string]int, len(m.jobs.byAgent)),
-	}
-	for _, name := range slices.Sorted(maps.Keys(m.jobs.open)) {
+	p := Places{Load: make(map[string]int, len(m.jobs.byAgent))}
+	for _, name := range m.within(scope) {
 		j := m.jobs.byName[name]
-		p.Jobs = append(p.Jobs, Placed{j.def, j.assignment})
+		placed := Placed{Definition: j.def, Claim: j.claim, ClaimRev: j.claimRev}
+		if j.assignment != nil {
+			placed.Assignments = []crony.Assignment{*j.assignment}
+		}
+		p.Jobs = append(p.Jobs, placed)
 	}
 	for agent, names := range m.jobs.byAgent {
 		p.Load[agent] = len(names)
 	}
-	for _, name := range slices.Sorted(maps.Keys(m.jobs.orphans)) {
-		p.Orphans = append(p.Orphans, *m.jobs.byName[name].assignment)
+	if scope.Open {
+		for _, name := range slices.Sorted(maps.Keys(m.jobs.orphans)) {
+			p.Orphans = append(p.Orphans, *m.jobs.byName[name].assignment)
+		}
+		p.Buried = m.haunted()
 	}
-	p.Buried = m.haunted()
 	return p
 }
 
-// maxPlace is how many assignments share a transaction.
-const maxPlace = 100
-
-// Place writes the assignments that the leader of a term decided on, replacing what their jobs have now. An assignment whose
-// job has changed since the leader looked is left out, and one to an agent that has been removed; if the term is over, nothing
-// is written. All come again with the next change that placement sees.
-func (s *Store) Place(ctx context.Context, term Term, list []crony.Assignment) error {
-	for batch := range slices.Chunk(list, maxPlace) {
-		t := s.newTxn(ctx)
-		for _, a := range batch {
-			t.place(a)
+// within returns the names of the jobs in a scope, sorted. m.mu is held.
+func (m *mirror) within(scope Scope) []string {
+	if scope.All {
+		names := make([]string, len(m.jobs.list))
+		for i, j := range m.jobs.list {
+			names[i] = j.name
 		}
-		if len(t.ops) == 0 {
-			continue
-		}
-		if ok, err := s.commit(ctx, []clientv3.Cmp{term.holds()}, t.ops); err != nil || !ok {
-			return err
+		return names
+	}
+	var names []string
+	for _, name := range scope.Jobs {
+		if m.jobs.open[name] {
+			names = append(names, name)
 		}
 	}
-	return nil
+	if scope.Open {
+		names = slices.AppendSeq(names, maps.Keys(m.jobs.open))
+	}
+	for _, agent := range scope.Of {
+		names = slices.AppendSeq(names, maps.Keys(m.jobs.byAgent[agent]))
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
 }
 
-// place writes one assignment in a transaction of its own inside t, so that a job that changed holds up no other.
-func (t *txn) place(a crony.Assignment) {
-	j := t.look(a.Job)
-	if j.rev == 0 || j.generation() != a.Generation {
-		return
-	}
-	one := &txn{store: t.store, now: t.now}
-	one.expect(specs+a.Job, j.rev)
-	one.expect(tombstones+a.Agent, 0)
-	one.assign(a)
-	if old := j.assignment; old == nil {
-		// Whoever is changing or deleting the job has no assignment to compare. So that it notices the new one, the definition
-		// gets a new revision; its value stays.
-		one.ops = append(one.ops, clientv3.OpPut(specs+a.Job, "", clientv3.WithIgnoreValue()))
-	} else {
-		one.expect(assignmentKey(old.Agent, a.Job), old.Epoch)
-		if old.Agent != a.Agent {
-			one.remove(assignmentKey(old.Agent, a.Job))
-		}
-	}
-	t.ops = append(t.ops, clientv3.OpTxn(one.compares(), one.ops, nil))
-}
+// Move is a change of who has a job.
+type Move struct {
+	Job        string
+	Generation int64              // of the definition by which it was decided
+	Put        []crony.Assignment // to be written, over what the same agents have of the job now
+	Drop       []crony.Assignment // to be taken away
 
-// Unplace removes assignments of jobs that are gone.
-func (s *Store) Unplace(ctx context.Context, term Term, list []crony.Assignment) error {
-	for _, a := range list {
-		t := s.newTxn(ctx)
-		t.expect(specs+a.Job, 0)
-		t.expect(assignmentKey(a.Agent, a.Job), a.Epoch)
-		t.remove(assignmentKey(a.Agent, a.Job))
-		if _, err := s.commit(ctx, append(t.compares(), term.holds()), t.ops); err != nil {
-			return err
-		}
-	}
-	return nil
+	// Gone is an agent that must not be connected: it is why the job moves. "": none.
+	Gone string
+	// Claim is the revision of the job's claim beyond which nothing may have been claimed; 0: whatever was.
+	Claim int64
 }
