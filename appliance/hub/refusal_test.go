@@ -47,7 +47,7 @@ func TestHello(t *testing.T) {
 		if err != nil || len(agents) != 1 {
 			t.Fatalf("%v, %v", agents, err)
 		}
-		if a := agents[0]; a.ID != "a1" || a.Server != "s1" || a.Weight != 1 || a.Since.Year() == 1999 || a.Name != "a1" {
+		if a := agents[0]; !a.Up || a.ID != "a1" || a.Server != "s1" || a.Weight != 1 || a.Since.Year() == 1999 || a.Name != "a1" {
 			t.Errorf("it is believed: %+v", a)
 		}
 		p.leave()
@@ -59,8 +59,9 @@ func TestHello(t *testing.T) {
 		}
 		s.connect("a1", runs...).leave()
 	})
-	if agents, err := s.state.ListAgents(t.Context()); err != nil || len(agents) > 0 {
-		t.Errorf("%v, %v", agents, err)
+	agents, err := s.state.ListAgents(t.Context())
+	if err != nil || len(agents) != 1 || agents[0].Up {
+		t.Errorf("%+v, %v", agents, err)
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 const (
 	root       = "/crony/"
 	nodes      = root + "node/"         // <agent>: crony.Agent; leased
+	agents     = root + "agent/"        // <agent>: crony.Agent; <agent>/set: settings; <agent>/seen: a time; see fleet.go
 	jobs       = root + "job/"          // <agent>/<job>: assignment
 	starts     = root + "once/"         // <job>: crony.StartRequest
 	specs      = root + "spec/"         // <job>: crony.Definition
