@@ -1,127 +1,196 @@
 // Package placement decides which agent has which job. It is the leader's work, and stands in the path of no run: an agent
 // that has a job goes on with it, whether or not there is a leader.
 //
-// The one thing to know: [Decide] is a pure function from what there is to what must change, and [Run] does no more than
-// call it after each change and write the result under the leader's term. A job that has a live agent stays where it is.
+// The one thing to know: [Decide] is a pure function from what there is to what must change, and a term ([Placement.Run]) does
+// no more than call it for what may have to change, and write the result under the term. A job stays where it is unless there
+// is a reason that can be told, and the reason is written into the assignment.
 //
-// It does not move jobs from agents that are gone: they get their jobs back when they return.
+// Who is down is decided here as well (absence.go), and by the leader alone: an agent that is not connected for longer than
+// the grace. Its jobs that may be moved are, at once; it gets none of them back when it returns. Only a person's request
+// spreads jobs anew ([Rebalance]).
+//
+// It starts and ends no run. What was claimed under an assignment that has been moved is settled when the next agent takes the
+// job over.
 package placement
 
 import (
-	"cmp"
-	"container/heap"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"crony"
 	"crony/embedded/state"
 )
 
-// Decide returns the assignments to write so that every job has an agent, and every assignment is of its job's generation.
-// A job without an agent gets the one with the fewest jobs for its weight; of equals, the one whose id is less. Jobs are
-// decided in the order in which they are given. The epoch of what it returns is not set.
-func Decide(p state.Places, now time.Time) []crony.Assignment {
-	var changes []crony.Assignment
-	loads := loadsOf(p)
-	for i := range p.Jobs {
-		def, a := p.Jobs[i].Definition, p.Jobs[i].Assignment
-		switch {
-		case a != nil && a.Generation == def.Generation:
-		case a != nil:
-			changes = append(changes, crony.Assignment{Job: def.Job.Name, Agent: a.Agent, Generation: def.Generation,
-				Since: a.Since, Reason: a.Reason})
-		case len(loads) > 0:
-			changes = append(changes, crony.Assignment{Job: def.Job.Name, Agent: loads[0].agent, Generation: def.Generation,
-				Since: now, Reason: loads.reason()})
-			loads[0].jobs++
-			heap.Fix(&loads, 0)
-		}
+// Options is what a Placement is made of.
+type Options struct {
+	Server     string                             // this server's id; required
+	Store      *state.Store                       // required
+	Unfinished func(agent string) []crony.Run     // the runs of an agent that go on; required
+	Grace      time.Duration                      // how long an agent may be gone before it is down; [DefaultGrace] if 0
+	Stay       bool                               // shell jobs that don't say stay with an agent that is down
+	Registerer prometheus.Registerer              // required
+	Log        *slog.Logger                       // required
+	Now        func() time.Time                   // the clock; time.Now if nil
+}
+
+// Placement keeps every job placed while its server leads.
+type Placement struct {
+	opts    Options
+	log     *slog.Logger
+	metrics metrics
+}
+
+// New returns a Placement that does nothing yet.
+func New(opts Options) (*Placement, error) {
+	if opts.Server == "" || opts.Store == nil || opts.Unfinished == nil || opts.Registerer == nil || opts.Log == nil {
+		return nil, errors.New("placement: an option is missing")
 	}
-	return changes
-}
-
-type load struct {
-	agent        string
-	jobs, weight int
-}
-
-// loads is a heap, the least loaded agent first.
-type loads []load
-
-func loadsOf(p state.Places) loads {
-	l := make(loads, 0, len(p.Agents))
-	for _, a := range p.Agents {
-		l = append(l, load{a.ID, p.Load[a.ID], max(a.Weight, 1)})
+	if opts.Grace == 0 {
+		opts.Grace = DefaultGrace
 	}
-	heap.Init(&l)
-	return l
-}
-
-// reason says why the first agent gets a job.
-func (l loads) reason() string {
-	if len(l) == 1 {
-		return "the only connected agent"
+	if opts.Now == nil {
+		opts.Now = time.Now
 	}
-	return fmt.Sprintf("the fewest jobs for its weight of %d connected agents", len(l))
+	p := &Placement{opts: opts, log: opts.Log.With("part", "placement")}
+	return p, p.metrics.register(opts.Registerer)
 }
 
-func (l loads) Len() int      { return len(l) }
-func (l loads) Swap(i, j int) { l[i], l[j] = l[j], l[i] }
-
-// Less compares what the share of each would be with one job more: (jobs+1)/weight, without the division.
-func (l loads) Less(i, j int) bool {
-	a, b := (l[i].jobs+1)*l[j].weight, (l[j].jobs+1)*l[i].weight
-	if a != b {
-		return a < b
-	}
-	return cmp.Less(l[i].agent, l[j].agent)
-}
-
-// Push and Pop are never called: the number of agents does not change while jobs are placed.
-func (l *loads) Push(x any) { *l = append(*l, x.(load)) }
-
-// Pop removes the last element.
-func (l *loads) Pop() any {
-	last := (*l)[len(*l)-1]
-	*l = slices.Delete(*l, len(*l)-1, len(*l))
-	return last
-}
+// How often things are looked at.
+const (
+	fleetPace = 100 * time.Millisecond // that agents come and go, at most
+	drainPace = time.Second            // whether runs that hold a job back have ended
+	retryPace = 100 * time.Millisecond // at what was outrun by another change
+)
 
 // Run keeps every job placed until ctx, the scope of a leader's term, is done.
-func Run(ctx context.Context, store *state.Store, term state.Term, log *slog.Logger, now func() time.Time) error {
-	log = log.With("part", "placement")
-	feed := store.Changes("")
+func (p *Placement) Run(ctx context.Context, term state.Term) error {
+	defer p.metrics.stuck.Set(0)
+	feed := p.opts.Store.Changes("")
 	defer feed.Close()
+	t := p.newTerm(term)
+	timer := time.NewTimer(0)
+	defer timer.Stop()
 	for {
-		if _, err := feed.Next(ctx); err != nil {
+		select {
+		case <-feed.Ready():
+		case <-timer.C:
+		case <-ctx.Done():
 			return nil // the term is over; nothing went wrong
 		}
-		if err := settle(ctx, store, term, log, now().UTC()); err != nil && ctx.Err() == nil {
+		next, err := t.round(ctx, feed.Take())
+		if err != nil && ctx.Err() == nil {
 			return err
 		}
+		timer.Reset(next)
 	}
 }
 
-// settle does what there is to do now.
-func settle(ctx context.Context, store *state.Store, term state.Term, log *slog.Logger, now time.Time) error {
-	places := store.Places()
-	changes := Decide(places, now)
-	if err := store.Place(ctx, term, changes); err != nil {
-		return fmt.Errorf("write assignments: %w", err)
+// term is what the leader remembers from one look to the next.
+type term struct {
+	*Placement
+
+	term     state.Term
+	absences *absences
+	turns    Turns
+	agents   []crony.AgentStatus // as they were last looked at, by id
+	started  bool
+	stale    bool                 // they have changed since
+	lookAt   time.Time            // the next look at them, at the earliest
+	down     map[string]time.Time // who is down, and since when
+	restless map[string]bool      // agents that are down or drained and have jobs that go as soon as they can
+	stuck    map[string]int       // how many jobs such agents keep
+	wake     time.Time            // when to look again though nothing changes
+}
+
+func (p *Placement) newTerm(number state.Term) *term {
+	return &term{Placement: p, term: number, absences: newAbsences(p.opts.Server, p.opts.Grace),
+		restless: map[string]bool{}, stuck: map[string]int{}}
+}
+
+// never is the wait for nothing.
+const never = time.Hour
+
+// round does what there is to do now, and returns when to look again though nothing changes.
+func (t *term) round(ctx context.Context, c state.Changes) (time.Duration, error) {
+	now := t.opts.Now().UTC()
+	t.wake = now.Add(never)
+	scope := state.Scope{Jobs: c.Jobs, All: c.Reset && !t.started, Open: c.Reset}
+	t.stale = t.stale || c.Reset || c.Cluster || len(c.Agents) > 0
+	if t.stale && !now.Before(t.lookAt) {
+		t.look(ctx, &scope, now)
+	} else if t.stale {
+		t.by(t.lookAt)
 	}
-	if err := store.Unplace(ctx, term, places.Orphans); err != nil {
-		return fmt.Errorf("remove assignments: %w", err)
+	t.judge(&scope, now)
+	if err := t.place(ctx, scope, now); err != nil {
+		return 0, err
 	}
-	for _, agent := range places.Buried {
-		if err := store.Vacate(ctx, term, agent); err != nil {
-			return fmt.Errorf("take the jobs of an agent that was removed: %w", err)
+	if err := t.rebalance(ctx, now); err != nil {
+		return 0, err
+	}
+	return max(t.wake.Sub(now), time.Millisecond), nil
+}
+
+// by has the next look be at a time, if it would be later.
+func (t *term) by(at time.Time) {
+	if at.Before(t.wake) {
+		t.wake = at
+	}
+}
+
+// look takes in the fleet, and adds to the scope whom its changes concern.
+func (t *term) look(ctx context.Context, scope *state.Scope, now time.Time) {
+	agents, err := t.opts.Store.ListAgents(ctx)
+	if err != nil {
+		return // never: it is in memory
+	}
+	slices.SortFunc(agents, byID)
+	changed := !t.started
+	for was, is := range pairs(t.agents, agents) {
+		if was != nil && is != nil && sameTraits(was, is) && was.Up == is.Up {
+			continue
+		}
+		changed = true
+		if is != nil && (was == nil || !sameTraits(was, is)) {
+			scope.Of = append(scope.Of, is.ID)
 		}
 	}
-	if len(changes) > 0 {
-		log.Info("jobs placed", "jobs", len(changes))
+	t.absences.look(agents, t.opts.Store.Strays(), t.opts.Store.Servers(), now)
+	if changed {
+		scope.Open, scope.Wide = true, true
+		scope.Of = slices.AppendSeq(scope.Of, maps.Keys(t.restless))
 	}
-	return nil
+	t.turns.keep(agents)
+	t.agents, t.started, t.stale, t.lookAt = agents, true, false, now.Add(fleetPace)
+}
+
+// judge finds out who is down, and adds the jobs of those who are so only now to the scope.
+func (t *term) judge(scope *state.Scope, now time.Time) {
+	before := t.down
+	var next time.Time
+	t.down, next = t.absences.down(now)
+	if !next.IsZero() {
+		t.by(next)
+	}
+	for id := range t.down {
+		if _, was := before[id]; !was {
+			scope.Of = append(scope.Of, id)
+		}
+	}
+	for id := range before {
+		if _, is := t.down[id]; !is {
+			delete(t.stuck, id)
+			delete(t.restless, id)
+		}
+	}
+	if len(t.restless) > 0 && !now.Before(t.wake) {
+		scope.Of = slices.AppendSeq(scope.Of, maps.Keys(t.restless))
+	}
 }

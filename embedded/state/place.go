@@ -2,7 +2,9 @@ package state
 
 import (
 	"context"
+	"errors"
 	"maps"
+	"math"
 	"slices"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -44,18 +46,14 @@ func (s *Store) Places(scope Scope) Places {
 	p := Places{Load: make(map[string]int, len(m.jobs.byAgent))}
 	for _, name := range m.within(scope) {
 		j := m.jobs.byName[name]
-		placed := Placed{Definition: j.def, Claim: j.claim, ClaimRev: j.claimRev}
-		if j.assignment != nil {
-			placed.Assignments = []crony.Assignment{*j.assignment}
-		}
-		p.Jobs = append(p.Jobs, placed)
+		p.Jobs = append(p.Jobs, Placed{j.def, j.assigned(math.MaxInt), j.claim, j.claimRev})
 	}
 	for agent, names := range m.jobs.byAgent {
 		p.Load[agent] = len(names)
 	}
 	if scope.Open {
 		for _, name := range slices.Sorted(maps.Keys(m.jobs.orphans)) {
-			p.Orphans = append(p.Orphans, *m.jobs.byName[name].assignment)
+			p.Orphans = append(p.Orphans, m.jobs.byName[name].assigned(math.MaxInt)...)
 		}
 		p.Buried = m.haunted()
 	}
@@ -80,6 +78,9 @@ func (m *mirror) within(scope Scope) []string {
 	if scope.Open {
 		names = slices.AppendSeq(names, maps.Keys(m.jobs.open))
 	}
+	if scope.Wide {
+		names = slices.AppendSeq(names, maps.Keys(m.jobs.wide))
+	}
 	for _, agent := range scope.Of {
 		names = slices.AppendSeq(names, maps.Keys(m.jobs.byAgent[agent]))
 	}
@@ -98,4 +99,160 @@ type Move struct {
 	Gone string
 	// Claim is the revision of the job's claim beyond which nothing may have been claimed; 0: whatever was.
 	Claim int64
+}
+
+// Bounds on what shares a transaction.
+const (
+	maxPlace = 100 // changes of what rarely changes
+	maxMoved = 500 // assignments that are written or taken away
+)
+
+// Place makes the moves that the leader of a term decided on, at most one of a job, and returns how many were made. A move is
+// made whole or not at all, but for one that is too large for a transaction, which is made in pieces. It is left out if its job
+// was changed or has moved since the leader looked, if it puts the job on an agent that was removed, or if what it says of Gone
+// or Claim does not hold: all that comes again with the change that placement has not seen yet. If the term is over, nothing
+// more is written.
+func (s *Store) Place(ctx context.Context, term Term, moves []Move) (int, error) {
+	made := 0
+	for todo := pieces(moves); len(todo) > 0; {
+		n, size := 1, todo[0].size()
+		for n < len(todo) && todo[n].Job != todo[n-1].Job && size+todo[n].size() <= maxMoved {
+			size += todo[n].size()
+			n++
+		}
+		m, err := s.place(ctx, term, todo[:n])
+		if made += m; err != nil {
+			if errors.Is(err, errTermOver) {
+				err = nil
+			}
+			return made, err
+		}
+		todo = todo[n:]
+	}
+	return made, nil
+}
+
+func (m *Move) size() int { return len(m.Put) + len(m.Drop) }
+
+// pieces returns moves none of which is too large, those of one job one after the other.
+func pieces(moves []Move) []Move {
+	if !slices.ContainsFunc(moves, func(m Move) bool { return m.size() > maxMoved }) {
+		return moves
+	}
+	var list []Move
+	for _, m := range moves {
+		for m.size() > maxMoved {
+			piece := m
+			piece.Put = m.Put[:min(maxMoved, len(m.Put))]
+			piece.Drop = m.Drop[:min(maxMoved-len(piece.Put), len(m.Drop))]
+			m.Put, m.Drop = m.Put[len(piece.Put):], m.Drop[len(piece.Drop):]
+			list = append(list, piece)
+		}
+		list = append(list, m)
+	}
+	return list
+}
+
+// place makes moves in one transaction and returns how many were made; errTermOver if none was, because of that.
+func (s *Store) place(ctx context.Context, term Term, moves []Move) (int, error) {
+	t := s.newTxn(ctx)
+	for i := range moves {
+		if err := t.move(ctx, &moves[i]); err != nil {
+			return 0, err
+		}
+	}
+	if len(t.ops) == 0 {
+		return 0, nil
+	}
+	ok, err := s.commit(ctx, []clientv3.Cmp{term.holds()}, t.ops)
+	if err == nil && !ok {
+		err = errTermOver
+	}
+	made := 0
+	for i := range moves {
+		if err == nil && s.moved(&moves[i]) {
+			made++
+		}
+	}
+	return made, err
+}
+
+// move makes one move in a transaction of its own inside t, so that a job that changed holds up no other.
+func (t *txn) move(ctx context.Context, m *Move) error {
+	j := t.look(m.Job)
+	if j.rev == 0 || j.generation() != m.Generation {
+		return nil
+	}
+	one := &txn{store: t.store, now: t.now}
+	one.expect(specs+m.Job, j.rev)
+	agents := map[string]bool{}
+	for _, agent := range j.agents() {
+		agents[agent] = true
+	}
+	noticed := false // by whoever changes or deletes the job, and compares what assignments it has
+	for _, a := range m.Drop {
+		one.expect(assignmentKey(a.Agent, m.Job), a.Epoch)
+		one.remove(assignmentKey(a.Agent, m.Job))
+		delete(agents, a.Agent)
+		noticed = true
+	}
+	for _, a := range m.Put {
+		var epoch int64
+		if i, found := j.find(a.Agent); found {
+			epoch, noticed = j.assignments[i].Epoch, true
+		}
+		one.expect(assignmentKey(a.Agent, m.Job), epoch)
+		one.expect(tombstones+a.Agent, 0)
+		one.assign(a)
+		agents[a.Agent] = true
+	}
+	if !noticed {
+		// So that it is, the definition gets a new revision; its value stays.
+		one.ops = append(one.ops, clientv3.OpPut(specs+m.Job, "", clientv3.WithIgnoreValue()))
+	}
+	if m.Gone != "" {
+		one.expect(nodes+m.Gone, 0)
+	}
+	if m.Claim != 0 {
+		one.expect(claims+m.Job, m.Claim)
+	}
+	if err := one.cursors(ctx, &j, slices.Sorted(maps.Keys(agents))); err != nil {
+		return err
+	}
+	t.ops = append(t.ops, clientv3.OpTxn(one.compares(), one.ops, nil))
+	return nil
+}
+
+// moved says whether the mirror shows what a move makes.
+func (s *Store) moved(m *Move) bool {
+	j := s.mirror.look(m.Job)
+	for _, a := range m.Put {
+		if i, found := j.find(a.Agent); !found || j.assignments[i].Generation != m.Generation || !j.assignments[i].Since.Equal(a.Since) {
+			return false
+		}
+	}
+	for _, a := range m.Drop {
+		if _, found := j.find(a.Agent); found {
+			return false
+		}
+	}
+	return true
+}
+
+// Unplace removes assignments of jobs that are gone.
+func (s *Store) Unplace(ctx context.Context, term Term, list []crony.Assignment) error {
+	for batch := range slices.Chunk(list, maxPlace) {
+		ops := make([]clientv3.Op, len(batch))
+		for i, a := range batch {
+			t := s.newTxn(ctx)
+			t.expect(specs+a.Job, 0)
+			t.expect(assignmentKey(a.Agent, a.Job), a.Epoch)
+			t.remove(assignmentKey(a.Agent, a.Job))
+			ops[i] = clientv3.OpTxn(t.compares(), t.ops, nil)
+		}
+		if ok, err := s.commit(ctx, []clientv3.Cmp{term.holds()}, ops); err != nil || !ok {
+			return err
+		}
+	}
+	return nil
 }
