@@ -21,6 +21,15 @@ type Agents interface {
 	// ChangeAgent changes what people set for an agent, connected or not, all of it or nothing, and returns what the agent is
 	// then. Errors are as of Agent, and Invalid for a change that has faults.
 	ChangeAgent(ctx context.Context, idOrName string, change AgentChange) (AgentStatus, error)
+	// RebalanceAgents has the leader spread the jobs that may be moved over the agents that take them, with as few moves as lead
+	// there, and returns when that is done. Unavailable if no leader has taken it up in half a minute.
+	RebalanceAgents(ctx context.Context) (Rebalanced, error)
+}
+
+// Rebalanced says what a rebalance did.
+type Rebalanced struct {
+	Moved int `json:"moved"` // jobs that another agent has now
+	Busy  int `json:"busy"`  // jobs that had to stay, as runs of them went on or were about to
 }
 
 // AgentStatus is what is known of an agent, whether or not it is connected. Its labels and its weight are those that count:

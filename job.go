@@ -190,7 +190,7 @@ func (j *Job) Entries() []ScheduleEntry {
 	return append([]ScheduleEntry{{Cron: j.Schedule}}, j.Schedules...)
 }
 
-// Mode returns how many of the agents that match have the job.
+// Mode returns how many of the matching agents have the job.
 func (j *Job) Mode() PlacementMode {
 	if j.Placement == nil {
 		return PlaceOne

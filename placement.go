@@ -33,11 +33,6 @@ func (j *Job) Terms() Terms {
 	return t
 }
 
-// Key is the same for conditions that are the same.
-func (t *Terms) Key() string {
-	return strings.Join(append([]string{t.agent, t.text}, t.exclude...), "\x00")
-}
-
 // Agent returns the id or the name of the agent that alone may have the job; "" if it is not pinned.
 func (t *Terms) Agent() string { return t.agent }
 

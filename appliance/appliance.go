@@ -59,6 +59,8 @@ type Options struct {
 	Quota         crony.Size    // of the store; 2 GiB if 0
 	RunsAge       time.Duration // how long the run log keeps a day; 90 days if 0
 	RunsSize      crony.Size    // of the run log's files; [runlog.Policy] if 0
+	Grace         time.Duration // how long an agent may be gone before its jobs move; 3 s if 0
+	Stay          bool          // shell jobs that don't say stay with an agent that is down
 	PublicMetrics bool          // /metrics answers everyone
 	Log           *slog.Logger
 	Now           func() time.Time // the wall clock; time.Now if nil
@@ -72,14 +74,15 @@ type Server struct {
 	Store   *state.Store
 	Runs    *runlog.Log
 
-	opts    Options
-	log     *slog.Logger
-	id      *identity
-	member  *member.Member
-	peers   *peers.Client
-	replica *replica.Log
-	started time.Time
-	stack   *lifecycle.Stack
+	opts      Options
+	log       *slog.Logger
+	id        *identity
+	member    *member.Member
+	peers     *peers.Client
+	replica   *replica.Log
+	placement *placement.Placement
+	started   time.Time
+	stack     *lifecycle.Stack
 }
 
 // Open starts a server. It answers when Open returns, which may take as long as it takes to be admitted to a cluster, or for
@@ -265,6 +268,10 @@ func (s *Server) serve() error {
 	if err != nil {
 		return err
 	}
+	if s.placement, err = placement.New(placement.Options{Server: s.ID, Store: s.Store, Unfinished: s.Runs.Unfinished,
+		Grace: s.opts.Grace, Stay: s.opts.Stay, Registerer: metrics, Log: s.log, Now: s.opts.Now}); err != nil {
+		return err
+	}
 	accounts, err := ledger.New(ledger.Options{Jobs: s.Store, Runs: account{s}, Now: s.opts.Now})
 	if err != nil {
 		return err
@@ -301,7 +308,7 @@ func (s *Server) serve() error {
 // lead is all that the leader does beside what every server does.
 func (s *Server) lead(ctx context.Context, term state.Term) error {
 	duties, ctx := errgroup.WithContext(ctx)
-	duties.Go(func() error { return placement.Run(ctx, s.Store, term, s.log, s.opts.Now) })
+	duties.Go(func() error { return s.placement.Run(ctx, term) })
 	duties.Go(func() error { return s.Store.KeepSeen(ctx, term) })
 	duties.Go(func() error { return ledger.Deliver(ctx, s.Store, records{s.Runs, s.replica}, s.log, s.opts.Now) })
 	return duties.Wait()

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"time"
 
 	"crony"
 	"crony/internal/strict"
@@ -21,6 +22,8 @@ type Config struct {
 	Etcd    EtcdConfig    `json:"etcd"`
 	RunLog  RunLogConfig  `json:"run_log"`
 	Metrics MetricsConfig `json:"metrics"`
+
+	Placement PlacementConfig `json:"placement"`
 }
 
 // Endpoint is where a server listens, and where others find it: the two differ behind NAT, and where it listens on all of a
@@ -57,6 +60,15 @@ type RunLogConfig struct {
 	Size crony.Size `json:"size"`
 }
 
+// PlacementConfig is about jobs whose agent is gone. All servers should say the same: the one that leads decides.
+type PlacementConfig struct {
+	// Grace is how long an agent whose connection broke has to come back before it is down and its jobs move: 3s if not given,
+	// at most 1h. One that comes back within it loses nothing; one that comes back later gets nothing back by itself.
+	Grace crony.Duration `json:"grace"`
+	// Failover says whether shell jobs move that do not say it themselves (`placement.failover`); true.
+	Failover *bool `json:"failover"`
+}
+
 // MetricsConfig is about /metrics.
 type MetricsConfig struct {
 	Public bool `json:"public"` // anyone may read them; otherwise only with a token or a session
@@ -72,6 +84,7 @@ const (
 
 	minQuota = crony.Size(4 << 20)
 	maxQuota = crony.Size(8 << 30)
+	maxGrace = crony.Duration(time.Hour)
 )
 
 // ReadConfig reads a configuration file, and resolves its templates on this host. Its faults are an Invalid error, each with
@@ -153,6 +166,9 @@ func (c *Config) complete() []crony.Fault {
 	}
 	if c.RunLog.Size != 0 && c.RunLog.Size < minRunsSize {
 		fault("run_log.size", "at least "+minRunsSize.String()+", as 20GiB", fmt.Errorf("%s is too small", c.RunLog.Size))
+	}
+	if c.Placement.Grace < 0 || c.Placement.Grace > maxGrace {
+		fault("placement.grace", "at most 1h, as 3s", fmt.Errorf("%s is out of range", c.Placement.Grace))
 	}
 	if c.People.CertFile == "" && c.People.KeyFile != "" {
 		fault("people.key_file", "give cert_file too", fmt.Errorf("there is a key and no certificate"))

@@ -32,7 +32,8 @@ func Run(ctx context.Context, c Config, log *slog.Logger) (err error) {
 		Dir: c.Dir, Name: c.Name, People: people, PeopleURL: c.PeopleURL(), CertFile: c.People.CertFile, KeyFile: c.People.KeyFile,
 		Agents: agents, AgentsAddress: c.Agents.Advertise, PeerListen: c.Peers.Listen, PeerAddress: c.Peers.Advertise,
 		ClientListen: c.Etcd.ClientListen, Quota: c.Etcd.Quota,
-		RunsAge: c.RunLog.Keep.Std(), RunsSize: c.RunLog.Size, PublicMetrics: c.Metrics.Public, Log: log})
+		RunsAge: c.RunLog.Keep.Std(), RunsSize: c.RunLog.Size, Grace: c.Placement.Grace.Std(),
+		Stay: c.Placement.Failover != nil && !*c.Placement.Failover, PublicMetrics: c.Metrics.Public, Log: log})
 	if err != nil {
 		return err
 	}

@@ -151,7 +151,7 @@ func (h *Hub) server() *grpc.Server {
 		grpc.MaxHeaderListSize(maxHeaders), grpc.HeaderTableSize(0),
 		grpc.MaxConcurrentStreams(maxCalls),
 		grpc.ConnectionTimeout(h.patience),
-		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 7 * time.Second, Timeout: 4 * time.Second, MaxConnectionIdle: idle}),
+		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 5 * time.Second, Timeout: 3 * time.Second, MaxConnectionIdle: idle}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: time.Second, PermitWithoutStream: true}),
 		grpc.WriteBufferSize(4<<10), grpc.ReadBufferSize(0),
 		grpc.WaitForHandlers(true),

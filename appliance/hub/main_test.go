@@ -142,10 +142,15 @@ func newServer(t *testing.T, change ...func(*server)) *server {
 	t.Cleanup(func() { runs.Close() })
 	s := &server{t: t, ca: ca, trust: pki.NewTrust(ca.Root()), client: m.Client(), runs: &faultyLog{Log: runs}}
 	s.start("s1", change...)
+	placer, err := placement.New(placement.Options{Server: "s1", Store: s.state, Unfinished: runs.Unfinished, Log: quiet,
+		Registerer: prometheus.NewRegistry()})
+	if err != nil {
+		t.Fatal(err)
+	}
 	var leading sync.WaitGroup
 	leading.Go(func() {
 		s.state.Lead(ctx, "s1", func() bool { return true }, func(ctx context.Context, term state.Term) error {
-			return placement.Run(ctx, s.state, term, quiet, time.Now)
+			return placer.Run(ctx, term)
 		})
 	})
 	t.Cleanup(func() {

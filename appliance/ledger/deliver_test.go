@@ -110,12 +110,14 @@ func delivering(t *testing.T, test func(t *testing.T, store *state.Store, k *kee
 		defer cancel()
 		done.Go(func() {
 			err := store.Lead(ctx, "s1", func() bool { return true }, func(ctx context.Context, term state.Term) error {
-				places := store.Places()
-				var list []crony.Assignment
+				places := store.Places(state.Scope{Open: true})
+				var list []state.Move
 				for _, p := range places.Jobs {
-					list = append(list, crony.Assignment{Job: p.Definition.Job.Name, Agent: "a1", Generation: p.Definition.Generation})
+					name, generation := p.Definition.Job.Name, p.Definition.Generation
+					list = append(list, state.Move{Job: name, Generation: generation,
+						Put: []crony.Assignment{{Job: name, Agent: "a1", Generation: generation}}})
 				}
-				if err := store.Place(ctx, term, list); err != nil {
+				if _, err := store.Place(ctx, term, list); err != nil {
 					return err
 				}
 				return Deliver(ctx, store, k, log, time.Now)
@@ -192,10 +194,10 @@ func TestDeliverClaimed(t *testing.T) {
 		var runs []crony.RunID
 		for _, name := range []string{"a", "b"} {
 			job, err := store.Job(t.Context(), name)
-			if err != nil || job.Assignment == nil {
+			if err != nil || job.Assigned == 0 {
 				t.Fatalf("%+v, %v", job, err)
 			}
-			d, err := store.Claim(t.Context(), []state.Ask{{Job: name, Agent: "a1", Epoch: job.Assignment.Epoch,
+			d, err := store.Claim(t.Context(), []state.Ask{{Job: name, Agent: "a1", Epoch: job.Assignments[0].Epoch,
 				At: time.Now().Truncate(time.Second).Add(time.Second)}})
 			if err != nil || !d[0].Granted {
 				t.Fatalf("%+v, %v", d, err)
@@ -221,10 +223,10 @@ func TestDeliverClaimed(t *testing.T) {
 func TestDeliverKnownElsewhere(t *testing.T) {
 	delivering(t, func(t *testing.T, store *state.Store, k *keeper) {
 		job, err := store.Job(t.Context(), "a")
-		if err != nil || job.Assignment == nil {
+		if err != nil || job.Assigned == 0 {
 			t.Fatalf("%+v, %v", job, err)
 		}
-		d, err := store.Claim(t.Context(), []state.Ask{{Job: "a", Agent: "a1", Epoch: job.Assignment.Epoch,
+		d, err := store.Claim(t.Context(), []state.Ask{{Job: "a", Agent: "a1", Epoch: job.Assignments[0].Epoch,
 			At: time.Now().Truncate(time.Second).Add(time.Second)}})
 		if err != nil || !d[0].Granted {
 			t.Fatalf("%+v, %v", d, err)

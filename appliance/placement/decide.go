@@ -1,6 +1,7 @@
 package placement
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 	"time"
@@ -20,7 +21,14 @@ type Situation struct {
 // Decision is what changes, and what should and can't.
 type Decision struct {
 	Moves []state.Move
-	Kept  map[string]*Kept // by the agent that keeps them, of those that are down or drained
+	Left  map[string]Departure // by the names of the jobs among them that were with another agent
+	Kept  map[string]*Kept     // by the agent that keeps them, of those that are down or drained
+}
+
+// Departure says from where a job moves, and why.
+type Departure struct {
+	Agent string // its id
+	Why   string // as the metric says
 }
 
 // Kept names the jobs that stay with an agent that is down or drained, in the order in which they were looked at.
@@ -73,8 +81,10 @@ type decider struct {
 type group struct {
 	terms    crony.Terms
 	strategy crony.Strategy
-	takers   []*crony.AgentStatus // that take such jobs now, by id
 	homeless []homeless
+
+	looked bool
+	takers []*crony.AgentStatus // see [decider.takers]
 }
 
 // homeless is a job that is to be given to an agent, and how that is to be written.
@@ -82,12 +92,13 @@ type homeless struct {
 	job  *state.Placed
 	move state.Move
 	from *crony.Assignment // it is taken from here; nil: nobody has it
-	why  string            // it is
+	why  string            // it is, as the metric says
+	tale string            // the same for people: the beginning of the assignment's reason
 }
 
 func newDecider(s Situation, turns Turns, now time.Time) *decider {
 	d := &decider{Situation: s, turns: turns, now: now, agents: make(map[string]*crony.AgentStatus, len(s.Agents)),
-		groups: map[string]*group{}, added: map[string]int{}, out: Decision{Kept: map[string]*Kept{}}}
+		groups: map[string]*group{}, added: map[string]int{}, out: Decision{Left: map[string]Departure{}, Kept: map[string]*Kept{}}}
 	for i := range s.Agents {
 		d.agents[s.Agents[i].ID] = &s.Agents[i]
 	}
@@ -95,24 +106,32 @@ func newDecider(s Situation, turns Turns, now time.Time) *decider {
 }
 
 func (d *decider) group(j *crony.Job) *group {
-	terms, strategy := j.Terms(), crony.WeightedRoundRobin
-	if j.Placement != nil && j.Placement.Strategy != "" {
-		strategy = j.Placement.Strategy
+	strategy, key := crony.WeightedRoundRobin, ""
+	if p := j.Placement; p != nil {
+		strategy = cmp.Or(p.Strategy, strategy)
+		key = strings.Join(append([]string{string(p.Strategy), p.Agent, p.Selector}, p.Exclude...), "\x00")
 	}
-	key := string(strategy) + "\x00" + terms.Key()
 	g := d.groups[key]
 	if g == nil {
-		g = &group{terms: terms, strategy: strategy}
-		for i := range d.Agents {
-			if a := &d.Agents[i]; terms.Admit(a) {
-				g.takers = append(g.takers, a)
-			}
-		}
-		slices.SortFunc(g.takers, func(a, b *crony.AgentStatus) int { return strings.Compare(a.ID, b.ID) })
+		g = &group{terms: j.Terms(), strategy: strategy}
 		d.groups[key] = g
 		d.order = append(d.order, g)
 	}
 	return g
+}
+
+// takers returns the agents that take a group's jobs now, by id.
+func (d *decider) takers(g *group) []*crony.AgentStatus {
+	if !g.looked {
+		g.looked = true
+		for i := range d.Agents {
+			if a := &d.Agents[i]; g.terms.Admit(a) {
+				g.takers = append(g.takers, a)
+			}
+		}
+		slices.SortFunc(g.takers, func(a, b *crony.AgentStatus) int { return strings.Compare(a.ID, b.ID) })
+	}
+	return g.takers
 }
 
 // one decides on a job that one agent is to have.
@@ -154,20 +173,20 @@ func (d *decider) leaves(p *state.Placed, held *crony.Assignment, g *group, move
 		return false
 	case down:
 		h.move.Gone = held.Agent
-		h.why = "moved from " + name + ", which is down since " + since.UTC().Format(time.RFC3339) + ": "
+		h.why, h.tale = byFailover, "moved from "+name+", which is down since "+since.UTC().Format(time.RFC3339)+": "
 	case d.busy(p, held.Agent):
 		kept := d.kept(held.Agent)
 		kept.Busy = append(kept.Busy, job.Name)
 		return false
 	case strange:
-		h.why = "moved from " + name + ", which it does not match any more: "
+		h.why, h.tale = byMismatch, "moved from "+name+", which is not one any more that the job means: "
 	default:
-		h.why = "moved from " + name + ", which is drained: "
+		h.why, h.tale = byDrain, "moved from "+name+", which is drained: "
 	}
 	if h.move.Gone == "" {
 		h.move.Claim = p.ClaimRev
 	}
-	if len(g.takers) == 0 && !strange {
+	if !strange && len(d.takers(g)) == 0 {
 		kept := d.kept(held.Agent)
 		kept.Waiting = append(kept.Waiting, job.Name)
 		return false
@@ -212,7 +231,7 @@ func (d *decider) wide(p *state.Placed, g *group) {
 		}
 	}
 	left := crony.MaxAssigned - len(p.Assignments) + len(move.Drop)
-	for _, agent := range g.takers {
+	for _, agent := range d.takers(g) {
 		_, has := slices.BinarySearchFunc(p.Assignments, agent.ID, func(a crony.Assignment, id string) int {
 			return strings.Compare(a.Agent, id)
 		})
@@ -245,7 +264,7 @@ func (d *decider) ousted(p *state.Placed, a *crony.Assignment, g *group) bool {
 		kept := d.kept(a.Agent)
 		kept.Busy = append(kept.Busy, a.Job)
 		return false
-	case matches && len(g.takers) == 0:
+	case matches && len(d.takers(g)) == 0:
 		kept := d.kept(a.Agent)
 		kept.Waiting = append(kept.Waiting, a.Job)
 		return false
@@ -255,13 +274,17 @@ func (d *decider) ousted(p *state.Placed, a *crony.Assignment, g *group) bool {
 
 // deal gives the jobs of a group to agents.
 func (d *decider) deal(g *group) {
+	if len(g.homeless) == 0 {
+		return
+	}
+	takers := d.takers(g)
 	var rest []homeless
 	for _, h := range g.homeless {
-		last := slices.IndexFunc(g.takers, func(a *crony.AgentStatus) bool { return a.ID == h.job.Claim.Agent })
+		last := find(takers, h.job.Claim.Agent)
 		switch {
 		case h.from == nil && last >= 0:
-			d.give(h, g.takers[last], "it had the job last")
-		case len(g.takers) > 0:
+			d.give(h, takers[last], "it had the job last")
+		case len(takers) > 0:
 			rest = append(rest, h)
 		default:
 			d.decided(h.move)
@@ -269,20 +292,23 @@ func (d *decider) deal(g *group) {
 	}
 	var picks []int
 	if g.strategy == crony.LeastJobs {
-		picks = least(len(rest), g.takers, func(agent string) int { return d.Load[agent] + d.added[agent] })
+		picks = least(len(rest), takers, func(agent string) int { return d.Load[agent] + d.added[agent] })
 	} else {
-		picks = d.turns.deal(len(rest), g.takers)
+		picks = d.turns.deal(len(rest), takers)
 	}
 	reason := oneReason(g)
 	for i, pick := range picks {
-		d.give(rest[i], g.takers[pick], reason)
+		d.give(rest[i], takers[pick], reason)
 	}
 }
 
 func (d *decider) give(h homeless, to *crony.AgentStatus, reason string) {
 	d.added[to.ID]++
 	h.move.Put = []crony.Assignment{{Job: h.move.Job, Agent: to.ID, Generation: h.move.Generation, Since: d.now,
-		Reason: h.why + reason}}
+		Reason: h.tale + reason}}
+	if h.from != nil {
+		d.out.Left[h.move.Job] = Departure{h.from.Agent, h.why}
+	}
 	d.decided(h.move)
 }
 
@@ -304,6 +330,15 @@ func (d *decider) kept(agent string) *Kept {
 		d.out.Kept[agent] = k
 	}
 	return k
+}
+
+// find returns where in a list an agent is; -1 if it is not.
+func find(list []*crony.AgentStatus, id string) int {
+	i, found := slices.BinarySearchFunc(list, id, func(a *crony.AgentStatus, id string) int { return strings.Compare(a.ID, id) })
+	if !found {
+		return -1
+	}
+	return i
 }
 
 func newest(list []crony.Assignment) *crony.Assignment {

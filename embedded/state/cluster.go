@@ -21,6 +21,7 @@ type cluster struct {
 	authority  Authority
 	authRev    int64    // of the authority's key; 0: there is none
 	recipients []string // of backups
+	rebalance  Rebalance
 }
 
 func newCluster() cluster {
@@ -35,6 +36,10 @@ func (m *mirror) putCluster(kind, name string, kv *mvccpb.KeyValue) (err error) 
 	case leader:
 		c.lead, err = decode[leadership](kv.Value)
 		c.lead.rev = kv.ModRevision // who can't read by whom it was replaced has been replaced all the same
+	case rebalance:
+		c.rebalance, err = decode[Rebalance](kv.Value)
+		c.rebalance.rev = kv.ModRevision
+		m.touchCluster()
 	case servers:
 		err = set(c.servers, name, kv)
 		m.touchCluster()
@@ -91,6 +96,9 @@ func (m *mirror) removeCluster(kind, name string) {
 	switch kind {
 	case leader:
 		c.lead = leadership{}
+	case rebalance:
+		c.rebalance = Rebalance{}
+		m.touchCluster()
 	case servers:
 		delete(c.servers, name)
 		m.touchCluster()

@@ -159,7 +159,7 @@ func TestFeedLosesNothing(t *testing.T) {
 			return ""
 		}
 		j := r.look(name)
-		return fmt.Sprint(j.rev, j.agent())
+		return fmt.Sprint(j.rev, agentOf(j))
 	}
 	var readers sync.WaitGroup
 	views := make([]view, 12)
@@ -197,7 +197,7 @@ func TestFeedLosesNothing(t *testing.T) {
 					_, err = r.Define(ctx, crony.Manifest{Jobs: []crony.Job{job1(name, fmt.Sprint(w, n))}}, crony.ApplyOptions{})
 				default:
 					j := r.look(name)
-					err = r.Place(ctx, term, []crony.Assignment{{Job: name, Agent: fmt.Sprint("a", n%3), Generation: j.generation()}})
+					err = r.placeAll(ctx, term, []crony.Assignment{{Job: name, Agent: fmt.Sprint("a", n%3), Generation: j.generation()}})
 				}
 				if err != nil && crony.CodeOf(err) != crony.NotFound {
 					t.Error(err)

@@ -165,7 +165,7 @@ func TestTwoBelieve(t *testing.T) {
 				second = o.next(t)
 			}
 			first.over(t)
-			if err := r.Place(t.Context(), first.term, []crony.Assignment{{Job: "a", Agent: "a1", Generation: 1}}); err != nil || r.agentOf("a") != "" {
+			if err := r.placeAll(t.Context(), first.term, []crony.Assignment{{Job: "a", Agent: "a1", Generation: 1}}); err != nil || r.agentOf("a") != "" {
 				t.Errorf("a term that is over placed a job: %v", err)
 			}
 			o.elect(right)
@@ -183,7 +183,7 @@ func TestTwoBelieve(t *testing.T) {
 			if last.ctx.Err() != nil || len(o.terms) > 0 || r.Leader() != right {
 				t.Errorf("the term of %s did not last: %v, %d more terms, led by %s", right, context.Cause(last.ctx), len(o.terms), r.Leader())
 			}
-			if err := r.Place(t.Context(), last.term, []crony.Assignment{{Job: "a", Agent: "a1", Generation: 1}}); err != nil || r.agentOf("a") != "a1" {
+			if err := r.placeAll(t.Context(), last.term, []crony.Assignment{{Job: "a", Agent: "a1", Generation: 1}}); err != nil || r.agentOf("a") != "a1" {
 				t.Errorf("the leader can't place a job: %v", err)
 			}
 		})
@@ -283,7 +283,7 @@ func TestTermFencesWrites(t *testing.T) {
 	a := func(job, agent string, generation int64) crony.Assignment {
 		return crony.Assignment{Job: job, Agent: agent, Generation: generation, Since: noon, Reason: "test"}
 	}
-	if err := r.Place(t.Context(), old, []crony.Assignment{a("a", "a1", 1), a("orphan", "a1", 1), a("b", "a1", 7)}); err != nil {
+	if err := r.placeAll(t.Context(), old, []crony.Assignment{a("a", "a1", 1), a("orphan", "a1", 1), a("b", "a1", 7)}); err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff([]string{assignmentKey("a1", "a")}, r.keys(jobs)); diff != "" {
@@ -292,7 +292,7 @@ func TestTermFencesWrites(t *testing.T) {
 	got := r.look("a")
 	want := a("a", "a1", 1)
 	want.Epoch = r.Revision()
-	if diff := cmp.Diff(&want, got.assignment); diff != "" || got.rev != got.assignment.Epoch {
+	if diff := cmp.Diff(&want, got.newest()); diff != "" || got.rev != got.newest().Epoch {
 		t.Errorf("revision %d (-want +got):\n%s", got.rev, diff)
 	}
 
@@ -301,12 +301,12 @@ func TestTermFencesWrites(t *testing.T) {
 	if err := r.sync(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	orphans := r.Places().Orphans
+	orphans := r.Places(Scope{Open: true}).Orphans
 	if len(orphans) != 1 || orphans[0].Job != "gone" || orphans[0].Epoch != orphan {
 		t.Fatalf("orphans: %+v", orphans)
 	}
 	before := r.Revision()
-	if err := r.Place(t.Context(), old, []crony.Assignment{a("a", "a2", 1), a("b", "a2", 1)}); err != nil {
+	if err := r.placeAll(t.Context(), old, []crony.Assignment{a("a", "a2", 1), a("b", "a2", 1)}); err != nil {
 		t.Error(err)
 	}
 	if err := r.Unplace(t.Context(), old, orphans); err != nil {
@@ -315,16 +315,16 @@ func TestTermFencesWrites(t *testing.T) {
 	if after := r.Revision(); after != before {
 		t.Errorf("a leader of a term that is over wrote: revision %d after %d, keys %v", after, before, r.keys(jobs))
 	}
-	if err := r.Place(t.Context(), next, []crony.Assignment{a("a", "a2", 1), a("b", "a2", 1)}); err != nil {
+	if err := r.placeAll(t.Context(), next, []crony.Assignment{a("a", "a2", 1), a("b", "a2", 1)}); err != nil {
 		t.Error(err)
 	}
-	if err := r.Unplace(t.Context(), next, append(orphans, *r.look("b").assignment)); err != nil { // b is no orphan
+	if err := r.Unplace(t.Context(), next, append(orphans, *r.newest("b"))); err != nil { // b is no orphan
 		t.Error(err)
 	}
 	if diff := cmp.Diff([]string{assignmentKey("a2", "a"), assignmentKey("a2", "b")}, r.keys(jobs)); diff != "" {
 		t.Errorf("placed by the next leader (-want +got):\n%s", diff)
 	}
-	p := r.Places()
+	p := r.Places(Scope{Open: true})
 	if len(p.Jobs) != 1 || p.Jobs[0].Definition.Job.Name != "c" || p.Load["a2"] != 2 || len(p.Load) != 1 || len(p.Orphans) != 0 {
 		t.Errorf("places: %+v", p)
 	}
@@ -336,7 +336,7 @@ func TestPlaceWhatChanged(t *testing.T) {
 	r, leader := newRig(t, client), newRig(t, client)
 	r.define(job1("a", "1"), job1("b", "1"), job1("c", "1"))
 	r.give("a1", "c")
-	leader.wait("the leader to know the jobs", func() bool { return leader.look("c").assignment != nil })
+	leader.wait("the leader to know the jobs", func() bool { return leader.newest("c") != nil })
 	term := r.elect()
 	leader.link.hold()
 	r.define(job1("a", "2"))
@@ -345,7 +345,7 @@ func TestPlaceWhatChanged(t *testing.T) {
 	}
 	done, asked := make(chan error, 1), leader.asked()
 	go func() {
-		done <- leader.Place(t.Context(), term, []crony.Assignment{
+		done <- leader.placeAll(t.Context(), term, []crony.Assignment{
 			{Job: "a", Agent: "a2", Generation: 1}, {Job: "b", Agent: "a2", Generation: 1}, {Job: "c", Agent: "a2", Generation: 1}})
 	}()
 	<-asked
@@ -356,7 +356,7 @@ func TestPlaceWhatChanged(t *testing.T) {
 	if diff := cmp.Diff([]string{assignmentKey("a2", "b")}, r.keys(jobs)); diff != "" {
 		t.Errorf("placed (-want +got):\n%s", diff)
 	}
-	if open := leader.Places().Jobs; len(open) != 1 || open[0].Definition.Generation != 2 {
+	if open := leader.Places(Scope{Open: true}).Jobs; len(open) != 1 || open[0].Definition.Generation != 2 {
 		t.Errorf("left to place: %+v", open)
 	}
 }

@@ -2,7 +2,6 @@ package state
 
 import (
 	"context"
-	"errors"
 	"maps"
 	"math"
 	"slices"
@@ -14,11 +13,11 @@ import (
 
 // Scope says which jobs [Store.Places] looks at.
 type Scope struct {
-	Open bool     // those for which there is something to do whatever the agents are, and what is left of jobs and agents that are gone
+	Open bool     // those for which there is something to do whatever the agents are
 	Wide bool     // those of modes each and race
 	Of   []string // those that these agents have
 	All  bool     // all that are defined
-	Jobs []string // these, if there is something to do for them whatever the agents are
+	Jobs []string // these, if they are defined
 }
 
 // Places is what placement decides on. It is made in time that grows with what is in its scope, not with all that there is.
@@ -27,7 +26,7 @@ type Places struct {
 	Agents  []crony.AgentStatus // all that are known, by id; not filled in by [Store.Places]
 	Load    map[string]int      // how many jobs each agent has, by its id
 	Orphans []crony.Assignment  // of jobs that are gone
-	Buried  []string            // agents that were removed, and still have jobs or orders: see [Store.Vacate]
+	Buried  []string            // with Open: agents that were removed, and still have jobs or orders; see [Store.Vacate]
 }
 
 // Placed is a job, and where it is.
@@ -51,10 +50,10 @@ func (s *Store) Places(scope Scope) Places {
 	for agent, names := range m.jobs.byAgent {
 		p.Load[agent] = len(names)
 	}
-	if scope.Open {
-		for _, name := range slices.Sorted(maps.Keys(m.jobs.orphans)) {
-			p.Orphans = append(p.Orphans, m.jobs.byName[name].assigned(math.MaxInt)...)
-		}
+	for _, name := range slices.Sorted(maps.Keys(m.jobs.orphans)) {
+		p.Orphans = append(p.Orphans, m.jobs.byName[name].assigned(math.MaxInt)...)
+	}
+	if scope.Open || scope.All {
 		p.Buried = m.haunted()
 	}
 	return p
@@ -71,7 +70,7 @@ func (m *mirror) within(scope Scope) []string {
 	}
 	var names []string
 	for _, name := range scope.Jobs {
-		if m.jobs.open[name] {
+		if j := m.jobs.byName[name]; j != nil && j.def != nil {
 			names = append(names, name)
 		}
 	}
@@ -107,25 +106,26 @@ const (
 	maxMoved = 500 // assignments that are written or taken away
 )
 
-// Place makes the moves that the leader of a term decided on, at most one of a job, and returns how many were made. A move is
-// made whole or not at all, but for one that is too large for a transaction, which is made in pieces. It is left out if its job
-// was changed or has moved since the leader looked, if it puts the job on an agent that was removed, or if what it says of Gone
-// or Claim does not hold: all that comes again with the change that placement has not seen yet. If the term is over, nothing
-// more is written.
-func (s *Store) Place(ctx context.Context, term Term, moves []Move) (int, error) {
-	made := 0
+// Place makes the moves that the leader of a term decided on, at most one of a job, and returns the names of the jobs that were
+// moved. A move is made whole or not at all, but for one that is too large for a transaction, which is made in pieces. It is left
+// out if its job was changed or has moved since the leader looked, if it puts the job on an agent that was removed, or if what
+// it says of Gone or Claim does not hold. If the term is over, nothing more is written, which is no error.
+func (s *Store) Place(ctx context.Context, term Term, moves []Move) ([]string, error) {
+	made := make([]string, 0, len(moves))
 	for todo := pieces(moves); len(todo) > 0; {
 		n, size := 1, todo[0].size()
 		for n < len(todo) && todo[n].Job != todo[n-1].Job && size+todo[n].size() <= maxMoved {
 			size += todo[n].size()
 			n++
 		}
-		m, err := s.place(ctx, term, todo[:n])
-		if made += m; err != nil {
-			if errors.Is(err, errTermOver) {
-				err = nil
-			}
+		led, err := s.place(ctx, term, todo[:n])
+		if err != nil || !led {
 			return made, err
+		}
+		for i := range todo[:n] {
+			if m := &todo[i]; s.moved(m) && (len(made) == 0 || made[len(made)-1] != m.Job) {
+				made = append(made, m.Job)
+			}
 		}
 		todo = todo[n:]
 	}
@@ -153,28 +153,18 @@ func pieces(moves []Move) []Move {
 	return list
 }
 
-// place makes moves in one transaction and returns how many were made; errTermOver if none was, because of that.
-func (s *Store) place(ctx context.Context, term Term, moves []Move) (int, error) {
+// place makes moves in one transaction, as far as they can be made. It says whether the term holds.
+func (s *Store) place(ctx context.Context, term Term, moves []Move) (bool, error) {
 	t := s.newTxn(ctx)
 	for i := range moves {
 		if err := t.move(ctx, &moves[i]); err != nil {
-			return 0, err
+			return false, err
 		}
 	}
 	if len(t.ops) == 0 {
-		return 0, nil
+		return true, nil
 	}
-	ok, err := s.commit(ctx, []clientv3.Cmp{term.holds()}, t.ops)
-	if err == nil && !ok {
-		err = errTermOver
-	}
-	made := 0
-	for i := range moves {
-		if err == nil && s.moved(&moves[i]) {
-			made++
-		}
-	}
-	return made, err
+	return s.commit(ctx, []clientv3.Cmp{term.holds()}, t.ops)
 }
 
 // move makes one move in a transaction of its own inside t, so that a job that changed holds up no other.
@@ -237,6 +227,23 @@ func (s *Store) moved(m *Move) bool {
 		}
 	}
 	return true
+}
+
+// Strays returns the agents that have jobs and of which nothing else is known, by id: they registered before what is known of
+// agents was written down. Those that were removed are none.
+func (s *Store) Strays() []string {
+	m := s.mirror
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	var list []string
+	for agent := range m.jobs.byAgent {
+		_, buried := m.cluster.tombstones[agent]
+		if _, known := m.status(agent); !known && !buried {
+			list = append(list, agent)
+		}
+	}
+	slices.Sort(list)
+	return list
 }
 
 // Unplace removes assignments of jobs that are gone.

@@ -92,7 +92,7 @@ func TestBuryAgent(t *testing.T) {
 
 	done, asked := make(chan error, 1), leader.asked()
 	go func() {
-		done <- leader.Place(t.Context(), term, []crony.Assignment{
+		done <- leader.placeAll(t.Context(), term, []crony.Assignment{
 			{Job: "b", Agent: "a1", Generation: 1}, {Job: "c", Agent: "a1", Generation: 1}})
 	}()
 	<-asked
@@ -127,7 +127,7 @@ func (r *rig) manyJobs(agent string, n int) {
 	for batch := range slices.Chunk(jobs, 500) {
 		r.define(batch...)
 	}
-	if err := r.Place(r.ctx(), r.elect(), list); err != nil {
+	if err := r.placeAll(r.ctx(), r.elect(), list); err != nil {
 		r.t.Fatal(err)
 	}
 	if got := len(r.AssignedTo(agent)); got != n {
@@ -159,7 +159,7 @@ func TestBuryIsInterrupted(t *testing.T) {
 			if err := r.Vacate(r.ctx(), stale, "a1"); err != nil || len(r.AssignedTo("a1")) == 0 {
 				return fmt.Errorf("a term that is over does it: %w", err)
 			}
-			for _, agent := range r.Places().Buried {
+			for _, agent := range r.Places(Scope{Open: true}).Buried {
 				if err := r.Vacate(r.ctx(), term, agent); err != nil {
 					return err
 				}
@@ -185,13 +185,13 @@ func TestBuryIsInterrupted(t *testing.T) {
 			if _, buried := other.Buried("a1"); !buried || other.Counts().Agents != 0 {
 				t.Error("the tombstone did not come first")
 			}
-			if diff := cmp.Diff([]string{"a1"}, other.Places().Buried); diff != "" {
+			if diff := cmp.Diff([]string{"a1"}, other.Places(Scope{Open: true}).Buried); diff != "" {
 				t.Errorf("what the leader is told (-want +got):\n%s", diff)
 			}
 			if err := finish(other); err != nil {
 				t.Fatal(err)
 			}
-			if p := other.Places(); len(p.Buried) != 0 || len(p.Jobs) != n || len(p.Load) != 0 || len(other.keys(jobs)) != 0 {
+			if p := other.Places(Scope{Open: true}); len(p.Buried) != 0 || len(p.Jobs) != n || len(p.Load) != 0 || len(other.keys(jobs)) != 0 {
 				t.Errorf("left: buried %v, %d jobs to place, load %v", p.Buried, len(p.Jobs), p.Load)
 			}
 		})
@@ -281,7 +281,7 @@ func TestBuryInAStorm(t *testing.T) {
 	storm.Go(func() {
 		for n := 0; ctx.Err() == nil; n++ {
 			j := leader.look(fmt.Sprint("job-", n%names))
-			expected(leader.Place(ctx, term, []crony.Assignment{
+			expected(leader.placeAll(ctx, term, []crony.Assignment{
 				{Job: j.name, Agent: fmt.Sprint("a", 1+n/names%2), Generation: j.generation()}}))
 		}
 	})
@@ -296,8 +296,8 @@ func TestBuryInAStorm(t *testing.T) {
 	if err := r.sync(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if left := r.keys(jobs + "a1/"); len(left) > 0 || len(r.Places().Buried) > 0 {
-		t.Errorf("in the end it has %v; %v", left, r.Places().Buried)
+	if left := r.keys(jobs + "a1/"); len(left) > 0 || len(r.Places(Scope{Open: true}).Buried) > 0 {
+		t.Errorf("in the end it has %v; %v", left, r.Places(Scope{Open: true}).Buried)
 	}
 	for n := range names {
 		if order, ok := r.Order(fmt.Sprint("job-", n)); ok && order.Agent == "a1" {
