@@ -21,6 +21,10 @@ type Agents interface {
 	// ChangeAgent changes what people set for an agent, connected or not, all of it or nothing, and returns what the agent is
 	// then. Errors are as of Agent, and Invalid for a change that has faults.
 	ChangeAgent(ctx context.Context, idOrName string, change AgentChange) (AgentStatus, error)
+	// AgentFigures returns how the agent's host is. It has the agent look, for as long as it is called again within seconds; the
+	// first call waits a few seconds for an answer. Errors are as of Agent, and Unavailable if the agent is not connected or does
+	// not answer.
+	AgentFigures(ctx context.Context, idOrName string) (HostFigures, error)
 	// RebalanceAgents has the leader spread the jobs that may be moved over the agents that take them, with as few moves as lead
 	// there, and returns when that is done. Unavailable if no leader has taken it up in half a minute.
 	RebalanceAgents(ctx context.Context) (Rebalanced, error)

@@ -90,6 +90,16 @@ func (f fleet) ChangeAgent(ctx context.Context, idOrName string, change crony.Ag
 	return a, err
 }
 
+// AgentFigures implements crony.Agents.
+func (f fleet) AgentFigures(ctx context.Context, idOrName string) (crony.HostFigures, error) {
+	return f.Store.AgentFigures(ctx, idOrName)
+}
+
+// RebalanceAgents implements crony.Agents.
+func (f fleet) RebalanceAgents(ctx context.Context) (crony.Rebalanced, error) {
+	return f.Store.RebalanceAgents(ctx)
+}
+
 // events joins the changes of the keyspace and of the run log.
 type events struct{ *Server }
 

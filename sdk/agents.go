@@ -45,6 +45,28 @@ func (c *Client) ChangeAgent(ctx context.Context, idOrName string, change crony.
 	return a, nil
 }
 
+// AgentFigures implements [crony.Agents].
+func (c *Client) AgentFigures(ctx context.Context, idOrName string) (crony.HostFigures, error) {
+	path, err := item("agent", "/agents/", idOrName)
+	if err != nil {
+		return crony.HostFigures{}, err
+	}
+	var figures crony.HostFigures
+	if err := c.do(ctx, call{method: http.MethodGet, path: path + "/figures"}, &figures); err != nil {
+		return crony.HostFigures{}, err
+	}
+	return figures, nil
+}
+
+// RebalanceAgents implements [crony.Agents].
+func (c *Client) RebalanceAgents(ctx context.Context) (crony.Rebalanced, error) {
+	var done crony.Rebalanced
+	if err := c.do(ctx, call{method: http.MethodPost, path: "/agents/rebalance"}, &done); err != nil {
+		return crony.Rebalanced{}, err
+	}
+	return done, nil
+}
+
 // Server is the server that answers, and the figures of the whole cluster as it sees them.
 type Server struct {
 	ID           string    `json:"id"`

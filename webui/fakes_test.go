@@ -201,6 +201,18 @@ func (f fakeAgents) Agent(_ context.Context, idOrName string) (crony.AgentStatus
 	return crony.FindAgent(f, idOrName)
 }
 
+func (f fakeAgents) AgentFigures(_ context.Context, idOrName string) (crony.HostFigures, error) {
+	a, err := crony.FindAgent(f, idOrName)
+	if err == nil && !a.Up {
+		err = crony.Errorf(crony.Unavailable, "the agent %s is not connected", a.Name)
+	}
+	return crony.HostFigures{CPUs: 4}, err
+}
+
+func (f fakeAgents) RebalanceAgents(context.Context) (crony.Rebalanced, error) {
+	return crony.Rebalanced{Moved: len(f), Busy: 1}, nil
+}
+
 // ChangeAgent shows what would be changed, and changes nothing.
 func (f fakeAgents) ChangeAgent(ctx context.Context, idOrName string, c crony.AgentChange) (crony.AgentStatus, error) {
 	a, err := crony.FindAgent(f, idOrName)

@@ -52,6 +52,21 @@ func TestHello(t *testing.T) {
 		}
 		p.leave()
 	})
+	t.Run("labels that nobody could select", func(t *testing.T) {
+		p := s.dial("a1")
+		var many strings.Builder
+		for i := range crony.MaxLabels + 1 {
+			fmt.Fprintf(&many, `,"k%02d":""`, i)
+		}
+		p.send(hello(`{"name":"a1","weight":5000,"labels":{"a b":"c","d":"e f","good":"1"` + many.String() + `}}`))
+		p.next()
+		a, err := s.state.Agent(t.Context(), "a1")
+		if _, good := a.Labels["good"]; err != nil || !good || len(a.Labels) != crony.MaxLabels || a.Weight != crony.MaxWeight {
+			t.Errorf("%+v, %v", a, err)
+		}
+		s.logged(`\"a b\" can't be a label's key`)
+		p.leave()
+	})
 	t.Run("many runs", func(*testing.T) {
 		runs := make([]string, 33_000) // twice what an agent takes on
 		for i := range runs {

@@ -18,7 +18,10 @@ func (s *stream) tell(ctx context.Context) error {
 		var err error
 		select {
 		case <-s.feed.Ready():
-			err = s.tellJobs(ctx, s.feed.Take())
+			changes := s.feed.Take()
+			if err = s.tellJobs(ctx, changes); err == nil {
+				err = s.tellWatched(changes)
+			}
 		case <-s.news.over:
 			err = s.tellNews()
 		case to := <-s.moves:

@@ -24,6 +24,7 @@ type mirror struct {
 	now    func() time.Time
 	agents map[string]crony.Agent // that are connected
 	known  map[string]*known      // agents, connected or not
+	hosts  map[string]host        // that somebody looks at, by agent
 	jobs   index
 	starts map[string]start
 	creds  map[string]credential // by key
@@ -54,7 +55,7 @@ func newMirror(now func() time.Time) *mirror {
 func (m *mirror) clear() {
 	m.calendars = map[string]calendar{}
 	m.agents, m.jobs, m.starts = map[string]crony.Agent{}, newIndex(), map[string]start{}
-	m.known = map[string]*known{}
+	m.known, m.hosts = map[string]*known{}, map[string]host{}
 	m.creds, m.passes = map[string]credential{}, map[string]Pass{}
 	m.cluster = newCluster()
 }
@@ -189,6 +190,8 @@ func (m *mirror) put(kv *mvccpb.KeyValue) (err error) {
 		m.came(name)
 	case agents:
 		return m.putKnown(name, kv)
+	case systems:
+		return m.putHost(name, kv)
 	case starts:
 		r, err := decode[crony.StartRequest](kv.Value)
 		if err != nil {
@@ -276,6 +279,8 @@ func (m *mirror) remove(key string) {
 		m.went(name)
 	case agents:
 		m.removeKnown(name)
+	case systems:
+		m.removeHost(name)
 	case starts:
 		delete(m.starts, name)
 	case tokens, sessions:

@@ -45,6 +45,7 @@ type Store struct {
 	work   sync.WaitGroup // what goes on until cancel is called
 
 	tenancy *tenancy
+	viewers viewers
 }
 
 // Open reads the keyspace and begins to follow it.
