@@ -55,10 +55,15 @@ func (v *soakServer) lead() {
 	ctx, cancel := context.WithCancel(v.ctx)
 	v.resign = cancel
 	quiet := slog.New(v.soak.log)
+	placer, err := placement.New(placement.Options{Server: "s1", Store: v.store, Unfinished: v.soak.runs.Unfinished, Log: quiet,
+		Registerer: prometheus.NewRegistry(), Now: v.soak.now})
+	if err != nil {
+		panic(err) // an option is missing
+	}
 	v.leads.Go(func() {
 		v.store.Lead(ctx, "s1", leadingUntilDone(ctx), func(ctx context.Context, term state.Term) error {
 			work, ctx := errgroup.WithContext(ctx)
-			work.Go(func() error { return placement.Run(ctx, v.store, term, quiet, v.soak.now) })
+			work.Go(func() error { return placer.Run(ctx, term) })
 			work.Go(func() error { return ledger.Deliver(ctx, v.store, v.soak.runs, quiet, v.soak.now) })
 			return work.Wait()
 		})

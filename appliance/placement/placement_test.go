@@ -1,243 +1,401 @@
 package placement
 
 import (
-	"context"
 	"fmt"
-	"log/slog"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"crony"
-	"crony/embedded/member"
 	"crony/embedded/state"
-	"crony/internal/pki"
 )
 
 var noon = time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
 
-func placed(name string, generation int64, a *crony.Assignment) state.Placed {
-	return state.Placed{Definition: &crony.Definition{Job: crony.Job{Name: name}, Generation: generation}, Assignment: a}
-}
-
-func agents(weights ...int) (list []crony.Agent) {
-	for n, w := range weights {
-		list = append(list, crony.Agent{ID: fmt.Sprint("a", n+1), Weight: w})
+// fleet makes agents from what is special of each: "a1 w3 role=batch down cordon drain".
+func fleet(texts ...string) (list []crony.AgentStatus) {
+	for _, text := range texts {
+		words := strings.Fields(text)
+		a := crony.AgentStatus{Agent: crony.Agent{ID: words[0], Name: words[0] + "-host", Weight: 1, Server: "s1", Labels: map[string]string{}}, Up: true}
+		for _, word := range words[1:] {
+			key, value, label := strings.Cut(word, "=")
+			switch {
+			case label:
+				a.Labels[key] = value
+			case word == "down":
+				a.Up = false
+			case word == "cordon":
+				a.Cordon = &crony.Cordon{At: noon}
+			case word == "drain":
+				a.Cordon = &crony.Cordon{At: noon, Drain: true}
+			default:
+				fmt.Sscanf(word, "w%d", &a.Weight)
+			}
+		}
+		list = append(list, a)
 	}
 	return list
 }
 
+// at makes a job, at its first generation, that agents have; "x@2" has it at generation 2.
+func at(j crony.Job, holders ...string) state.Placed {
+	if j.Shell == nil && j.HTTP == nil {
+		j.Shell = &crony.Shell{Command: "true"}
+	}
+	p := state.Placed{Definition: &crony.Definition{Job: j, UID: j.Name, Generation: 1, PlanSince: noon.Add(-time.Hour)}, ClaimRev: 5}
+	for i, agent := range holders {
+		a := crony.Assignment{Job: j.Name, Agent: agent, Generation: 1, Epoch: int64(10 + i), Since: noon.Add(-time.Hour), Reason: "then"}
+		if id, old := strings.CutSuffix(agent, "@0"); old {
+			a.Agent, a.Generation = id, 0
+		}
+		p.Assignments = append(p.Assignments, a)
+	}
+	return p
+}
+
+func job(name string, p crony.Placement) crony.Job { return crony.Job{Name: name, Placement: &p} }
+
+// outcome says who has what in the end, and who keeps what.
+func outcome(d Decision) string {
+	var parts []string
+	for _, m := range d.Moves {
+		text := m.Job
+		for _, a := range m.Drop {
+			text += " -" + a.Agent
+		}
+		for _, a := range m.Put {
+			text += " +" + a.Agent
+		}
+		if m.Gone != "" {
+			text += " gone " + m.Gone
+		}
+		parts = append(parts, text)
+	}
+	for _, agent := range []string{"a1", "a2", "a3"} {
+		if k := d.Kept[agent]; k != nil {
+			parts = append(parts, fmt.Sprintf("%s keeps %v %v %v", agent, k.Stuck, k.Waiting, k.Busy))
+		}
+	}
+	return strings.Join(parts, "; ")
+}
+
 func TestDecide(t *testing.T) {
-	earlier := noon.Add(-time.Hour)
-	had := &crony.Assignment{Job: "x", Agent: "a9", Generation: 1, Epoch: 7, Since: earlier, Reason: "then"}
-	const only, fewest = "the only connected agent", "the fewest jobs for its weight of 2 connected agents"
+	no := false
+	plain := crony.Job{Name: "x"}
+	staying := job("x", crony.Placement{Failover: &no})
+	batch := job("x", crony.Placement{Selector: "role=batch"})
+	pinned := job("x", crony.Placement{Agent: "a1-host"})
+	each, race := job("x", crony.Placement{Mode: crony.PlaceEach}), job("x", crony.Placement{Mode: crony.PlaceRace})
+	claimed := at(plain, "a1")
+	claimed.Definition.Job.Schedule = "0 * * * *"
+	claimed.Claim = crony.Claim{At: noon, Run: "R", Agent: "a1"}
+	often := at(plain, "a1")
+	often.Definition.Job.Schedule = "* * * * * *"
+	often.Claim = crony.Claim{At: noon, Run: "R", Agent: "a1"}
+	returning := at(plain)
+	returning.Claim.Agent = "a2"
+	down := map[string]time.Time{"a1": noon.Add(-time.Minute)}
+	busy := func(agent, job string) bool { return agent == "a1" && job == "x" }
 	for name, test := range map[string]struct {
-		in   state.Places
-		want []crony.Assignment
+		jobs   []state.Placed
+		agents []crony.AgentStatus
+		down   map[string]time.Time
+		busy   func(string, string) bool
+		load   map[string]int
+		want   string
 	}{
-		"nothing":                        {},
-		"no agent":                       {in: state.Places{Jobs: []state.Placed{placed("x", 1, nil)}}},
-		"nothing to do":                  {in: state.Places{Agents: agents(1), Load: map[string]int{"a1": 3}}},
-		"placed as it is":                {in: state.Places{Jobs: []state.Placed{placed("x", 1, had)}, Agents: agents(1)}},
-		"one agent":                      {in: state.Places{Jobs: []state.Placed{placed("x", 4, nil)}, Agents: agents(1)}, want: []crony.Assignment{{Job: "x", Agent: "a1", Generation: 4, Since: noon, Reason: only}}},
-		"equals, by the id":              {in: state.Places{Jobs: []state.Placed{placed("x", 1, nil)}, Agents: agents(1, 1)}, want: []crony.Assignment{{Job: "x", Agent: "a1", Generation: 1, Since: noon, Reason: fewest}}},
-		"the less loaded":                {in: state.Places{Jobs: []state.Placed{placed("x", 1, nil)}, Agents: agents(1, 1), Load: map[string]int{"a1": 1}}, want: []crony.Assignment{{Job: "x", Agent: "a2", Generation: 1, Since: noon, Reason: fewest}}},
-		"the weightier":                  {in: state.Places{Jobs: []state.Placed{placed("x", 1, nil)}, Agents: agents(1, 3), Load: map[string]int{"a1": 1, "a2": 4}}, want: []crony.Assignment{{Job: "x", Agent: "a2", Generation: 1, Since: noon, Reason: fewest}}},
-		"an agent that is gone has most": {in: state.Places{Jobs: []state.Placed{placed("x", 1, nil)}, Agents: agents(1), Load: map[string]int{"a7": 9, "a1": 100}}, want: []crony.Assignment{{Job: "x", Agent: "a1", Generation: 1, Since: noon, Reason: only}}},
-		"a new generation stays where it is, though its agent is gone": {in: state.Places{Jobs: []state.Placed{placed("x", 2, had)}, Agents: agents(1)}, want: []crony.Assignment{{Job: "x", Agent: "a9", Generation: 2, Since: earlier, Reason: "then"}}},
-		"without any agent as well":                                    {in: state.Places{Jobs: []state.Placed{placed("x", 2, had)}}, want: []crony.Assignment{{Job: "x", Agent: "a9", Generation: 2, Since: earlier, Reason: "then"}}},
+		"nothing":                         {},
+		"no agent":                        {jobs: []state.Placed{at(plain)}},
+		"nobody is connected":             {jobs: []state.Placed{at(plain)}, agents: fleet("a1 down")},
+		"one agent":                       {jobs: []state.Placed{at(plain)}, agents: fleet("a1"), want: "x +a1"},
+		"cordoned":                        {jobs: []state.Placed{at(plain)}, agents: fleet("a1 cordon", "a2"), want: "x +a2"},
+		"only cordoned":                   {jobs: []state.Placed{at(plain)}, agents: fleet("a1 cordon")},
+		"selected":                        {jobs: []state.Placed{at(batch)}, agents: fleet("a1", "a2 role=batch"), want: "x +a2"},
+		"excluded by its name":            {jobs: []state.Placed{at(job("x", crony.Placement{Exclude: []string{"a1-host"}}))}, agents: fleet("a1", "a2"), want: "x +a2"},
+		"excluded by its id":              {jobs: []state.Placed{at(job("x", crony.Placement{Exclude: []string{"a1"}}))}, agents: fleet("a1", "a2"), want: "x +a2"},
+		"pinned":                          {jobs: []state.Placed{at(pinned)}, agents: fleet("a1", "a2"), want: "x +a1"},
+		"pinned, and it is gone":          {jobs: []state.Placed{at(pinned)}, agents: fleet("a1 down", "a2")},
+		"it had it last":                  {jobs: []state.Placed{returning}, agents: fleet("a1 w9", "a2"), want: "x +a2"},
+		"it had it last, and is cordoned": {jobs: []state.Placed{returning}, agents: fleet("a1 w9", "a2 cordon"), want: "x +a1"},
+		"it stays":                        {jobs: []state.Placed{at(plain, "a1")}, agents: fleet("a1", "a2 w9"), load: map[string]int{"a1": 50}},
+		"it stays where it is cordoned":   {jobs: []state.Placed{at(plain, "a1")}, agents: fleet("a1 cordon", "a2")},
+		"it stays in the grace":           {jobs: []state.Placed{at(plain, "a1")}, agents: fleet("a1 down", "a2")},
+		"a new generation stays":          {jobs: []state.Placed{at(plain, "a1@0")}, agents: fleet("a1 down", "a2"), want: "x +a1"},
+		"of two only the newer has it":    {jobs: []state.Placed{at(plain, "a1", "a2")}, agents: fleet("a1", "a2"), want: "x -a1"},
+		"down":                            {jobs: []state.Placed{at(plain, "a1")}, agents: fleet("a1 down", "a2"), down: down, want: "x -a1 +a2 gone a1"},
+		"down, and runs there":            {jobs: []state.Placed{at(plain, "a1")}, agents: fleet("a1 down", "a2"), down: down, busy: busy, want: "x -a1 +a2 gone a1"},
+		"down, and unknown":               {jobs: []state.Placed{at(plain, "a1")}, agents: fleet("a2"), down: down, want: "x -a1 +a2 gone a1"},
+		"down, and does not move":         {jobs: []state.Placed{at(staying, "a1")}, agents: fleet("a1 down", "a2"), down: down, want: "a1 keeps [x] [] []"},
+		"down, and pinned":                {jobs: []state.Placed{at(pinned, "a1")}, agents: fleet("a1 down", "a2"), down: down, want: "a1 keeps [x] [] []"},
+		"down, and nobody else":           {jobs: []state.Placed{at(plain, "a1")}, agents: fleet("a1 down", "a2 cordon"), down: down, want: "a1 keeps [] [x] []"},
+		"down with a new generation":      {jobs: []state.Placed{at(staying, "a1@0")}, agents: fleet("a1 down", "a2"), down: down, want: "x +a1; a1 keeps [x] [] []"},
+		"drained":                         {jobs: []state.Placed{at(plain, "a1")}, agents: fleet("a1 drain", "a2"), want: "x -a1 +a2"},
+		"drained, and runs there":         {jobs: []state.Placed{at(plain, "a1")}, agents: fleet("a1 drain", "a2"), busy: busy, want: "a1 keeps [] [] [x]"},
+		"drained, and about to run":       {jobs: []state.Placed{claimed}, agents: fleet("a1 drain", "a2"), want: "a1 keeps [] [] [x]"},
+		"drained, and always about to":    {jobs: []state.Placed{often}, agents: fleet("a1 drain", "a2"), want: "x -a1 +a2"},
+		"drained, and pinned":             {jobs: []state.Placed{at(pinned, "a1")}, agents: fleet("a1 drain", "a2"), want: "a1 keeps [x] [] []"},
+		"drained, and nobody else":        {jobs: []state.Placed{at(plain, "a1")}, agents: fleet("a1 drain"), want: "a1 keeps [] [x] []"},
+		"labelled anew":                   {jobs: []state.Placed{at(batch, "a1")}, agents: fleet("a1", "a2 role=batch"), want: "x -a1 +a2"},
+		"labelled anew, and nobody else":  {jobs: []state.Placed{at(batch, "a1")}, agents: fleet("a1"), want: "x -a1"},
+		"labelled anew, and runs there":   {jobs: []state.Placed{at(batch, "a1")}, agents: fleet("a1", "a2 role=batch"), busy: busy, want: "a1 keeps [] [] [x]"},
+		"each":                            {jobs: []state.Placed{at(each)}, agents: fleet("a1", "a2 cordon", "a3"), want: "x +a1 +a3"},
+		"each, and one came":              {jobs: []state.Placed{at(each, "a1")}, agents: fleet("a1", "a2"), want: "x +a2"},
+		"each, and one is down":           {jobs: []state.Placed{at(each, "a1", "a2")}, agents: fleet("a1 down", "a2"), down: down},
+		"each, and one is cordoned":       {jobs: []state.Placed{at(each, "a1", "a2")}, agents: fleet("a1 cordon", "a2")},
+		"each, and one is drained":        {jobs: []state.Placed{at(each, "a1", "a2")}, agents: fleet("a1 drain", "a2"), want: "a1 keeps [x] [] []"},
+		"race, and one is drained":        {jobs: []state.Placed{at(race, "a1", "a2")}, agents: fleet("a1 drain", "a2"), want: "x -a1"},
+		"race, and one is drained, alone": {jobs: []state.Placed{at(race, "a1")}, agents: fleet("a1 drain"), want: "a1 keeps [] [x] []"},
+		"race, in a new generation":       {jobs: []state.Placed{at(race, "a1@0", "a2")}, agents: fleet("a1", "a2", "a3"), want: "x +a1 +a3"},
+		"each, and one is not meant now": {jobs: []state.Placed{at(job("x", crony.Placement{Mode: crony.PlaceEach, Selector: "gpu"}), "a1", "a2")},
+			agents: fleet("a1", "a2 gpu=", "a3 gpu="), want: "x -a1 +a3"},
 	} {
-		if diff := cmp.Diff(test.want, Decide(test.in, noon)); diff != "" {
-			t.Errorf("%s (-want +got):\n%s", name, diff)
+		s := Situation{Places: state.Places{Jobs: test.jobs, Agents: test.agents, Load: test.load}, Down: test.down, Busy: test.busy,
+			Failover: true}
+		d := Decide(s, Turns{}, noon)
+		if got := outcome(d); got != test.want {
+			t.Errorf("%s: %s; want %s", name, got, test.want)
+		}
+	}
+}
+
+// TestFailoverDefault: shell jobs that say nothing do what the servers say; those that say something don't ask.
+func TestFailoverDefault(t *testing.T) {
+	yes, no := true, false
+	says, denies := job("says", crony.Placement{Failover: &yes}), job("denies", crony.Placement{Failover: &no})
+	calls := crony.Job{Name: "calls", HTTP: &crony.HTTP{URL: "http://x"}}
+	jobs := []state.Placed{at(calls, "a1"), at(denies, "a1"), at(crony.Job{Name: "plain"}, "a1"), at(says, "a1")}
+	for failover, want := range map[bool]string{true: "[denies]", false: "[denies plain]"} {
+		d := Decide(Situation{Places: state.Places{Jobs: jobs, Agents: fleet("a1 down", "a2")}, Down: map[string]time.Time{"a1": noon},
+			Failover: failover}, Turns{}, noon)
+		if got := fmt.Sprint(d.Kept["a1"].Stuck); got != want || len(d.Moves) != 4-len(d.Kept["a1"].Stuck) {
+			t.Errorf("failover %v: %s are stuck, want %s; %s", failover, got, want, outcome(d))
+		}
+	}
+}
+
+func TestReasons(t *testing.T) {
+	for name, test := range map[string]struct {
+		job    state.Placed
+		agents []crony.AgentStatus
+		want   string
+	}{
+		"one":    {at(crony.Job{Name: "x"}), fleet("a1"), "the only connected agent"},
+		"turns":  {at(crony.Job{Name: "x"}), fleet("a1", "a2"), "its turn by weight among 2 connected agents"},
+		"pinned": {at(job("x", crony.Placement{Agent: "a1"})), fleet("a1", "a2"), "the job is pinned to it"},
+		"selected": {at(job("x", crony.Placement{Selector: "role = batch", Exclude: []string{"a9"}})), fleet("a1 role=batch", "a2 role=batch"),
+			"its turn by weight among 2 connected agents that match role=batch other than a9"},
+		"least": {at(job("x", crony.Placement{Strategy: crony.LeastJobs})), fleet("a1", "a2"), "the fewest jobs of 2 connected agents"},
+		"each":  {at(job("x", crony.Placement{Mode: crony.PlaceEach, Selector: "r=b"})), fleet("a1 r=b"), "all agents that match r=b run it"},
+		"race":  {at(job("x", crony.Placement{Mode: crony.PlaceRace})), fleet("a1"), "all agents race for it"},
+		"moved": {at(crony.Job{Name: "x"}, "a1"), fleet("a1 down", "a2"), "moved from a1-host, which is down since 2026-11-21T12:00:00Z: the only connected agent"},
+		"drain": {at(crony.Job{Name: "x"}, "a1"), fleet("a1 drain", "a2"), "moved from a1-host, which is drained: the only connected agent"},
+		"label": {at(job("x", crony.Placement{Selector: "r=b"}), "a1"), fleet("a1", "a2 r=b"),
+			"moved from a1-host, which is not one any more that the job means: the only connected agent of those that match r=b"},
+	} {
+		down := map[string]time.Time{}
+		if !test.agents[0].Up {
+			down["a1"] = noon
+		}
+		d := Decide(Situation{Places: state.Places{Jobs: []state.Placed{test.job}, Agents: test.agents}, Down: down, Failover: true}, Turns{}, noon)
+		if len(d.Moves) != 1 || len(d.Moves[0].Put) != 1 || d.Moves[0].Put[0].Reason != test.want {
+			t.Errorf("%s: %+v; want %q", name, d.Moves, test.want)
 		}
 	}
 }
 
 // TestDecideAlways checks, for random fleets, what must hold of every decision.
 func TestDecideAlways(t *testing.T) {
-	for seed := range uint64(300) {
+	for seed := range uint64(400) {
 		random := rand.New(rand.NewPCG(seed, 1))
-		p := state.Places{Load: map[string]int{}}
-		for n := range random.IntN(8) {
-			a := crony.Agent{ID: fmt.Sprint("a", n), Weight: random.IntN(12) - 1}
-			p.Agents = append(p.Agents, a)
-			if random.IntN(2) == 0 {
-				p.Load[a.ID] = random.IntN(20)
-			}
-		}
-		for n := range random.IntN(200) {
-			var a *crony.Assignment
-			if random.IntN(3) == 0 {
-				a = &crony.Assignment{Agent: fmt.Sprint("a", random.IntN(10)), Generation: int64(1 + random.IntN(2))}
-				p.Load[a.Agent]++
-			}
-			p.Jobs = append(p.Jobs, placed(fmt.Sprintf("job-%03d", n), 2, a))
-		}
-		before := fmt.Sprintf("%+v", p)
-		changes := Decide(p, noon)
-		if after := fmt.Sprintf("%+v", p); after != before {
+		s := randomSituation(random)
+		before := fmt.Sprintf("%+v", s.Places)
+		d := Decide(s, Turns{}, noon)
+		if after := fmt.Sprintf("%+v", s.Places); after != before {
 			t.Fatalf("seed %d: Decide changed what it was given", seed)
 		}
-		check(t, seed, p, changes)
-
-		random.Shuffle(len(p.Agents), func(i, j int) { p.Agents[i], p.Agents[j] = p.Agents[j], p.Agents[i] })
-		if diff := cmp.Diff(changes, Decide(p, noon)); diff != "" {
+		check(t, seed, &s, &d)
+		random.Shuffle(len(s.Agents), func(i, j int) { s.Agents[i], s.Agents[j] = s.Agents[j], s.Agents[i] })
+		if diff := cmp.Diff(d, Decide(s, Turns{}, noon)); diff != "" {
 			t.Errorf("seed %d: with the agents in another order (-before +after):\n%s", seed, diff)
 		}
 	}
 }
 
-func check(t *testing.T, seed uint64, p state.Places, changes []crony.Assignment) {
+func randomSituation(random *rand.Rand) Situation {
+	s := Situation{Places: state.Places{Load: map[string]int{}}, Down: map[string]time.Time{}, Failover: random.IntN(2) == 0}
+	for n := range random.IntN(8) {
+		text := fmt.Sprintf("a%d w%d", n, random.IntN(5))
+		for _, word := range []string{"r=b", "gpu=", "down", "cordon", "drain"} {
+			if random.IntN(4) == 0 {
+				text += " " + word
+			}
+		}
+		s.Agents = append(s.Agents, fleet(text)...)
+		if a := s.Agents[n]; !a.Up && random.IntN(2) == 0 {
+			s.Down[a.ID] = noon
+		}
+	}
+	for n := range random.IntN(80) {
+		p := crony.Placement{Mode: []crony.PlacementMode{"", crony.PlaceOne, crony.PlaceEach, crony.PlaceRace}[random.IntN(4)],
+			Selector: []string{"", "", "r=b", "!gpu"}[random.IntN(4)], Strategy: []crony.Strategy{"", crony.LeastJobs}[random.IntN(2)]}
+		if random.IntN(5) == 0 {
+			p = crony.Placement{Agent: fmt.Sprint("a", random.IntN(8))}
+		}
+		var holders []string
+		for h := range random.IntN(3) {
+			holders = append(holders, fmt.Sprint("a", h*3+random.IntN(3)))
+			s.Load[holders[h]]++
+		}
+		s.Jobs = append(s.Jobs, at(job(fmt.Sprintf("job-%03d", n), p), holders...))
+	}
+	s.Busy = func(agent, job string) bool { return (agent + job)[len(agent+job)-1]%3 == 0 }
+	return s
+}
+
+// check holds a decision against the rules, in words of its own.
+func check(t *testing.T, seed uint64, s *Situation, d *Decision) {
 	t.Helper()
-	by := map[string]crony.Assignment{}
-	for _, c := range changes {
-		if _, twice := by[c.Job]; twice {
-			t.Errorf("seed %d: %s is decided twice", seed, c.Job)
-		}
-		by[c.Job] = c
+	moves, agents := map[string]state.Move{}, map[string]*crony.AgentStatus{}
+	for i := range s.Agents {
+		agents[s.Agents[i].ID] = &s.Agents[i]
 	}
-	got := map[string]int{}
-	for _, j := range p.Jobs {
-		c, changed := by[j.Definition.Job.Name]
-		switch live := slices.ContainsFunc(p.Agents, func(a crony.Agent) bool { return a.ID == c.Agent }); {
-		case j.Assignment != nil && j.Assignment.Generation == 2 && changed:
-			t.Errorf("seed %d: %+v is changed to %+v without need", seed, j.Assignment, c)
-		case j.Assignment != nil && j.Assignment.Generation != 2 && (!changed || c.Agent != j.Assignment.Agent):
-			t.Errorf("seed %d: %+v is changed to %+v", seed, j.Assignment, c)
-		case j.Assignment == nil && changed != (len(p.Agents) > 0):
-			t.Errorf("seed %d: %d agents, and %s gets %+v", seed, len(p.Agents), j.Definition.Job.Name, c)
-		case j.Assignment == nil && changed && !live:
-			t.Errorf("seed %d: %s is given to %s, who is not there", seed, j.Definition.Job.Name, c.Agent)
-		case j.Assignment == nil && changed:
-			got[c.Agent]++
+	for _, m := range d.Moves {
+		if _, twice := moves[m.Job]; twice {
+			t.Errorf("seed %d: %s is decided twice", seed, m.Job)
 		}
-		if changed && c.Generation != 2 {
-			t.Errorf("seed %d: %+v is of another generation", seed, c)
+		moves[m.Job] = m
+	}
+	for i := range s.Jobs {
+		p := &s.Jobs[i]
+		j := &p.Definition.Job
+		m, terms := moves[j.Name], j.Terms()
+		has := map[string]bool{}
+		for _, a := range p.Assignments {
+			has[a.Agent] = true
+		}
+		for _, a := range m.Drop {
+			agent := agents[a.Agent]
+			_, down := s.Down[a.Agent]
+			strange := agent != nil && !terms.Match(agent)
+			drained := agent != nil && agent.Cordon != nil && agent.Cordon.Drain
+			second := j.Mode() == crony.PlaceOne && len(p.Assignments) > 1
+			if !second && !strange && !drained && !down || j.Mode() == crony.PlaceEach && !strange {
+				t.Errorf("seed %d: %s is taken from %s without a reason", seed, j.Name, a.Agent)
+			}
+			if !second && !down && s.Busy(a.Agent, j.Name) {
+				t.Errorf("seed %d: %s is taken from %s, where it runs", seed, j.Name, a.Agent)
+			}
+			delete(has, a.Agent)
+		}
+		for _, a := range m.Put {
+			if agent := agents[a.Agent]; !has[a.Agent] && (agent == nil || !terms.Admit(agent)) {
+				t.Errorf("seed %d: %s is given to %s, who does not take it", seed, j.Name, a.Agent)
+			}
+			if a.Reason == "" || a.Generation != 1 {
+				t.Errorf("seed %d: %+v", seed, a)
+			}
+			has[a.Agent] = true
+		}
+		takers := 0
+		for _, a := range agents {
+			if terms.Admit(a) {
+				takers++
+				if j.Mode() != crony.PlaceOne && !has[a.ID] {
+					t.Errorf("seed %d: %s takes %s and has it not", seed, a.ID, j.Name)
+				}
+			}
+		}
+		if j.Mode() == crony.PlaceOne && (len(has) > 1 || len(has) == 0 && takers > 0) {
+			t.Errorf("seed %d: %v have %s, of %d who take it", seed, has, j.Name, takers)
 		}
 	}
-	for _, a := range p.Agents { // no job would be better off with another agent, within one job
-		for _, b := range p.Agents {
-			has, other := p.Load[a.ID]+got[a.ID], p.Load[b.ID]+got[b.ID]
-			if got[a.ID] > 0 && has*max(b.Weight, 1) > (other+1)*max(a.Weight, 1) {
-				t.Errorf("seed %d: %s got %d and has %d for its weight %d, %s has %d for %d", seed, a.ID, got[a.ID], has, a.Weight,
-					b.ID, other, b.Weight)
+}
+
+// TestSpread: jobs that are placed at once, and one after the other, are spread in proportion to the weights, within one job.
+func TestSpread(t *testing.T) {
+	for seed := range uint64(200) {
+		random := rand.New(rand.NewPCG(seed, 2))
+		var texts []string
+		total := 0
+		for n := range 1 + random.IntN(12) {
+			w := 1 + random.IntN(9)
+			total += w
+			texts = append(texts, fmt.Sprintf("a%02d w%d", n, w))
+		}
+		agents, turns, got, placed := fleet(texts...), Turns{}, map[string]int{}, 0
+		for range 1 + random.IntN(20) {
+			var jobs []state.Placed
+			for n := range []int{1, 1, 7, 200}[random.IntN(4)] {
+				jobs = append(jobs, at(crony.Job{Name: fmt.Sprintf("job-%04d", n)}))
+			}
+			placed += len(jobs)
+			for _, m := range Decide(Situation{Places: state.Places{Jobs: jobs, Agents: agents, Load: got}}, turns, noon).Moves {
+				got[m.Put[0].Agent]++
+			}
+			for _, a := range agents {
+				share := float64(placed*a.Weight) / float64(total)
+				if off := float64(got[a.ID]) - share; off > 1.5 || off < -1.5 {
+					t.Fatalf("seed %d: %s of weight %d has %d of %d jobs, its share is %.2f", seed, a.ID, a.Weight, got[a.ID], placed, share)
+				}
+			}
+		}
+	}
+	agents := fleet("a1 w5", "a2 w3", "a3 w1")
+	for n := range 1000 { // at once, without a past
+		got := [3]int{}
+		for _, pick := range (Turns{}).deal(n, []*crony.AgentStatus{&agents[0], &agents[1], &agents[2]}) {
+			got[pick]++
+		}
+		for i, w := range []int{5, 3, 1} {
+			if off := float64(got[i]) - float64(n*w)/9; off >= 1 || off <= -1 {
+				t.Fatalf("%d jobs: %v", n, got)
 			}
 		}
 	}
 }
 
-// TestRun has a leader place what people define, on a real store.
-func TestRun(t *testing.T) {
-	m, err := member.Open(t.Context(), member.Options{Dir: t.TempDir(), Create: true, Log: slog.New(slog.DiscardHandler),
-		Server: pki.Identity{Cluster: "c1", Role: pki.Server, ID: "s1"}})
-	if err != nil {
-		t.Fatal(err)
+// TestTurns: single jobs come in the order of nginx's smooth weighted round-robin, and a batch is as smooth.
+func TestTurns(t *testing.T) {
+	agents := fleet("a w5", "b", "c")
+	list := []*crony.AgentStatus{&agents[0], &agents[1], &agents[2]}
+	turns, order := Turns{}, ""
+	for range 14 {
+		order += agents[turns.deal(1, list)[0]].ID
 	}
-	defer m.Close()
-	store, err := state.Open(t.Context(), state.Options{Client: m.Client(), Log: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		t.Fatal(err)
+	if order != "aabacaaaabacaa" {
+		t.Errorf("one by one: %s", order)
 	}
-	defer store.Close()
-	ctx, stop := context.WithCancel(t.Context())
-	done := make(chan error, 1)
-	go func() {
-		done <- store.Lead(ctx, "s1", func() bool { return true }, func(ctx context.Context, term state.Term) error {
-			return Run(ctx, store, term, slog.New(slog.DiscardHandler), time.Now)
-		})
-	}()
-	define := func(names ...string) {
-		t.Helper()
-		var jobs []crony.Job
-		for _, name := range names {
-			jobs = append(jobs, crony.Job{Name: name, Shell: &crony.Shell{Command: "true"}})
-		}
-		if _, err := store.Define(t.Context(), crony.Manifest{Jobs: jobs}, crony.ApplyOptions{}); err != nil {
-			t.Fatal(err)
-		}
+	order = ""
+	for _, pick := range (Turns{}).deal(14, list) {
+		order += agents[pick].ID
 	}
-	want := func(load map[string]int) {
-		t.Helper()
-		got := map[string]int{}
-		for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
-			clear(got)
-			for agent := range load {
-				got[agent] = len(store.AssignedTo(agent))
-			}
-			if cmp.Equal(load, got) {
-				return
-			}
-		}
-		t.Fatalf("the agents have %v, want %v", got, load)
+	if order != "aaabcaaaaabcaa" {
+		t.Errorf("at once: %s", order)
 	}
-
-	define("a", "b", "c")
-	one, err := store.RegisterAgent(t.Context(), crony.Agent{ID: "a1", Weight: 1})
-	if err != nil {
-		t.Fatal(err)
+	if got := startTurns(fleet("a w5", "b", "c"), map[string]int{"a": 10, "b": 2, "c": 2}); !cmp.Equal(got, Turns{"a": 0, "b": 0, "c": 0}) {
+		t.Errorf("a fleet in balance starts at %v", got)
 	}
-	want(map[string]int{"a1": 3, "a2": 0})
-	if _, err := store.RegisterAgent(t.Context(), crony.Agent{ID: "a2", Weight: 2}); err != nil {
-		t.Fatal(err)
+	if got := startTurns(fleet("a", "b"), map[string]int{"a": 90}); !cmp.Equal(got, Turns{"a": -1, "b": 1}) {
+		t.Errorf("a new agent starts at %v", got)
 	}
-	define("d", "e", "f")
-	want(map[string]int{"a1": 3, "a2": 3})
-	if err := store.DeleteJob(t.Context(), "a"); err != nil {
-		t.Fatal(err)
-	}
-	one.Leave(t.Context())
-	define("g")
-	want(map[string]int{"a1": 2, "a2": 4})
-
-	// As after a removal that was cut off before any of the agent's assignments was gone.
-	grave := clientv3.OpPut("/crony/tombstone/a2", `{"v":1,"body":{"id":"a2","role":"agent"}}`)
-	if _, err := m.Client().Txn(t.Context()).Then(grave, clientv3.OpDelete("/crony/node/a2")).Commit(); err != nil {
-		t.Fatal(err)
-	}
-	want(map[string]int{"a1": 2, "a2": 0})
-	if _, err := store.RegisterAgent(t.Context(), crony.Agent{ID: "a3"}); err != nil {
-		t.Fatal(err)
-	}
-	want(map[string]int{"a1": 2, "a2": 0, "a3": 4})
-
-	orphan := "/crony/job/a2/gone"
-	if _, err := m.Client().Put(t.Context(), orphan, `{"v":1,"body":{"generation":1}}`); err != nil {
-		t.Fatal(err)
-	}
-	for end := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
-		resp, err := m.Client().Get(t.Context(), orphan)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if len(resp.Kvs) == 0 {
-			break
-		}
-		if time.Now().After(end) {
-			t.Fatal("the assignment of a job that is gone stays")
-		}
-	}
-	stop()
-	if err := <-done; err != nil {
-		t.Error(err)
+	turns = Turns{"a": 1, "gone": 1}
+	if turns.keep(agents); !cmp.Equal(turns, Turns{"a": 1}) {
+		t.Errorf("kept %v", turns)
 	}
 }
 
-func BenchmarkDecide(b *testing.B) {
-	p := state.Places{Load: map[string]int{}}
-	for n := range 100 {
-		p.Agents = append(p.Agents, crony.Agent{ID: fmt.Sprint("a", n), Weight: 1 + n%4})
+func TestLeastJobs(t *testing.T) {
+	agents := fleet("a", "b w2", "c")
+	loads := map[string]int{"a": 3, "b": 1, "c": 1}
+	var got []string
+	for _, pick := range least(6, []*crony.AgentStatus{&agents[0], &agents[1], &agents[2]}, func(id string) int { return loads[id] }) {
+		got = append(got, agents[pick].ID)
 	}
-	for n := range 10_000 {
-		p.Jobs = append(p.Jobs, placed(fmt.Sprintf("job-%05d", n), 1, nil))
-	}
-	b.ReportAllocs()
-	for b.Loop() {
-		if got := Decide(p, noon); len(got) != len(p.Jobs) {
-			b.Fatalf("%d decided", len(got))
-		}
+	if want := []string{"b", "c", "b", "c", "b", "a"}; !slices.Equal(got, want) {
+		t.Errorf("%v; want %v", got, want)
 	}
 }

@@ -3,7 +3,6 @@ package placement
 import (
 	"cmp"
 	"fmt"
-	"strings"
 
 	"crony"
 )
@@ -25,7 +24,7 @@ func oneReason(g *group) string {
 	case n == 1 && terms == "":
 		return "the only connected agent"
 	case n == 1:
-		return "the only connected agent of those " + strings.TrimPrefix(terms, "called ")
+		return "the only connected agent of those " + terms
 	case g.strategy == crony.LeastJobs:
 		return fmt.Sprintf("the fewest jobs of %d connected agents%s", n, after(terms))
 	default:

@@ -12,75 +12,121 @@ import (
 	"crony/embedded/state"
 )
 
-// Rebalance returns the moves that spread the jobs of a situation over the agents that take them: by their weights or, of jobs
-// whose strategy is least_jobs, in equal numbers. A job moves only if that leaves its next agent with less, for its weight, than
-// the one that it has now, so that there are as few moves as lead there, and none if the jobs are spread already. Jobs that may
-// not be moved stay, and so do those, counted in busy, that have runs or are about to.
+// Rebalance returns the moves that spread the jobs of a situation, which has all jobs, over the agents that take them. Those
+// whose strategy is by turns are spread among themselves, by the agents' weights; then those of least_jobs, so that agents have
+// equal numbers of jobs in all. A job moves only if its next agent then has less than the one that it has now, so that there are
+// as few moves as lead there, and none if the jobs are spread already. Jobs that may not be moved stay, and so do those, counted
+// in busy, that have runs or are about to.
 func Rebalance(s Situation, now time.Time) (moves []state.Move, busy int) {
 	d := newDecider(s, nil, now)
+	turns, all := map[string]int{}, map[string]int{} // loads, by agent
 	for i := range s.Jobs {
 		p := &s.Jobs[i]
-		if p.Definition.Job.Movable(s.Failover) && len(p.Assignments) == 1 {
-			g := d.group(&p.Definition.Job)
+		job, g := &p.Definition.Job, d.group(&p.Definition.Job)
+		for _, a := range p.Assignments {
+			all[a.Agent]++
+			if job.Mode() == crony.PlaceOne && g.strategy != crony.LeastJobs {
+				turns[a.Agent]++
+			}
+		}
+		switch {
+		case !job.Movable(s.Failover) || len(p.Assignments) != 1 || p.Assignments[0].Generation != p.Definition.Generation:
+		case find(d.takers(g), p.Assignments[0].Agent) < 0:
+		case d.busy(p, p.Assignments[0].Agent):
+			busy++
+		default:
 			g.homeless = append(g.homeless, homeless{job: p, from: &p.Assignments[0]})
 		}
 	}
-	load := map[string]int{}
-	for agent, n := range s.Load {
-		load[agent] = n
+	moves = d.spread(crony.WeightedRoundRobin, turns)
+	for _, m := range moves {
+		all[m.Drop[0].Agent]--
+		all[m.Put[0].Agent]++
+	}
+	return append(moves, d.spread(crony.LeastJobs, all)...), busy
+}
+
+// spread returns the moves of a strategy. What one group does may leave another something to do, so that all are gone through
+// until there is nothing to gain: each move makes the fleet more even, so that this comes to an end.
+func (d *decider) spread(strategy crony.Strategy, load map[string]int) []state.Move {
+	var beams []*beam
+	for _, g := range d.order {
+		if g.strategy == strategy && len(g.homeless) > 0 {
+			beams = append(beams, newBeam(g, d.takers(g)))
+		}
 	}
 	// Those that have the least choice come first, and the others find their place around them.
-	slices.SortStableFunc(d.order, func(a, b *group) int { return len(d.takers(a)) - len(d.takers(b)) })
-	for _, g := range d.order {
-		m, b := d.spread(g, load)
-		moves, busy = append(moves, m...), busy+b
-	}
-	return moves, busy
-}
-
-// scales compares agents by their loads.
-type scales struct {
-	load, weight []int
-}
-
-// heavier says whether an agent has more for its weight than another would with some jobs more.
-func (s *scales) heavier(a, b, more int) bool {
-	return s.load[a]*s.weight[b] > (s.load[b]+more)*s.weight[a]
-}
-
-// spread returns the moves of a group, and notes what they do to the load of each agent. Jobs go from the agent that has the
-// most to the one that has the least, until none would gain by that. Who gives never gets, and who gets never gives, so that
-// the order among those that changed otherwise need not be kept up.
-func (d *decider) spread(g *group, load map[string]int) (moves []state.Move, busy int) {
-	jobs, busy := d.byTaker(g)
-	s := &scales{}
-	for _, a := range g.takers {
-		weight := max(a.Weight, 1)
-		if g.strategy == crony.LeastJobs {
-			weight = 1
+	slices.SortStableFunc(beams, func(a, b *beam) int { return len(a.takers) - len(b.takers) })
+	for moved := true; moved; {
+		moved = false
+		for _, b := range beams {
+			moved = b.even(load) || moved
 		}
-		s.load, s.weight = append(s.load, load[a.ID]), append(s.weight, weight)
 	}
-	most := &queue{less: func(a, b int) bool { return s.heavier(a, b, 0) || !s.heavier(b, a, 0) && a < b }}
-	least := &queue{less: func(a, b int) bool {
-		x, y := (s.load[a]+1)*s.weight[b], (s.load[b]+1)*s.weight[a]
-		return cmp.Or(x-y, a-b) < 0
-	}}
-	for i := range g.takers {
+	var moves []state.Move
+	for _, b := range beams {
+		for to, jobs := range b.jobs {
+			for _, p := range jobs {
+				if from := p.Assignments[0].Agent; from != b.takers[to].ID {
+					moves = append(moves, d.evened(p, nameOf(from, d.agents[from]), b.takers[to]))
+				}
+			}
+		}
+	}
+	return moves
+}
+
+// beam is the jobs of a group on the scales.
+type beam struct {
+	takers []*crony.AgentStatus
+	weight []int
+	jobs   [][]*state.Placed // by the taker that has them
+	load   []int
+}
+
+func newBeam(g *group, takers []*crony.AgentStatus) *beam {
+	b := &beam{takers: takers, weight: make([]int, len(takers)), jobs: make([][]*state.Placed, len(takers)), load: make([]int, len(takers))}
+	for i, a := range takers {
+		b.weight[i] = 1
+		if g.strategy != crony.LeastJobs {
+			b.weight[i] = max(a.Weight, 1)
+		}
+	}
+	for _, h := range g.homeless {
+		i := find(takers, h.from.Agent)
+		b.jobs[i] = append(b.jobs[i], h.job)
+	}
+	return b
+}
+
+// over compares what agents have for their weights, each with some jobs more.
+func (b *beam) over(x, moreX, y, moreY int) int {
+	return (b.load[x]+moreX)*b.weight[y] - (b.load[y]+moreY)*b.weight[x]
+}
+
+// even moves jobs from the agent that has the most to the one that has the least, until none would gain by that, and says
+// whether any has moved. Who gives does not get, and who gets does not give, so that only the first of each order is kept up.
+func (b *beam) even(load map[string]int) bool {
+	most := &queue{less: func(x, y int) bool { return cmp.Or(b.over(y, 0, x, 0), x-y) < 0 }}
+	least := &queue{less: func(x, y int) bool { return cmp.Or(b.over(x, 1, y, 1), x-y) < 0 }}
+	for i, a := range b.takers {
+		b.load[i] = load[a.ID]
 		least.list = append(least.list, i)
-		if len(jobs[i]) > 0 {
+		if len(b.jobs[i]) > 0 {
 			most.list = append(most.list, i)
 		}
 	}
 	heap.Init(most)
 	heap.Init(least)
-	for most.Len() > 0 && s.heavier(most.list[0], least.list[0], 1) {
+	moved := false
+	for most.Len() > 0 && b.over(most.list[0], 0, least.list[0], 1) > 0 {
 		from, to := most.list[0], least.list[0]
-		last := len(jobs[from]) - 1
-		moves = append(moves, d.evened(jobs[from][last], g.takers[from], g.takers[to]))
-		jobs[from] = jobs[from][:last]
-		s.load[from]--
-		s.load[to]++
+		last := len(b.jobs[from]) - 1
+		b.jobs[to] = append(b.jobs[to], b.jobs[from][last])
+		b.jobs[from] = b.jobs[from][:last]
+		b.load[from]--
+		b.load[to]++
+		moved = true
 		heap.Fix(least, 0)
 		if last == 0 {
 			heap.Pop(most)
@@ -88,37 +134,16 @@ func (d *decider) spread(g *group, load map[string]int) (moves []state.Move, bus
 			heap.Fix(most, 0)
 		}
 	}
-	for i, a := range g.takers {
-		load[a.ID] = s.load[i]
+	for i, a := range b.takers {
+		load[a.ID] = b.load[i]
 	}
-	return moves, busy
+	return moved
 }
 
-// byTaker returns the jobs of a group that can move from each of its takers, and how many can't for now.
-func (d *decider) byTaker(g *group) (jobs [][]*state.Placed, busy int) {
-	index := make(map[string]int, len(g.takers))
-	for i, a := range g.takers {
-		index[a.ID] = i
-	}
-	jobs = make([][]*state.Placed, len(g.takers))
-	for _, h := range g.homeless {
-		i, takes := index[h.from.Agent]
-		switch {
-		case !takes || h.from.Generation != h.job.Definition.Generation:
-		case d.busy(h.job, h.from.Agent):
-			busy++
-		default:
-			jobs[i] = append(jobs[i], h.job)
-		}
-	}
-	return jobs, busy
-}
-
-func (d *decider) evened(p *state.Placed, from, to *crony.AgentStatus) state.Move {
+func (d *decider) evened(p *state.Placed, from string, to *crony.AgentStatus) state.Move {
 	name, generation := p.Definition.Job.Name, p.Definition.Generation
 	return state.Move{Job: name, Generation: generation, Drop: p.Assignments, Claim: p.ClaimRev, Put: []crony.Assignment{{
-		Job: name, Agent: to.ID, Generation: generation, Since: d.now,
-		Reason: "moved from " + nameOf(from.ID, from) + ", which had more jobs for its weight, by a rebalance"}}}
+		Job: name, Agent: to.ID, Generation: generation, Since: d.now, Reason: "moved from " + from + " by a rebalance"}}}
 }
 
 // rebalance does what people asked for.

@@ -221,6 +221,9 @@ type Problem struct {
 // ProblemCode defines model for Problem.Code.
 type ProblemCode string
 
+// Rebalanced defines model for Rebalanced.
+type Rebalanced = crony.Rebalanced
+
 // Retention How much of the job's history is kept: its runs, with their output. The servers keep no job's history for longer than their own configuration says.
 type Retention = crony.Retention
 
@@ -579,6 +582,9 @@ type ServerInterface interface {
 	// ListAgents All agents that are known, connected or not, by name
 	// (GET /agents)
 	ListAgents(c *fiber.Ctx) error
+	// RebalanceAgents Spread jobs anew over the agents that take them
+	// (POST /agents/rebalance)
+	RebalanceAgents(c *fiber.Ctx) error
 	// RemoveAgent Take an agent out of the fleet for good
 	// (DELETE /agents/{agent})
 	RemoveAgent(c *fiber.Ctx, agent AgentName) error
@@ -718,6 +724,24 @@ func (siw *ServerInterfaceWrapper) ListAgents(c *fiber.Ctx) error {
 
 	handler := func(c *fiber.Ctx) error {
 		return siw.Handler.ListAgents(c)
+	}
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		m := siw.HandlerMiddlewares[i]
+		next := handler
+		handler = func(c *fiber.Ctx) error {
+			return m(c, next)
+		}
+	}
+
+	return handler(c)
+}
+
+// RebalanceAgents operation middleware
+func (siw *ServerInterfaceWrapper) RebalanceAgents(c *fiber.Ctx) error {
+
+	handler := func(c *fiber.Ctx) error {
+		return siw.Handler.RebalanceAgents(c)
 	}
 
 	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
@@ -2267,6 +2291,8 @@ func RegisterHandlersWithOptions(router fiber.Router, si ServerInterface, option
 
 	router.Get(options.BaseURL+"/agents", wrapper.ListAgents)
 
+	router.Post(options.BaseURL+"/agents/rebalance", wrapper.RebalanceAgents)
+
 	router.Delete(options.BaseURL+"/agents/:agent", wrapper.RemoveAgent)
 
 	router.Get(options.BaseURL+"/agents/:agent", wrapper.GetAgent)
@@ -2323,6 +2349,34 @@ type ListAgentsdefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response ListAgentsdefaultApplicationProblemPlusJSONResponse) VisitListAgentsResponse(ctx *fiber.Ctx) error {
+	ctx.Response().Header.Set("Content-Type", "application/problem+json")
+	ctx.Status(response.StatusCode)
+
+	return ctx.JSON(&response.Body)
+}
+
+type RebalanceAgentsRequestObject struct {
+}
+
+type RebalanceAgentsResponseObject interface {
+	VisitRebalanceAgentsResponse(ctx *fiber.Ctx) error
+}
+
+type RebalanceAgents200JSONResponse Rebalanced
+
+func (response RebalanceAgents200JSONResponse) VisitRebalanceAgentsResponse(ctx *fiber.Ctx) error {
+	ctx.Response().Header.Set("Content-Type", "application/json")
+	ctx.Status(200)
+
+	return ctx.JSON(&response)
+}
+
+type RebalanceAgentsdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response RebalanceAgentsdefaultApplicationProblemPlusJSONResponse) VisitRebalanceAgentsResponse(ctx *fiber.Ctx) error {
 	ctx.Response().Header.Set("Content-Type", "application/problem+json")
 	ctx.Status(response.StatusCode)
 
@@ -3603,6 +3657,9 @@ type StrictServerInterface interface {
 	// ListAgents All agents that are known, connected or not, by name
 	// (GET /agents)
 	ListAgents(ctx context.Context, request ListAgentsRequestObject) (ListAgentsResponseObject, error)
+	// RebalanceAgents Spread jobs anew over the agents that take them
+	// (POST /agents/rebalance)
+	RebalanceAgents(ctx context.Context, request RebalanceAgentsRequestObject) (RebalanceAgentsResponseObject, error)
 	// RemoveAgent Take an agent out of the fleet for good
 	// (DELETE /agents/{agent})
 	RemoveAgent(ctx context.Context, request RemoveAgentRequestObject) (RemoveAgentResponseObject, error)
@@ -3763,6 +3820,31 @@ func (sh *strictHandler) ListAgents(ctx *fiber.Ctx) error {
 		return err
 	} else if validResponse, ok := response.(ListAgentsResponseObject); ok {
 		if err := validResponse.VisitListAgentsResponse(ctx); err != nil {
+			return err
+		}
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// RebalanceAgents operation middleware
+func (sh *strictHandler) RebalanceAgents(ctx *fiber.Ctx) error {
+	var request RebalanceAgentsRequestObject
+
+	handler := func(ctx *fiber.Ctx, request interface{}) (interface{}, error) {
+		return sh.ssi.RebalanceAgents(ctx.UserContext(), request.(RebalanceAgentsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "RebalanceAgents")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(RebalanceAgentsResponseObject); ok {
+		if err := validResponse.VisitRebalanceAgentsResponse(ctx); err != nil {
 			return err
 		}
 	} else if response != nil {
