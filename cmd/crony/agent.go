@@ -10,7 +10,7 @@ import (
 )
 
 func (c *cli) agentCmd() *cobra.Command {
-	return noun("agent", "Look at the fleet, and take agents out of it", "", c.agentListCmd(), c.agentRemoveCmd())
+	return noun("agent", "Look at the fleet, and take agents out of it", "", c.agentListCmd(), c.agentRebalanceCmd(), c.agentRemoveCmd())
 }
 
 func (c *cli) agentListCmd() *cobra.Command {
@@ -39,6 +39,31 @@ func (c *cli) agentListCmd() *cobra.Command {
 				{"CONNECTED", func(a crony.AgentStatus) string { return ago(now, a.Since) }},
 				{"LABELS", func(a crony.AgentStatus) string { return pairs(a.Labels) }},
 			}, each(agents))
+		}),
+	}
+}
+
+func (c *cli) agentRebalanceCmd() *cobra.Command {
+	return &cobra.Command{
+		Use:   "rebalance",
+		Short: "Spread jobs anew over the agents that take them",
+		Long: `Rebalance moves jobs so that agents have as many as their weights say or, of jobs whose strategy is least_jobs, equal
+numbers, with as few moves as lead there. Agents that are cordoned or not connected take none. Jobs that may not be moved stay, and
+so do those with a run that goes on. Nothing else gives an agent back what it had before it was down.`,
+		Args: cobra.NoArgs,
+		RunE: work(func(ctx context.Context, _ []string) error {
+			client, err := c.client()
+			if err != nil {
+				return err
+			}
+			done, err := client.RebalanceAgents(ctx)
+			if err != nil {
+				return err
+			}
+			return list(c, []column[crony.Rebalanced]{
+				{"MOVED", func(r crony.Rebalanced) string { return strconv.Itoa(r.Moved) }},
+				{"BUSY", func(r crony.Rebalanced) string { return strconv.Itoa(r.Busy) }},
+			}, each([]crony.Rebalanced{done}))
 		}),
 	}
 }
