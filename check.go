@@ -145,9 +145,6 @@ func (c *checker) shell(at string, s *Shell) {
 
 // jobLater and shellLater list what crony does not serve yet. What is accepted here is done.
 func (c *checker) jobLater(at string, j *Job) {
-	if p := j.Placement; p != nil {
-		c.later(at+"placement.mode", or(p.Mode, PlaceOne) != PlaceOne)
-	}
 	c.later(at+"overlap", or(j.Overlap, OverlapAllow) != OverlapAllow)
 	c.later(at+"max_parallel", j.MaxParallel != 0)
 	c.later(at+"on_disconnect", j.OnDisconnect != "")

@@ -99,6 +99,7 @@ const (
 type JobQuery struct {
 	Search string // part of the name or the title, in any case
 	Group  string
+	Agent  string // its id: only jobs that it has
 	Limit  int    // at most this many; [DefaultLimit] if 0
 	Cursor string // JobPage.Next of the page before
 }

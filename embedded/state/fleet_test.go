@@ -12,7 +12,37 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"crony"
+	"crony/internal/storetest"
 )
+
+func TestAgents(t *testing.T) {
+	storetest.Agents(t, func(t *testing.T) (crony.Agents, storetest.Hosts) {
+		r := newRig(t, emptied(t))
+		here := map[string]*Presence{}
+		return r.Store, storetest.Hosts{
+			Connect: func(a crony.Agent) {
+				a.Server, a.Since = "s1", noon
+				here[a.ID] = r.register(a)
+			},
+			Disconnect: func(id string) { here[id].Leave(t.Context()) },
+			Answer:     func(id string, figures crony.HostFigures) { go r.answer(id, figures) },
+		}
+	})
+}
+
+// answer tells how a host is, as soon as somebody looks.
+func (r *rig) answer(agent string, figures crony.HostFigures) {
+	feed := r.Changes(agent)
+	defer feed.Close()
+	for !r.Watched(agent) {
+		if _, err := feed.Next(r.ctx()); err != nil {
+			return
+		}
+	}
+	if err := r.PublishFigures(r.ctx(), agent, figures); err != nil {
+		r.t.Error(err)
+	}
+}
 
 func (r *rig) agent(id string) crony.AgentStatus {
 	r.t.Helper()
@@ -443,5 +473,21 @@ func TestUnreadableAgent(t *testing.T) {
 	r.register(crony.Agent{ID: "a1", Name: "one", Weight: 1})
 	if resp, err := r.client.Get(t.Context(), agents+"a1", clientv3.WithCountOnly()); err != nil || resp.Count != 1 {
 		t.Errorf("%v, %v", resp, err)
+	}
+}
+
+// TestJobsOfAgent: jobs can be listed by the agent that has them.
+func TestJobsOfAgent(t *testing.T) {
+	r := newRig(t, emptied(t))
+	r.register(crony.Agent{ID: "a1", Name: "one", Weight: 1})
+	r.define(job1("a", "1"), job1("b", "1"), job1("c", "1"))
+	r.give("a1", "a", "c")
+	page, err := r.ListJobs(t.Context(), crony.JobQuery{Agent: "a1", Limit: 1})
+	if err != nil || len(page.Items) != 1 || page.Items[0].Job.Name != "a" || page.Next == "" {
+		t.Errorf("%+v, %v", page, err)
+	}
+	page, err = r.ListJobs(t.Context(), crony.JobQuery{Agent: "a1", Cursor: page.Next})
+	if err != nil || len(page.Items) != 1 || page.Items[0].Job.Name != "c" || page.Next != "" {
+		t.Errorf("%+v, %v", page, err)
 	}
 }

@@ -414,6 +414,9 @@ type ListJobsParams struct {
 	Q     *string `form:"q,omitempty" json:"q,omitempty"`
 	Group *string `form:"group,omitempty" json:"group,omitempty"`
 
+	// Agent Its id: only jobs that it has
+	Agent *string `form:"agent,omitempty" json:"agent,omitempty"`
+
 	// Limit At most this many; 100 if not given
 	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
 
@@ -1215,6 +1218,13 @@ func (siw *ServerInterfaceWrapper) ListJobs(c *fiber.Ctx) error {
 	err = runtime.BindQueryParameterWithOptions("form", true, false, "group", query, &params.Group, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
 	if err != nil {
 		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter group: %w", err).Error())
+	}
+
+	// ------------- Optional query parameter "agent" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "agent", query, &params.Agent, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter agent: %w", err).Error())
 	}
 
 	// ------------- Optional query parameter "limit" -------------
