@@ -116,12 +116,12 @@ func TestShortage(t *testing.T) {
 		if got := terms.Shortage(test.agents); got != test.want {
 			t.Errorf("%s: %s; want %s", name, got, test.want)
 		}
-		any := false
+		admitted := false
 		for i := range test.agents {
-			any = any || terms.Admit(&test.agents[i])
+			admitted = admitted || terms.Admit(&test.agents[i])
 		}
-		if any != (test.want == "") {
-			t.Errorf("%s: one admits it: %v", name, any)
+		if admitted != (test.want == "") {
+			t.Errorf("%s: one admits it: %v", name, admitted)
 		}
 	}
 }

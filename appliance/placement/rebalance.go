@@ -68,7 +68,7 @@ func (d *decider) spread(strategy crony.Strategy, load map[string]int) []state.M
 		for to, jobs := range b.jobs {
 			for _, p := range jobs {
 				if from := p.Assignments[0].Agent; from != b.takers[to].ID {
-					moves = append(moves, d.evened(p, nameOf(from, d.agents[from]), b.takers[to]))
+					moves = append(moves, d.evened(p, nameOf(from, d.agent(from)), b.takers[to]))
 				}
 			}
 		}

@@ -95,8 +95,8 @@ func (c *cli) agentRebalanceCmd() *cobra.Command {
 		Use:   "rebalance",
 		Short: "Spread jobs anew over the agents that take them",
 		Long: `Rebalance moves jobs so that agents have as many as their weights say or, of jobs whose strategy is least_jobs, equal
-numbers, with as few moves as lead there. Agents that are cordoned or not connected take none. Jobs that may not be moved stay, and
-so do those with a run that goes on. Nothing else gives an agent back what it had before it was down.`,
+numbers, with as few moves as lead there. Agents that are cordoned or not connected take none. Jobs that may not be moved
+stay, and so do those with a run that goes on. Nothing else gives an agent back what it had before it was down.`,
 		Args: cobra.NoArgs,
 		RunE: work(func(ctx context.Context, _ []string) error {
 			client, err := c.client()
