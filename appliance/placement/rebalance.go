@@ -85,7 +85,8 @@ type beam struct {
 }
 
 func newBeam(g *group, takers []*crony.AgentStatus) *beam {
-	b := &beam{takers: takers, weight: make([]int, len(takers)), jobs: make([][]*state.Placed, len(takers)), load: make([]int, len(takers))}
+	n := len(takers)
+	b := &beam{takers: takers, weight: make([]int, n), jobs: make([][]*state.Placed, n), load: make([]int, n)}
 	for i, a := range takers {
 		b.weight[i] = 1
 		if g.strategy != crony.LeastJobs {
