@@ -10,6 +10,7 @@
 // The one thing to know: a definition is written once, in the state store, with a generation that only grows; everything
 // else (assignment, claim, run) names the generation it was made from.
 //
-// This package imports the standard library and two leaves of the project, internal/schedule (what a schedule means) and
-// internal/strict (how documents are decoded). It opens nothing, starts nothing and keeps no state.
+// This package imports the standard library and leaves of the project: internal/schedule (what a schedule means),
+// internal/selector (which labels are meant) and internal/strict (how documents are decoded). It opens nothing, starts nothing
+// and keeps no state.
 package crony

@@ -141,13 +141,14 @@ func TestNotSupportedYet(t *testing.T) {
 	for _, f := range m.Faults() {
 		if key, ok := strings.CutPrefix(f.Message, "not supported yet: "); ok {
 			got[key] = true
-		} else if !strings.Contains(f.Message, "not supported yet") {
+		} else if !strings.Contains(f.Message, "not supported yet") && !strings.Contains(f.Message, "has no meaning") {
+			// a job with every key has some beside which others mean nothing
 			t.Errorf("a fault in a manifest that is right: %s", f)
 		}
 	}
 	want := map[string]bool{}
-	for _, key := range strings.Fields(`channels mode agent selector exclude strategy failover overlap max_parallel
-		on_disconnect on_lost retry http grpc notify user secrets umask memory cpu pids`) {
+	for _, key := range strings.Fields(`channels overlap max_parallel on_disconnect on_lost retry http grpc notify user secrets
+		umask memory cpu pids`) {
 		want[key] = true
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

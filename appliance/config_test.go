@@ -77,6 +77,7 @@ func TestConfigFaults(t *testing.T) {
 		"name: a b": `name: "a b" is no name for a server`,
 		"people: {listen: 127.0.0.1, key_file: k.pem}": `people.key_file: there is a key and no certificate`,
 		"run_log: {keep: 23h}":                         `run_log.keep: 23h is too short (at least 1d, as 90d)`,
+		"placement: {grace: 2h}":                       `placement.grace: 2h is out of range (at most 1h, as 3s)`,
 		"run_log: {size: 63MiB}":                       `run_log.size: 63MiB is too small (at least 64MiB, as 20GiB)`,
 		"etcd: {quota: 1MiB}":                          `etcd.quota: 1MiB is no quota`,
 		"etcd: {client_listen: no}":                    `etcd.client_listen: "no:2379" is no address`,

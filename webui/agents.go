@@ -54,7 +54,9 @@ func (b bodies) ChangeAgent(c *fiber.Ctx, agent string) error {
 }
 
 // RebalanceAgents spreads jobs anew.
-func (r rest) RebalanceAgents(ctx context.Context, _ api.RebalanceAgentsRequestObject) (api.RebalanceAgentsResponseObject, error) {
+func (r rest) RebalanceAgents(
+	ctx context.Context, _ api.RebalanceAgentsRequestObject,
+) (api.RebalanceAgentsResponseObject, error) {
 	done, err := r.opts.Agents.RebalanceAgents(ctx)
 	if err != nil {
 		return nil, err

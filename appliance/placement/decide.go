@@ -70,7 +70,7 @@ type decider struct {
 	Situation
 	turns  Turns
 	now    time.Time
-	agents map[string]*crony.AgentStatus
+	agents []*crony.AgentStatus // by id
 	groups map[string]*group
 	order  []*group // as they were first met
 	added  map[string]int
@@ -97,11 +97,12 @@ type homeless struct {
 }
 
 func newDecider(s Situation, turns Turns, now time.Time) *decider {
-	d := &decider{Situation: s, turns: turns, now: now, agents: make(map[string]*crony.AgentStatus, len(s.Agents)),
+	d := &decider{Situation: s, turns: turns, now: now, agents: make([]*crony.AgentStatus, len(s.Agents)),
 		groups: map[string]*group{}, added: map[string]int{}, out: Decision{Left: map[string]Departure{}, Kept: map[string]*Kept{}}}
 	for i := range s.Agents {
-		d.agents[s.Agents[i].ID] = &s.Agents[i]
+		d.agents[i] = &s.Agents[i]
 	}
+	slices.SortFunc(d.agents, func(a, b *crony.AgentStatus) int { return strings.Compare(a.ID, b.ID) })
 	return d
 }
 
@@ -124,12 +125,11 @@ func (d *decider) group(j *crony.Job) *group {
 func (d *decider) takers(g *group) []*crony.AgentStatus {
 	if !g.looked {
 		g.looked = true
-		for i := range d.Agents {
-			if a := &d.Agents[i]; g.terms.Admit(a) {
+		for _, a := range d.agents {
+			if g.terms.Admit(a) {
 				g.takers = append(g.takers, a)
 			}
 		}
-		slices.SortFunc(g.takers, func(a, b *crony.AgentStatus) int { return strings.Compare(a.ID, b.ID) })
 	}
 	return g.takers
 }
@@ -158,7 +158,7 @@ func (d *decider) one(p *state.Placed, g *group) {
 
 // leaves says whether a job goes from its agent, or at least is not to stay there, and has it go.
 func (d *decider) leaves(p *state.Placed, held *crony.Assignment, g *group, move state.Move) bool {
-	job, agent := &p.Definition.Job, d.agents[held.Agent]
+	job, agent := &p.Definition.Job, d.agent(held.Agent)
 	since, down := d.Down[held.Agent]
 	strange := agent != nil && agent.Up && !g.terms.Match(agent)
 	drained := agent != nil && agent.Cordon != nil && agent.Cordon.Drain
@@ -247,7 +247,7 @@ func (d *decider) wide(p *state.Placed, g *group) {
 // ousted says whether an agent is to have a job of modes each or race no more. From an agent that is drained a race is taken if
 // others run it; what each agent is to run nobody else runs for it, and it stays.
 func (d *decider) ousted(p *state.Placed, a *crony.Assignment, g *group) bool {
-	agent := d.agents[a.Agent]
+	agent := d.agent(a.Agent)
 	if agent == nil {
 		return false
 	}
@@ -330,6 +330,14 @@ func (d *decider) kept(agent string) *Kept {
 		d.out.Kept[agent] = k
 	}
 	return k
+}
+
+// agent returns what is known of an agent; nil if nothing is.
+func (d *decider) agent(id string) *crony.AgentStatus {
+	if i := find(d.agents, id); i >= 0 {
+		return d.agents[i]
+	}
+	return nil
 }
 
 // find returns where in a list an agent is; -1 if it is not.

@@ -68,7 +68,7 @@ func (d *decider) spread(strategy crony.Strategy, load map[string]int) []state.M
 		for to, jobs := range b.jobs {
 			for _, p := range jobs {
 				if from := p.Assignments[0].Agent; from != b.takers[to].ID {
-					moves = append(moves, d.evened(p, nameOf(from, d.agents[from]), b.takers[to]))
+					moves = append(moves, d.evened(p, nameOf(from, d.agent(from)), b.takers[to]))
 				}
 			}
 		}
@@ -85,7 +85,8 @@ type beam struct {
 }
 
 func newBeam(g *group, takers []*crony.AgentStatus) *beam {
-	b := &beam{takers: takers, weight: make([]int, len(takers)), jobs: make([][]*state.Placed, len(takers)), load: make([]int, len(takers))}
+	n := len(takers)
+	b := &beam{takers: takers, weight: make([]int, n), jobs: make([][]*state.Placed, n), load: make([]int, n)}
 	for i, a := range takers {
 		b.weight[i] = 1
 		if g.strategy != crony.LeastJobs {

@@ -106,10 +106,11 @@ const (
 	maxMoved = 500 // assignments that are written or taken away
 )
 
-// Place makes the moves that the leader of a term decided on, at most one of a job, and returns the names of the jobs that were
-// moved. A move is made whole or not at all, but for one that is too large for a transaction, which is made in pieces. It is left
-// out if its job was changed or has moved since the leader looked, if it puts the job on an agent that was removed, or if what
-// it says of Gone or Claim does not hold. If the term is over, nothing more is written, which is no error.
+// Place makes the moves that the leader of a term decided on, at most one of a job, and returns the names of the jobs that are
+// then as their moves want them: an answer that was lost, and asked for again, tells no more. A move is made whole or not at
+// all, but for one that is too large for a transaction, which is made in pieces. It is left out if its job was changed or has
+// moved since the leader looked, if it puts the job on an agent that was removed, or if what it says of Gone or Claim does not
+// hold. If the term is over, nothing more is written, which is no error.
 func (s *Store) Place(ctx context.Context, term Term, moves []Move) ([]string, error) {
 	made := make([]string, 0, len(moves))
 	for todo := pieces(moves); len(todo) > 0; {
@@ -217,7 +218,8 @@ func (t *txn) move(ctx context.Context, m *Move) error {
 func (s *Store) moved(m *Move) bool {
 	j := s.mirror.look(m.Job)
 	for _, a := range m.Put {
-		if i, found := j.find(a.Agent); !found || j.assignments[i].Generation != m.Generation || !j.assignments[i].Since.Equal(a.Since) {
+		i, found := j.find(a.Agent)
+		if !found || j.assignments[i].Generation != m.Generation || !j.assignments[i].Since.Equal(a.Since) {
 			return false
 		}
 	}
