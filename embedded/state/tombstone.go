@@ -12,9 +12,9 @@ import (
 )
 
 // Bury removes a server or an agent from the cluster for good. Its tombstone comes first, and what was known of it goes with it:
-// from then on it can't register, and gets no job. Then an agent's assignments go, some at a time, so that its jobs are placed anew, and with them the
-// orders to start a job that it has not taken. An order is not given to another agent: the one that is gone may have begun,
-// without anybody having heard of it, and a run that a person asked for once would be there twice.
+// from then on it can't register, and gets no job. Then an agent's assignments go, some at a time, so that its jobs are placed
+// anew, and with them the orders to start a job that it has not taken. An order is not given to another agent: the one that is
+// gone may have begun, without anybody having heard of it, and a run that a person asked for once would be there twice.
 //
 // Whoever was interrupted calls it again; the leader clears up as well. Who is buried already stays as it was buried.
 func (s *Store) Bury(ctx context.Context, stone crony.Tombstone) error {
