@@ -53,7 +53,7 @@ func newWatching(t *testing.T, text *logText) *watching {
 	ctx, ended := t.Context(), make(chan struct{})
 	go func() {
 		defer close(ended)
-		w.run(ctx) //nolint:errcheck // it has none
+		w.run(ctx)
 	}()
 	return w
 }

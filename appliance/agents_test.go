@@ -14,12 +14,12 @@ import (
 func TestAgentsByREST(t *testing.T) {
 	storetest.Agents(t, func(t *testing.T) (crony.Agents, storetest.Hosts) {
 		c := testcluster.Start(t, 0)
-		return c.Client, hostsOf(t, c, c.Server().Store)
+		return c.Client, hostsOf(t, c.Server().Store)
 	})
 }
 
 // hostsOf are hosts whose agents connect to a store as if by its server.
-func hostsOf(t *testing.T, c *testcluster.Cluster, store *state.Store) storetest.Hosts {
+func hostsOf(t *testing.T, store *state.Store) storetest.Hosts {
 	here := map[string]*state.Presence{}
 	return storetest.Hosts{
 		Connect: func(a crony.Agent) {

@@ -65,7 +65,9 @@ func (r rest) RebalanceAgents(
 }
 
 // GetAgentFigures returns how an agent's host is, and has the agent go on looking for a while.
-func (r rest) GetAgentFigures(ctx context.Context, req api.GetAgentFiguresRequestObject) (api.GetAgentFiguresResponseObject, error) {
+func (r rest) GetAgentFigures(
+	ctx context.Context, req api.GetAgentFiguresRequestObject,
+) (api.GetAgentFiguresResponseObject, error) {
 	figures, err := r.opts.Agents.AgentFigures(ctx, req.Agent)
 	if err != nil {
 		return nil, err

@@ -17,8 +17,8 @@ func (c *cli) agentDrainCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "drain AGENT",
 		Short: "Move an agent's jobs away, and give it no more",
-		Long: `Drain cordons an agent and has its jobs go elsewhere, each as its runs there end. Jobs that may run nowhere else stay, and
-go on running. It lasts until "crony agent uncordon".
+		Long: `Drain cordons an agent and has its jobs go elsewhere, each as its runs there end. Jobs that may run nowhere else
+stay, and go on running. It lasts until "crony agent uncordon".
 
 With --wait it says what is left until no run goes on and no more jobs go, and then names the jobs that stay. To be interrupted
 ends the waiting, and not the draining.`,

@@ -74,8 +74,9 @@ func (c *cli) agentWeightCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "weight AGENT N",
 		Short: "Set an agent's share of the jobs",
-		Long: fmt.Sprintf(`Weight sets an agent's share of the jobs over what the agent says of itself: one of weight 4 gets twice the jobs of one
-of weight 2. It is from 1 to %d; with 0, what the agent says counts again. Jobs that are placed stay where they are.`, crony.MaxWeight),
+		Long: fmt.Sprintf(`Weight sets an agent's share of the jobs over what the agent says of itself: one of weight 4 gets twice
+the jobs of one of weight 2. It is from 1 to %d; with 0, what the agent says counts again. Jobs that are placed stay where
+they are.`, crony.MaxWeight),
 		Args: cobra.ExactArgs(2),
 		RunE: work(func(ctx context.Context, args []string) error {
 			weight, err := strconv.Atoi(args[1])

@@ -85,7 +85,8 @@ func (t *agentsTest) unknown(ctx context.Context) {
 }
 
 func (t *agentsTest) life(ctx context.Context) {
-	t.hosts.Connect(crony.Agent{ID: "a2", Name: "alpha", Hostname: "h", Version: "v", OS: "linux", Arch: "amd64", Weight: 2, Labels: map[string]string{"web": ""}})
+	t.hosts.Connect(crony.Agent{ID: "a2", Name: "alpha", Hostname: "h", Version: "v", OS: "linux", Arch: "amd64", Weight: 2,
+		Labels: map[string]string{"web": ""}})
 	t.hosts.Connect(crony.Agent{ID: "a1", Name: "beta", Weight: 1})
 	list, err := t.store.ListAgents(ctx)
 	if err != nil || len(list) != 2 || list[0].ID != "a2" || list[1].ID != "a1" {
@@ -97,7 +98,8 @@ func (t *agentsTest) life(ctx context.Context) {
 			t.Errorf("%+v", a)
 		}
 	}
-	if a := list[0]; a.Weight != 2 || a.Said.Weight != 2 || a.Hostname != "h" || !cmp.Equal(a.Said.Labels, map[string]string{"web": ""}) {
+	if a := list[0]; a.Weight != 2 || a.Said.Weight != 2 || a.Hostname != "h" ||
+		!cmp.Equal(a.Said.Labels, map[string]string{"web": ""}) {
 		t.Errorf("%+v", a)
 	}
 	t.hosts.Disconnect("a2")
@@ -146,7 +148,8 @@ func (t *agentsTest) overrides(ctx context.Context) {
 		t.Errorf("back: %+v", a)
 	}
 	a = t.change(ctx, "a1", crony.AgentChange{Labels: map[string]*string{"role": nil, "gpu": nil, "disk": nil}, Weight: &none})
-	if !cmp.Equal(a.Labels, map[string]string{"role": "db", "disk": "ssd"}) || a.Weight != 3 || !cmp.Equal(a.Set, crony.AgentTraits{}) {
+	if !cmp.Equal(a.Labels, map[string]string{"role": "db", "disk": "ssd"}) || a.Weight != 3 ||
+		!cmp.Equal(a.Set, crony.AgentTraits{}) {
 		t.Errorf("taken away: %+v", a)
 	}
 }

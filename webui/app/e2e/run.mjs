@@ -326,7 +326,7 @@ await check("the overview's figures lead to their lists", async () => {
   const {agents} = await api('/server')
   await page.getByRole('link', {name: `Agents connected ${agents}`}).click()
   await heading('Agents')
-  await page.getByRole('row').nth(agents).getByText('Connected').waitFor()
+  await page.getByRole('row').nth(agents).getByText('Connected', {exact: true}).waitFor()
   await open('/')
   await page.getByRole('link', {name: /^Running now/}).click()
   await heading('Runs')
@@ -395,6 +395,20 @@ function shot(name, kind) {
   return join(out, `${name}-${kind}.png`)
 }
 
+const [{id: agent}] = (await api('/agents')).items
+await check('an agent tells how its host is, and is cordoned with a reason', async () => {
+  await open('/agents')
+  await page.locator(`a[href="/agents/${agent}"]`).click()
+  await page.getByRole('region', {name: 'Host now'}).getByText(/ of \d+ CPUs?$/).waitFor()
+  await page.getByRole('button', {name: 'Cordon'}).click()
+  const ask = page.getByRole('dialog', {name: /^Cordon /})
+  await ask.getByLabel('Why, for those who look at it later').fill('a new disk')
+  await ask.getByRole('button', {name: 'Cordon'}).click()
+  await page.getByText('a new disk').waitFor()
+  await page.getByRole('button', {name: 'Uncordon'}).click()
+  await page.getByRole('button', {name: 'Cordon', exact: true}).waitFor()
+})
+
 const screens = {
   overview: '/',
   jobs: '/jobs',
@@ -402,6 +416,7 @@ const screens = {
   runs: '/runs',
   run: seen,
   agents: '/agents',
+  agent: `/agents/${agent}`,
   search: '/search?text=hello',
 }
 for (const scheme of ['light', 'dark']) {

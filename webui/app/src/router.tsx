@@ -13,6 +13,7 @@ import {type RunState, runStates, type Trigger, triggers, unauthorized} from './
 import {type RunFilter, type Since, sinces} from './api/fold.ts'
 import type {Live} from './api/live.ts'
 import {type JobFilter, type SearchFilter, sessionQuery} from './api/queries.ts'
+import {AgentPage} from './features/agent.tsx'
 import {AgentsPage} from './features/agents.tsx'
 import {JobPage} from './features/job.tsx'
 import {JobsPage} from './features/jobs.tsx'
@@ -120,7 +121,9 @@ const run = createRoute({
 })
 const agents = createRoute({getParentRoute: () => app, path: '/agents', component: AgentsPage})
 
-const tree = root.addChildren([login, app.addChildren([overview, jobs, job, runs, run, search, agents])])
+const agent = createRoute({getParentRoute: () => app, path: '/agents/$id', component: AgentPage})
+
+const tree = root.addChildren([login, app.addChildren([overview, jobs, job, runs, run, search, agents, agent])])
 
 export function makeRouter(context: Context) {
   return createRouter({

@@ -25,7 +25,7 @@ export function applyTo(queries: QueryClient): (batch: Batch) => void {
       again.soon('server', 'jobs', 'job')
     }
     if (batch.jobs.size > 0) again.soon('server', 'jobs', 'job', 'all-jobs', 'job-names')
-    if (batch.agents) again.soon('server', 'agents', 'jobs', 'job')
+    if (batch.agents) again.soon('server', 'agents', 'agent', 'agent-jobs', 'jobs', 'job')
   }
 }
 

@@ -163,3 +163,29 @@ export const agentsQuery = queryOptions({
   queryKey: ['agents'],
   queryFn: ({signal}) => unwrap(client.GET('/agents', {signal})),
 })
+
+export function agentQuery(agent: string) {
+  return queryOptions({
+    queryKey: ['agent', agent],
+    queryFn: ({signal}) => unwrap(client.GET('/agents/{agent}', {params: {path: {agent}}, signal})),
+  })
+}
+
+/** The first jobs that an agent has. */
+export function agentJobsQuery(agent: string) {
+  return queryOptions({
+    queryKey: ['agent-jobs', agent],
+    queryFn: ({signal}) => unwrap(client.GET('/jobs', {params: {query: {agent, limit: 100}}, signal})),
+  })
+}
+
+/** How an agent's host is. The agent looks while it is asked, and the page asks only while somebody sees it. */
+export function agentFiguresQuery(agent: string, up: boolean) {
+  return queryOptions({
+    queryKey: ['agent-figures', agent],
+    queryFn: ({signal}) => unwrap(client.GET('/agents/{agent}/figures', {params: {path: {agent}}, signal})),
+    enabled: up,
+    refetchInterval: 2000,
+    retry: false,
+  })
+}

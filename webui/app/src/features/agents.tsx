@@ -1,6 +1,7 @@
 import {useQuery} from '@tanstack/react-query'
 import {Link} from '@tanstack/react-router'
-import {IconCircleCheckFilled} from '../ui/icons.ts'
+import type {AgentStatus} from '../api/client.ts'
+import {IconCircleCheckFilled, IconCircleXFilled, IconHandStop} from '../ui/icons.ts'
 import {agentsQuery} from '../api/queries.ts'
 import {useLang, useT} from '../i18n/index.ts'
 import {count} from '../lib/time.ts'
@@ -59,13 +60,10 @@ export function AgentsPage() {
                   {agents.map((a) => (
                     <tr key={a.id}>
                       <td>
-                        <span className="state ok">
-                          <IconCircleCheckFilled size={16} aria-hidden />
-                          {t.agents.connected}
-                        </span>
+                        <AgentState agent={a} />
                       </td>
                       <td title={a.id}>
-                        <Link to="/runs" search={{agent: a.id}}>
+                        <Link to="/agents/$id" params={{id: a.id}}>
                           {a.name}
                         </Link>
                       </td>
@@ -80,9 +78,9 @@ export function AgentsPage() {
                       <td className="num">{count(lang, a.jobs)}</td>
                       <td className="num">{count(lang, a.running)}</td>
                       <td>
-                        <Ago at={a.since} />
+                        <Since agent={a} />
                       </td>
-                      <td className="mono">{a.server}</td>
+                      <td className="mono">{a.server || <span className="dim">{t.common.none}</span>}</td>
                       <td>{a.version}</td>
                     </tr>
                   ))}
@@ -94,6 +92,33 @@ export function AgentsPage() {
       )}
     </div>
   )
+}
+
+/** Whether an agent is connected, and whether it takes jobs: icons and words, of which each says it alone. */
+export function AgentState({agent}: {agent: AgentStatus}) {
+  const t = useT()
+  const Icon = agent.up ? IconCircleCheckFilled : IconCircleXFilled
+  return (
+    <span style={{display: 'inline-flex', flexWrap: 'wrap', gap: '0 10px'}}>
+      <span className={`state ${agent.up ? 'ok' : 'bad'}`}>
+        <Icon size={16} aria-hidden />
+        {agent.up ? t.agents.connected : t.agents.down}
+      </span>
+      {agent.cordon && (
+        <span className="state warn" title={agent.cordon.reason}>
+          <IconHandStop size={16} aria-hidden />
+          {agent.cordon.drain ? t.agents.drains : t.agents.isCordoned}
+        </span>
+      )}
+    </span>
+  )
+}
+
+/** When an agent connected or, if it is not connected, when it last was. */
+export function Since({agent}: {agent: AgentStatus}) {
+  const t = useT()
+  const at = agent.up ? agent.since : agent.seen_at
+  return at ? <Ago at={at} /> : <span className="dim">{t.common.none}</span>
 }
 
 export function Labels({labels}: {labels: Record<string, string> | undefined}) {

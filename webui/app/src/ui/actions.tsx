@@ -4,7 +4,7 @@ import {useMutation, useQueryClient} from '@tanstack/react-query'
 import {Link, useNavigate} from '@tanstack/react-router'
 import {useT} from '../i18n/index.ts'
 import {explain} from './Trouble.tsx'
-import {client, type Session, unwrap} from '../api/client.ts'
+import {type AgentChange, client, type Session, unwrap} from '../api/client.ts'
 
 /** What a role may do. The server decides; the page only does not offer what would be refused. */
 export function may(role: Session['role'] | undefined) {
@@ -64,6 +64,24 @@ export function useJobActions(name: string) {
     },
   })
   return {start, pause, remove}
+}
+
+/** Cordons, drains and uncordons an agent. */
+export function useAgentChange(agent: string, name: string) {
+  const t = useT()
+  const queries = useQueryClient()
+  const tell = useTell()
+  return useMutation({
+    mutationFn: (cordon: NonNullable<AgentChange['cordon']>) =>
+      unwrap(client.PATCH('/agents/{agent}', {params: {path: {agent}}, body: {cordon}})),
+    onError: tell.refused,
+    onSuccess: async (status) => {
+      queries.setQueryData(['agent', agent], status)
+      const {cordon} = status
+      tell.done(cordon ? (cordon.drain ? t.agents.draining(name) : t.agents.cordoned(name)) : t.agents.uncordoned(name))
+      await queries.invalidateQueries({queryKey: ['agents']})
+    },
+  })
 }
 
 /** Ends the session. While the server can't be told, nobody is signed out, and the page doesn't say so. */
