@@ -1,8 +1,6 @@
 package agent
 
 import (
-	"context"
-	"log/slog"
 	"slices"
 	"time"
 
@@ -110,11 +108,11 @@ func (l *loop) decided(reply *wire.ClaimReply) {
 				l.take(grant{a, run})
 			}
 		} else {
-			level := slog.LevelInfo
+			say := l.log.Info
 			if a.job.raced && !cursor.IsZero() { // another agent was faster, as is ordinary
-				level = slog.LevelDebug
+				say = l.log.Debug
 			}
-			l.log.Log(context.Background(), level, "claim refused", "job", a.job.name, "at", a.at, "reason", d.GetReason())
+			say("claim refused", "job", a.job.name, "at", a.at, "reason", d.GetReason())
 		}
 		l.table.settle(a.job, cursor)
 	}

@@ -81,7 +81,8 @@ func (l *Ledger) records(ctx context.Context, job string, over span) records {
 }
 
 func newAccount(in records, line *timeline, over span, work int) *account {
-	a := &account{line: line, start: over.after, end: over.until, resumed: over.resumed, parted: over.parted, work: work, at: over.after}
+	a := &account{line: line, start: over.after, end: over.until, resumed: over.resumed, parted: over.parted, work: work,
+		at: over.after}
 	first := over.after.Add(1)
 	a.runs = runFeed(in, first)
 	a.stretches = stretchFeed(in, first)

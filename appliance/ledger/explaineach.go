@@ -70,5 +70,6 @@ func wordsOfEach(x *crony.Explanation) string {
 	if len(parts) == 0 {
 		return fmt.Sprintf("%s was due at %s on each agent that had it, and none had it.", x.Job, clock(x.At))
 	}
-	return fmt.Sprintf("%s was due at %s on each of its %d agents: %s.", x.Job, clock(x.At), len(x.Agents), strings.Join(parts, ", "))
+	return fmt.Sprintf("%s was due at %s on each of its %d agents: %s.", x.Job, clock(x.At), len(x.Agents),
+		strings.Join(parts, ", "))
 }

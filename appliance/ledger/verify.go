@@ -129,6 +129,7 @@ func (v *verifier) stretches(list []*crony.Stretch, by time.Time) []*crony.Stret
 func (v *verifier) fault(at time.Time, kind crony.FaultKind, format string, args ...any) {
 	v.out.Faulty++
 	if len(v.out.Faults) < crony.MaxFaults {
-		v.out.Faults = append(v.out.Faults, crony.LedgerFault{At: at, Agent: v.line.whose, Kind: kind, Text: fmt.Sprintf(format, args...)})
+		v.out.Faults = append(v.out.Faults, crony.LedgerFault{
+			At: at, Agent: v.line.whose, Kind: kind, Text: fmt.Sprintf(format, args...)})
 	}
 }

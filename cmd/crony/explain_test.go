@@ -19,6 +19,9 @@ func TestExplain(t *testing.T) {
 			Entry: &crony.LedgerEntry{From: due, To: due, Count: 1, End: crony.EndRan, Run: id, State: crony.Failed, Agent: "A1"}},
 		"paused": {Occurrence: true, Generation: 2, Words: "It was skipped: ada had\x1b[2J paused the job.",
 			Entry: &crony.LedgerEntry{From: due, To: due.Add(time.Hour), Count: 61, End: crony.EndSkipped, Reason: "the job was paused"}},
+		"each": {Occurrence: true, Generation: 4, Words: "It was due on each of its 2 agents: ran on 1, missed on 1.",
+			Agents: []crony.LedgerEntry{{From: due, To: due, Count: 1, End: crony.EndRan, Run: id, State: crony.Failed, Agent: "A1"},
+				{From: due, To: due, Count: 1, End: crony.EndMissed, Reason: "its agent was not running", Agent: "A2"}}},
 		"quiet": {Words: "The job was not due then.", Before: due.Add(-time.Minute), After: due.Add(time.Minute), Generation: 1},
 	}
 	s := start(t, &fake{ledger: ledger{explanations: explained},
@@ -46,6 +49,16 @@ Reason:      the job was paused
 Alike:       61 in a row
 The first:   2027-03-01 11:00:00 UTC (1h ago)
 The last:    2027-03-01 12:00:00 UTC (now)
+`,
+		"each": `It was due on each of its 2 agents: ran on 1, missed on 1.
+
+Job:         each
+At:          2027-03-01 11:00:00 UTC (1h ago)
+Generation:  4
+
+AGENT  END     REASON                     RUN
+db-1   ran     -                          01KABCDEFGHJKMNPQRSTVWXYZ0, failed
+A2     missed  its agent was not running  -
 `,
 		"quiet": `The job was not due then.
 

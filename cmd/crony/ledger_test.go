@@ -21,9 +21,9 @@ func TestJobLedger(t *testing.T) {
 		{From: noon.Add(time.Minute), To: noon.Add(time.Minute), Count: 1, End: crony.EndOpen},
 	}
 	s := start(t, &fake{ledger: ledger{entries: map[string][]crony.LedgerEntry{"hello": entries, "idle": nil}}})
-	want := `FROM                  TO                    COUNT  END      REASON              RUN
-2027-03-01T11:00:00Z  -                     1      ran      -                   01KABCDEFGHJKMNPQRSTVWXYZ0
-2027-03-01T11:01:00Z  2027-03-01T11:30:00Z  30     skipped  the job was paused  -
+	want := `FROM                  TO                    COUNT  END      REASON              AGENT  RUN
+2027-03-01T11:00:00Z  -                     1      ran      -                   A1     01KABCDEFGHJKMNPQRSTVWXYZ0
+2027-03-01T11:01:00Z  2027-03-01T11:30:00Z  30     skipped  the job was paused  -      -
 `
 	if diff := cmp.Diff(want, s.want("job", "ledger", "hello")); diff != "" {
 		t.Error(diff)

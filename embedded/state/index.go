@@ -131,7 +131,8 @@ type index struct {
 
 func newIndex() index {
 	return index{byName: map[string]*job{}, byAgent: map[string]map[string]bool{},
-		own: map[string]map[string]cursor{}, wide: map[string]bool{}, open: map[string]bool{}, orphans: map[string]bool{}, keepers: map[string]map[string]bool{}}
+		own: map[string]map[string]cursor{}, wide: map[string]bool{}, open: map[string]bool{},
+		orphans: map[string]bool{}, keepers: map[string]map[string]bool{}}
 }
 
 // change lets f change the record of a name, a new one if need be, and returns what it is then.

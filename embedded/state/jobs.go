@@ -127,7 +127,8 @@ func (t *txn) define(old job, want *crony.Job, held copies) (crony.Applied, []cl
 	def.Generation++
 	one.put(specs+want.Name, encode(def))
 	if old.claimRev == 0 && want.Mode() != crony.PlaceEach {
-		one.put(claims+want.Name, claimValue(crony.Claim{At: def.PlanSince, Generation: def.Generation}, time.Time{})) // it begins now
+		begins := crony.Claim{At: def.PlanSince, Generation: def.Generation}
+		one.put(claims+want.Name, claimValue(begins, time.Time{}))
 	}
 	stays := old.rev == 0 || samePlaces(&old.def.Job, want)
 	for _, a := range old.assignments {
@@ -176,7 +177,8 @@ func later(a, b time.Time) time.Time {
 
 // newPlan says whether what was due before the change is no measure of what is due after it.
 func newPlan(old *crony.Definition, want *crony.Job, keeps []crony.Calendar) bool {
-	return old.Job.Paused != want.Paused || (old.Job.Mode() == crony.PlaceEach) != (want.Mode() == crony.PlaceEach) || !sameJSON(old.Job.Entries(), want.Entries()) ||
+	return old.Job.Paused != want.Paused || (old.Job.Mode() == crony.PlaceEach) != (want.Mode() == crony.PlaceEach) ||
+		!sameJSON(old.Job.Entries(), want.Entries()) ||
 		!sameJSON(old.Job.Calendars, want.Calendars) || !sameJSON(old.Calendars, keeps)
 }
 
