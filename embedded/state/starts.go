@@ -230,27 +230,37 @@ func (o *order) mark() *order {
 		What: crony.ClaimedFact{Job: w.Job, JobUID: w.JobUID, Trigger: w.Trigger, ScheduledAt: w.ScheduledAt}}
 }
 
-// WithdrawStart takes back a run that was ordered and not given to any agent. False: there is no such order, or an agent was
-// given it; which one, if that is known. Why is put on record by the leader, see [Store.Unstarted].
-func (s *Store) WithdrawStart(ctx context.Context, run crony.RunID, kill crony.KillOrder) (withdrawn bool, job, agent string, err error) {
-	err = s.change(ctx, "withdraw an order", func() (*txn, error) {
-		withdrawn, job, agent = false, "", ""
+// Withdrawal says what became of taking back a run that was ordered.
+type Withdrawal struct {
+	Done  bool   // nobody was given it, and nobody will be
+	Job   string // "": there is no order for the run
+	Agent string // that was given it, if it is not done
+}
+
+// WithdrawStart takes back a run that was ordered, unless an agent was given it. Why is put on record by the leader, see
+// [Store.Unstarted].
+func (s *Store) WithdrawStart(ctx context.Context, run crony.RunID, kill crony.KillOrder) (Withdrawal, error) {
+	var w Withdrawal
+	err := s.change(ctx, "withdraw an order", func() (*txn, error) {
+		w = Withdrawal{}
 		t := s.newTxn(ctx)
 		o, i := s.mirror.orderOfAny(run)
 		if o == nil {
 			return t, nil
 		}
 		r := &o.Runs[i]
-		job, agent = o.job, r.Agent
-		if withdrawn = r.Kill != nil; withdrawn || !r.waits() {
+		w = Withdrawal{Done: r.Kill != nil || r.waits(), Job: o.job, Agent: r.Agent}
+		if !r.waits() {
 			return t, nil
 		}
-		withdrawn = true
 		t.expect(o.key(), o.rev)
 		t.put(o.key(), encode(o.with(i, func(r *orderedRun) { r.Kill = &kill })))
 		return t, nil
 	})
-	return withdrawn && err == nil, job, agent, err
+	if err != nil {
+		return Withdrawal{}, err
+	}
+	return w, nil
 }
 
 // IsOrdered says whether a run is of an order.
@@ -273,8 +283,8 @@ func (m *mirror) orderOfAny(run crony.RunID) (*order, int) {
 	return nil, -1
 }
 
-// DropOrder ends the order for a run that is on record, for the leader of a term. If the term is over, nothing is written, and
-// that is an error.
+// DropOrder ends the order for a run that is on record, for the leader of a term. If the term is over, nothing is written,
+// and that is an error.
 func (s *Store) DropOrder(ctx context.Context, term Term, u *Unstarted) error {
 	return s.finish(ctx, u.What.Job, u.Run, func(*orderedRun) error {
 		if s.mirror.lead().rev != term.rev {
