@@ -19,6 +19,7 @@ type Changes struct {
 	// the feed of everything tells.
 	Cluster bool
 	Reset   bool // anything may be different
+	Host    bool // whether somebody looks at the agent's host, or what is seen there: [Store.Watched]. Only an agent's feed tells
 }
 
 // Feed tells of changes. It holds no more than the names that changed since it was last read, so that a slow reader costs
@@ -33,6 +34,7 @@ type Feed struct {
 	ledger  bool
 	cluster bool
 	all     bool
+	host    bool
 }
 
 // Changes returns a feed of every change from now on, or, with an agent's id, of the changes to the jobs that this agent has,
@@ -82,11 +84,11 @@ func (f *Feed) Take() Changes {
 	default:
 	}
 	c := Changes{Jobs: slices.Sorted(maps.Keys(f.jobs)), Agents: slices.Sorted(maps.Keys(f.agents)),
-		Ledger: f.ledger, Cluster: f.cluster, Reset: f.all}
+		Ledger: f.ledger, Cluster: f.cluster, Reset: f.all, Host: f.host}
 	for _, run := range slices.Sorted(maps.Keys(f.kills)) {
 		c.Kills = append(c.Kills, crony.RunID(run))
 	}
-	f.jobs, f.agents, f.kills, f.ledger, f.cluster, f.all = nil, nil, nil, false, false, false
+	f.jobs, f.agents, f.kills, f.ledger, f.cluster, f.all, f.host = nil, nil, nil, false, false, false, false
 	return c
 }
 
@@ -130,6 +132,13 @@ func (m *mirror) touchAgent(id string) {
 func (m *mirror) touchKill(agent string, run crony.RunID) {
 	for f := range m.subs[agent] {
 		f.kills = add(f.kills, string(run))
+		f.ring()
+	}
+}
+
+func (m *mirror) touchHost(agent string) {
+	for f := range m.subs[agent] {
+		f.host = true
 		f.ring()
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
 
@@ -20,7 +21,10 @@ type mirror struct {
 	rev    int64
 	awaits []await       // by revision, those above rev
 	closed chan struct{} // closed when rev will not grow any more
-	agents map[string]crony.Agent
+	now    func() time.Time
+	agents map[string]crony.Agent // that are connected
+	known  map[string]*known      // agents, connected or not
+	hosts  map[string]host        // that somebody looks at, by agent
 	jobs   index
 	orders map[string]map[string]*order     // by job and request
 	procs  map[string]map[crony.RunID]*Proc // by agent
@@ -38,8 +42,8 @@ type await struct {
 	there chan struct{}
 }
 
-func newMirror() *mirror {
-	m := &mirror{closed: make(chan struct{}), subs: map[string]map[*Feed]bool{}}
+func newMirror(now func() time.Time) *mirror {
+	m := &mirror{now: now, closed: make(chan struct{}), subs: map[string]map[*Feed]bool{}}
 	m.clear()
 	return m
 }
@@ -47,6 +51,7 @@ func newMirror() *mirror {
 func (m *mirror) clear() {
 	m.calendars = map[string]calendar{}
 	m.agents, m.jobs = map[string]crony.Agent{}, newIndex()
+	m.known, m.hosts = map[string]*known{}, map[string]host{}
 	m.orders, m.procs = map[string]map[string]*order{}, map[string]map[crony.RunID]*Proc{}
 	m.creds, m.passes = map[string]credential{}, map[string]Pass{}
 	m.cluster = newCluster()
@@ -118,6 +123,7 @@ func (m *mirror) advance(rev int64) {
 func (m *mirror) load(kvs []*mvccpb.KeyValue, rev int64) []error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	connected, before := m.agents, m.known
 	m.clear()
 	var errs []error
 	for _, kv := range kvs {
@@ -125,6 +131,7 @@ func (m *mirror) load(kvs []*mvccpb.KeyValue, rev int64) []error {
 			errs = append(errs, err)
 		}
 	}
+	m.relapse(connected, before)
 	m.advance(rev)
 	for _, feeds := range m.subs {
 		for f := range feeds {
@@ -177,7 +184,11 @@ func (m *mirror) put(kv *mvccpb.KeyValue) (err error) {
 			return err
 		}
 		m.agents[name] = a
-		m.touchAgent(name)
+		m.came(name)
+	case agents:
+		return m.putKnown(name, kv)
+	case systems:
+		return m.putHost(name, kv)
 	case starts:
 		return m.putOrder(name, kv)
 	case procs:
@@ -260,7 +271,11 @@ func (m *mirror) remove(key string) {
 		delete(m.calendars, name)
 	case nodes:
 		delete(m.agents, name)
-		m.touchAgent(name)
+		m.went(name)
+	case agents:
+		m.removeKnown(name)
+	case systems:
+		m.removeHost(name)
 	case starts:
 		m.removeOrder(name)
 	case procs:

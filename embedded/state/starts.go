@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -39,7 +38,7 @@ func (s *Store) StartJob(ctx context.Context, name string, opts crony.StartOptio
 			return t, nil
 		}
 		var err error
-		if o, err = s.newOrder(t, name, &opts); err != nil {
+		if o, err = s.newOrder(ctx, t, name, &opts); err != nil {
 			return nil, err
 		}
 		t.expect(o.key(), 0)
@@ -67,7 +66,7 @@ func digestOf(opts *crony.StartOptions) string {
 }
 
 // newOrder returns the order that is asked for, and adds the condition that the job still is what it was made for.
-func (s *Store) newOrder(t *txn, name string, opts *crony.StartOptions) (*order, error) {
+func (s *Store) newOrder(ctx context.Context, t *txn, name string, opts *crony.StartOptions) (*order, error) {
 	j := t.look(name)
 	if j.rev == 0 {
 		return nil, noJob(name)
@@ -76,7 +75,7 @@ func (s *Store) newOrder(t *txn, name string, opts *crony.StartOptions) (*order,
 		return nil, crony.Errorf(crony.Conflict, "%d orders to start %s wait for their agents", maxWaiting, name).
 			WithHint("`crony job show %s` shows the first of them; `crony run kill` withdraws one", name)
 	}
-	agents, err := s.targets(&j, opts)
+	agents, err := s.targets(ctx, &j, opts)
 	if err != nil {
 		return nil, err
 	}
@@ -93,9 +92,9 @@ func (s *Store) newOrder(t *txn, name string, opts *crony.StartOptions) (*order,
 
 // targets returns the agents that are to run a job: all that have it, one that was named, or of those that have it the one
 // that is connected and has the fewest runs.
-func (s *Store) targets(j *job, opts *crony.StartOptions) ([]string, error) {
+func (s *Store) targets(ctx context.Context, j *job, opts *crony.StartOptions) ([]string, error) {
 	if opts.Agent != "" {
-		agent, err := s.agentNamed(opts.Agent)
+		agent, err := s.agentNamed(ctx, opts.Agent)
 		return []string{agent}, err
 	}
 	agents := slices.DeleteFunc(j.agents(), func(agent string) bool {
@@ -121,30 +120,14 @@ func (s *Store) burden(agent string) int {
 	return s.running(agent)
 }
 
-// agentNamed returns the id of the connected agent that has an id, or a name that no other has.
-func (s *Store) agentNamed(text string) (string, error) {
-	m := s.mirror
-	m.mu.RLock()
-	defer m.mu.RUnlock()
-	if _, ok := m.agents[text]; ok {
-		return text, nil
-	}
-	var found []string
-	for id := range m.agents {
-		if m.agents[id].Name == text {
-			found = append(found, id)
-		}
-	}
-	switch len(found) {
-	case 1:
-		return found[0], nil
-	case 0:
-		return "", crony.Errorf(crony.NotFound, "no agent %.80q is connected", text).
+// agentNamed returns the id of the connected agent of an id or a name.
+func (s *Store) agentNamed(ctx context.Context, text string) (string, error) {
+	a, err := s.Agent(ctx, text)
+	if err == nil && !a.Up {
+		err = crony.Errorf(crony.Unavailable, "the agent %.80s is not connected", text).
 			WithHint("`crony agent list` shows the agents")
 	}
-	slices.Sort(found)
-	return "", crony.Errorf(crony.Conflict, "%d agents have the name %.80q", len(found), text).
-		WithHint("give an id: %s", strings.Join(found[:min(len(found), 5)], ", "))
+	return a.ID, err
 }
 
 // GiveStart makes a run that was ordered an agent's, if it may be given to it, and returns it as the agent is to be told of

@@ -50,6 +50,7 @@ type Store struct {
 	tenancy *tenancy
 	running func(agent string) int
 	marks   markLease
+	viewers viewers
 }
 
 // Open reads the keyspace and begins to follow it.
@@ -66,7 +67,7 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 	watching, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	s := &Store{
 		client: opts.Client, log: opts.Log.With("part", "state"), now: opts.Now,
-		mirror: newMirror(), turn: make(chan struct{}, 1), cancel: cancel, tenancy: newTenancy(),
+		mirror: newMirror(opts.Now), turn: make(chan struct{}, 1), cancel: cancel, tenancy: newTenancy(),
 		running: opts.Running,
 	}
 	rev, err := s.list(ctx)

@@ -37,6 +37,7 @@ type FromAgent struct {
 	//	*FromAgent_Taken
 	//	*FromAgent_Renew
 	//	*FromAgent_Running
+	//	*FromAgent_Figures
 	Kind          isFromAgent_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -133,6 +134,15 @@ func (x *FromAgent) GetRunning() *Running {
 	return nil
 }
 
+func (x *FromAgent) GetFigures() *Figures {
+	if x != nil {
+		if x, ok := x.Kind.(*FromAgent_Figures); ok {
+			return x.Figures
+		}
+	}
+	return nil
+}
+
 type isFromAgent_Kind interface {
 	isFromAgent_Kind()
 }
@@ -161,6 +171,10 @@ type FromAgent_Running struct {
 	Running *Running `protobuf:"bytes,6,opt,name=running,proto3,oneof"`
 }
 
+type FromAgent_Figures struct {
+	Figures *Figures `protobuf:"bytes,7,opt,name=figures,proto3,oneof"`
+}
+
 func (*FromAgent_Hello) isFromAgent_Kind() {}
 
 func (*FromAgent_Claims) isFromAgent_Kind() {}
@@ -172,6 +186,8 @@ func (*FromAgent_Taken) isFromAgent_Kind() {}
 func (*FromAgent_Renew) isFromAgent_Kind() {}
 
 func (*FromAgent_Running) isFromAgent_Kind() {}
+
+func (*FromAgent_Figures) isFromAgent_Kind() {}
 
 type FromServer struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -189,6 +205,7 @@ type FromServer struct {
 	//	*FromServer_Certificate
 	//	*FromServer_Move
 	//	*FromServer_Kill
+	//	*FromServer_Watched
 	Kind          isFromServer_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -339,6 +356,15 @@ func (x *FromServer) GetKill() *Kill {
 	return nil
 }
 
+func (x *FromServer) GetWatched() *Watched {
+	if x != nil {
+		if x, ok := x.Kind.(*FromServer_Watched); ok {
+			return x.Watched
+		}
+	}
+	return nil
+}
+
 type isFromServer_Kind interface {
 	isFromServer_Kind()
 }
@@ -391,6 +417,10 @@ type FromServer_Kill struct {
 	Kill *Kill `protobuf:"bytes,12,opt,name=kill,proto3,oneof"`
 }
 
+type FromServer_Watched struct {
+	Watched *Watched `protobuf:"bytes,13,opt,name=watched,proto3,oneof"`
+}
+
 func (*FromServer_Welcome) isFromServer_Kind() {}
 
 func (*FromServer_Assign) isFromServer_Kind() {}
@@ -414,6 +444,8 @@ func (*FromServer_Certificate) isFromServer_Kind() {}
 func (*FromServer_Move) isFromServer_Kind() {}
 
 func (*FromServer_Kill) isFromServer_Kind() {}
+
+func (*FromServer_Watched) isFromServer_Kind() {}
 
 // Hello says what the agent is; its id is in its certificate.
 type Hello struct {
@@ -1753,6 +1785,96 @@ func (x *Move) GetServer() string {
 	return ""
 }
 
+// Watched says whether somebody looks at the agent's host. A stream begins with nobody looking.
+type Watched struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	On            bool                   `protobuf:"varint,1,opt,name=on,proto3" json:"on,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Watched) Reset() {
+	*x = Watched{}
+	mi := &file_wire_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Watched) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Watched) ProtoMessage() {}
+
+func (x *Watched) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Watched.ProtoReflect.Descriptor instead.
+func (*Watched) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *Watched) GetOn() bool {
+	if x != nil {
+		return x.On
+	}
+	return false
+}
+
+// Figures tells how the host is, every two seconds while somebody looks.
+type Figures struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Figures       []byte                 `protobuf:"bytes,1,opt,name=figures,proto3" json:"figures,omitempty"` // JSON of crony.HostFigures
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Figures) Reset() {
+	*x = Figures{}
+	mi := &file_wire_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Figures) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Figures) ProtoMessage() {}
+
+func (x *Figures) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Figures.ProtoReflect.Descriptor instead.
+func (*Figures) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *Figures) GetFigures() []byte {
+	if x != nil {
+		return x.Figures
+	}
+	return nil
+}
+
 type AdmitRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Address       string                 `protobuf:"bytes,1,opt,name=address,proto3" json:"address,omitempty"` // HOST:PORT at which the caller's member will be reached
@@ -1762,7 +1884,7 @@ type AdmitRequest struct {
 
 func (x *AdmitRequest) Reset() {
 	*x = AdmitRequest{}
-	mi := &file_wire_proto_msgTypes[26]
+	mi := &file_wire_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1774,7 +1896,7 @@ func (x *AdmitRequest) String() string {
 func (*AdmitRequest) ProtoMessage() {}
 
 func (x *AdmitRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[26]
+	mi := &file_wire_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1787,7 +1909,7 @@ func (x *AdmitRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdmitRequest.ProtoReflect.Descriptor instead.
 func (*AdmitRequest) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{26}
+	return file_wire_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *AdmitRequest) GetAddress() string {
@@ -1807,7 +1929,7 @@ type AdmitReply struct {
 
 func (x *AdmitReply) Reset() {
 	*x = AdmitReply{}
-	mi := &file_wire_proto_msgTypes[27]
+	mi := &file_wire_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1819,7 +1941,7 @@ func (x *AdmitReply) String() string {
 func (*AdmitReply) ProtoMessage() {}
 
 func (x *AdmitReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[27]
+	mi := &file_wire_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1832,7 +1954,7 @@ func (x *AdmitReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdmitReply.ProtoReflect.Descriptor instead.
 func (*AdmitReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{27}
+	return file_wire_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *AdmitReply) GetToken() string {
@@ -1859,7 +1981,7 @@ type Member struct {
 
 func (x *Member) Reset() {
 	*x = Member{}
-	mi := &file_wire_proto_msgTypes[28]
+	mi := &file_wire_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1871,7 +1993,7 @@ func (x *Member) String() string {
 func (*Member) ProtoMessage() {}
 
 func (x *Member) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[28]
+	mi := &file_wire_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1884,7 +2006,7 @@ func (x *Member) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Member.ProtoReflect.Descriptor instead.
 func (*Member) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{28}
+	return file_wire_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Member) GetServer() string {
@@ -1909,7 +2031,7 @@ type StatusRequest struct {
 
 func (x *StatusRequest) Reset() {
 	*x = StatusRequest{}
-	mi := &file_wire_proto_msgTypes[29]
+	mi := &file_wire_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1921,7 +2043,7 @@ func (x *StatusRequest) String() string {
 func (*StatusRequest) ProtoMessage() {}
 
 func (x *StatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[29]
+	mi := &file_wire_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1934,7 +2056,7 @@ func (x *StatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusRequest.ProtoReflect.Descriptor instead.
 func (*StatusRequest) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{29}
+	return file_wire_proto_rawDescGZIP(), []int{31}
 }
 
 type StatusReply struct {
@@ -1946,7 +2068,7 @@ type StatusReply struct {
 
 func (x *StatusReply) Reset() {
 	*x = StatusReply{}
-	mi := &file_wire_proto_msgTypes[30]
+	mi := &file_wire_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1958,7 +2080,7 @@ func (x *StatusReply) String() string {
 func (*StatusReply) ProtoMessage() {}
 
 func (x *StatusReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[30]
+	mi := &file_wire_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1971,7 +2093,7 @@ func (x *StatusReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusReply.ProtoReflect.Descriptor instead.
 func (*StatusReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{30}
+	return file_wire_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *StatusReply) GetStatus() []byte {
@@ -1989,7 +2111,7 @@ type DefragmentRequest struct {
 
 func (x *DefragmentRequest) Reset() {
 	*x = DefragmentRequest{}
-	mi := &file_wire_proto_msgTypes[31]
+	mi := &file_wire_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2001,7 +2123,7 @@ func (x *DefragmentRequest) String() string {
 func (*DefragmentRequest) ProtoMessage() {}
 
 func (x *DefragmentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[31]
+	mi := &file_wire_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2014,7 +2136,7 @@ func (x *DefragmentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DefragmentRequest.ProtoReflect.Descriptor instead.
 func (*DefragmentRequest) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{31}
+	return file_wire_proto_rawDescGZIP(), []int{33}
 }
 
 type DefragmentReply struct {
@@ -2025,7 +2147,7 @@ type DefragmentReply struct {
 
 func (x *DefragmentReply) Reset() {
 	*x = DefragmentReply{}
-	mi := &file_wire_proto_msgTypes[32]
+	mi := &file_wire_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2037,7 +2159,7 @@ func (x *DefragmentReply) String() string {
 func (*DefragmentReply) ProtoMessage() {}
 
 func (x *DefragmentReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[32]
+	mi := &file_wire_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2050,7 +2172,7 @@ func (x *DefragmentReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DefragmentReply.ProtoReflect.Descriptor instead.
 func (*DefragmentReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{32}
+	return file_wire_proto_rawDescGZIP(), []int{34}
 }
 
 type TransferRequest struct {
@@ -2062,7 +2184,7 @@ type TransferRequest struct {
 
 func (x *TransferRequest) Reset() {
 	*x = TransferRequest{}
-	mi := &file_wire_proto_msgTypes[33]
+	mi := &file_wire_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2074,7 +2196,7 @@ func (x *TransferRequest) String() string {
 func (*TransferRequest) ProtoMessage() {}
 
 func (x *TransferRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[33]
+	mi := &file_wire_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2087,7 +2209,7 @@ func (x *TransferRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransferRequest.ProtoReflect.Descriptor instead.
 func (*TransferRequest) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{33}
+	return file_wire_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *TransferRequest) GetServer() string {
@@ -2105,7 +2227,7 @@ type TransferReply struct {
 
 func (x *TransferReply) Reset() {
 	*x = TransferReply{}
-	mi := &file_wire_proto_msgTypes[34]
+	mi := &file_wire_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2117,7 +2239,7 @@ func (x *TransferReply) String() string {
 func (*TransferReply) ProtoMessage() {}
 
 func (x *TransferReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[34]
+	mi := &file_wire_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2130,7 +2252,7 @@ func (x *TransferReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransferReply.ProtoReflect.Descriptor instead.
 func (*TransferReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{34}
+	return file_wire_proto_rawDescGZIP(), []int{36}
 }
 
 // Piece is a part of a batch of the run log: of all, or of as much as fits a message. The next pieces of its number follow, in
@@ -2146,7 +2268,7 @@ type Piece struct {
 
 func (x *Piece) Reset() {
 	*x = Piece{}
-	mi := &file_wire_proto_msgTypes[35]
+	mi := &file_wire_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2158,7 +2280,7 @@ func (x *Piece) String() string {
 func (*Piece) ProtoMessage() {}
 
 func (x *Piece) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[35]
+	mi := &file_wire_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2171,7 +2293,7 @@ func (x *Piece) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Piece.ProtoReflect.Descriptor instead.
 func (*Piece) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{35}
+	return file_wire_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Piece) GetNumber() uint64 {
@@ -2205,7 +2327,7 @@ type ReplicateRequest struct {
 
 func (x *ReplicateRequest) Reset() {
 	*x = ReplicateRequest{}
-	mi := &file_wire_proto_msgTypes[36]
+	mi := &file_wire_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2217,7 +2339,7 @@ func (x *ReplicateRequest) String() string {
 func (*ReplicateRequest) ProtoMessage() {}
 
 func (x *ReplicateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[36]
+	mi := &file_wire_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2230,7 +2352,7 @@ func (x *ReplicateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplicateRequest.ProtoReflect.Descriptor instead.
 func (*ReplicateRequest) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{36}
+	return file_wire_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ReplicateRequest) GetPieces() []*Piece {
@@ -2257,7 +2379,7 @@ type ReplicateReply struct {
 
 func (x *ReplicateReply) Reset() {
 	*x = ReplicateReply{}
-	mi := &file_wire_proto_msgTypes[37]
+	mi := &file_wire_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2269,7 +2391,7 @@ func (x *ReplicateReply) String() string {
 func (*ReplicateReply) ProtoMessage() {}
 
 func (x *ReplicateReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[37]
+	mi := &file_wire_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2282,7 +2404,7 @@ func (x *ReplicateReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplicateReply.ProtoReflect.Descriptor instead.
 func (*ReplicateReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{37}
+	return file_wire_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ReplicateReply) GetStored() []uint64 {
@@ -2309,7 +2431,7 @@ type Refusal struct {
 
 func (x *Refusal) Reset() {
 	*x = Refusal{}
-	mi := &file_wire_proto_msgTypes[38]
+	mi := &file_wire_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2321,7 +2443,7 @@ func (x *Refusal) String() string {
 func (*Refusal) ProtoMessage() {}
 
 func (x *Refusal) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[38]
+	mi := &file_wire_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2334,7 +2456,7 @@ func (x *Refusal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refusal.ProtoReflect.Descriptor instead.
 func (*Refusal) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{38}
+	return file_wire_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *Refusal) GetNumber() uint64 {
@@ -2362,7 +2484,7 @@ type Sum struct {
 
 func (x *Sum) Reset() {
 	*x = Sum{}
-	mi := &file_wire_proto_msgTypes[39]
+	mi := &file_wire_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2374,7 +2496,7 @@ func (x *Sum) String() string {
 func (*Sum) ProtoMessage() {}
 
 func (x *Sum) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[39]
+	mi := &file_wire_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2387,7 +2509,7 @@ func (x *Sum) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Sum.ProtoReflect.Descriptor instead.
 func (*Sum) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{39}
+	return file_wire_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *Sum) GetRecords() uint64 {
@@ -2414,7 +2536,7 @@ type DaysRequest struct {
 
 func (x *DaysRequest) Reset() {
 	*x = DaysRequest{}
-	mi := &file_wire_proto_msgTypes[40]
+	mi := &file_wire_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2426,7 +2548,7 @@ func (x *DaysRequest) String() string {
 func (*DaysRequest) ProtoMessage() {}
 
 func (x *DaysRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[40]
+	mi := &file_wire_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2439,7 +2561,7 @@ func (x *DaysRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DaysRequest.ProtoReflect.Descriptor instead.
 func (*DaysRequest) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{40}
+	return file_wire_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *DaysRequest) GetDigest() []byte {
@@ -2469,7 +2591,7 @@ type DaysReply struct {
 
 func (x *DaysReply) Reset() {
 	*x = DaysReply{}
-	mi := &file_wire_proto_msgTypes[41]
+	mi := &file_wire_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2481,7 +2603,7 @@ func (x *DaysReply) String() string {
 func (*DaysReply) ProtoMessage() {}
 
 func (x *DaysReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[41]
+	mi := &file_wire_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2494,7 +2616,7 @@ func (x *DaysReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DaysReply.ProtoReflect.Descriptor instead.
 func (*DaysReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{41}
+	return file_wire_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *DaysReply) GetSameDays() bool {
@@ -2541,7 +2663,7 @@ type MinutesRequest struct {
 
 func (x *MinutesRequest) Reset() {
 	*x = MinutesRequest{}
-	mi := &file_wire_proto_msgTypes[42]
+	mi := &file_wire_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2553,7 +2675,7 @@ func (x *MinutesRequest) String() string {
 func (*MinutesRequest) ProtoMessage() {}
 
 func (x *MinutesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[42]
+	mi := &file_wire_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2566,7 +2688,7 @@ func (x *MinutesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MinutesRequest.ProtoReflect.Descriptor instead.
 func (*MinutesRequest) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{42}
+	return file_wire_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *MinutesRequest) GetDay() string {
@@ -2585,7 +2707,7 @@ type MinutesReply struct {
 
 func (x *MinutesReply) Reset() {
 	*x = MinutesReply{}
-	mi := &file_wire_proto_msgTypes[43]
+	mi := &file_wire_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2597,7 +2719,7 @@ func (x *MinutesReply) String() string {
 func (*MinutesReply) ProtoMessage() {}
 
 func (x *MinutesReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[43]
+	mi := &file_wire_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2610,7 +2732,7 @@ func (x *MinutesReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MinutesReply.ProtoReflect.Descriptor instead.
 func (*MinutesReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{43}
+	return file_wire_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *MinutesReply) GetMinutes() []*Sum {
@@ -2630,7 +2752,7 @@ type ItemsRequest struct {
 
 func (x *ItemsRequest) Reset() {
 	*x = ItemsRequest{}
-	mi := &file_wire_proto_msgTypes[44]
+	mi := &file_wire_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2642,7 +2764,7 @@ func (x *ItemsRequest) String() string {
 func (*ItemsRequest) ProtoMessage() {}
 
 func (x *ItemsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[44]
+	mi := &file_wire_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2655,7 +2777,7 @@ func (x *ItemsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ItemsRequest.ProtoReflect.Descriptor instead.
 func (*ItemsRequest) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{44}
+	return file_wire_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *ItemsRequest) GetDay() string {
@@ -2681,7 +2803,7 @@ type ItemsReply struct {
 
 func (x *ItemsReply) Reset() {
 	*x = ItemsReply{}
-	mi := &file_wire_proto_msgTypes[45]
+	mi := &file_wire_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2693,7 +2815,7 @@ func (x *ItemsReply) String() string {
 func (*ItemsReply) ProtoMessage() {}
 
 func (x *ItemsReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[45]
+	mi := &file_wire_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2706,7 +2828,7 @@ func (x *ItemsReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ItemsReply.ProtoReflect.Descriptor instead.
 func (*ItemsReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{45}
+	return file_wire_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *ItemsReply) GetItems() []*ItemSum {
@@ -2726,7 +2848,7 @@ type ItemSum struct {
 
 func (x *ItemSum) Reset() {
 	*x = ItemSum{}
-	mi := &file_wire_proto_msgTypes[46]
+	mi := &file_wire_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2738,7 +2860,7 @@ func (x *ItemSum) String() string {
 func (*ItemSum) ProtoMessage() {}
 
 func (x *ItemSum) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[46]
+	mi := &file_wire_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2751,7 +2873,7 @@ func (x *ItemSum) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ItemSum.ProtoReflect.Descriptor instead.
 func (*ItemSum) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{46}
+	return file_wire_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *ItemSum) GetKey() []byte {
@@ -2778,7 +2900,7 @@ type RecordsRequest struct {
 
 func (x *RecordsRequest) Reset() {
 	*x = RecordsRequest{}
-	mi := &file_wire_proto_msgTypes[47]
+	mi := &file_wire_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2790,7 +2912,7 @@ func (x *RecordsRequest) String() string {
 func (*RecordsRequest) ProtoMessage() {}
 
 func (x *RecordsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[47]
+	mi := &file_wire_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2803,7 +2925,7 @@ func (x *RecordsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordsRequest.ProtoReflect.Descriptor instead.
 func (*RecordsRequest) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{47}
+	return file_wire_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *RecordsRequest) GetDay() string {
@@ -2829,7 +2951,7 @@ type RecordsReply struct {
 
 func (x *RecordsReply) Reset() {
 	*x = RecordsReply{}
-	mi := &file_wire_proto_msgTypes[48]
+	mi := &file_wire_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2841,7 +2963,7 @@ func (x *RecordsReply) String() string {
 func (*RecordsReply) ProtoMessage() {}
 
 func (x *RecordsReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[48]
+	mi := &file_wire_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2854,7 +2976,7 @@ func (x *RecordsReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordsReply.ProtoReflect.Descriptor instead.
 func (*RecordsReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{48}
+	return file_wire_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *RecordsReply) GetPiece() *Piece {
@@ -2873,7 +2995,7 @@ type DayRequest struct {
 
 func (x *DayRequest) Reset() {
 	*x = DayRequest{}
-	mi := &file_wire_proto_msgTypes[49]
+	mi := &file_wire_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2885,7 +3007,7 @@ func (x *DayRequest) String() string {
 func (*DayRequest) ProtoMessage() {}
 
 func (x *DayRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[49]
+	mi := &file_wire_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2898,7 +3020,7 @@ func (x *DayRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DayRequest.ProtoReflect.Descriptor instead.
 func (*DayRequest) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{49}
+	return file_wire_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *DayRequest) GetDay() string {
@@ -2918,7 +3040,7 @@ type DayReply struct {
 
 func (x *DayReply) Reset() {
 	*x = DayReply{}
-	mi := &file_wire_proto_msgTypes[50]
+	mi := &file_wire_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2930,7 +3052,7 @@ func (x *DayReply) String() string {
 func (*DayReply) ProtoMessage() {}
 
 func (x *DayReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[50]
+	mi := &file_wire_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2943,7 +3065,7 @@ func (x *DayReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DayReply.ProtoReflect.Descriptor instead.
 func (*DayReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{50}
+	return file_wire_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *DayReply) GetSize() int64 {
@@ -2965,15 +3087,16 @@ var File_wire_proto protoreflect.FileDescriptor
 const file_wire_proto_rawDesc = "" +
 	"\n" +
 	"\n" +
-	"wire.proto\x12\rcrony.wire.v1\"\xb9\x02\n" +
+	"wire.proto\x12\rcrony.wire.v1\"\xed\x02\n" +
 	"\tFromAgent\x12,\n" +
 	"\x05hello\x18\x01 \x01(\v2\x14.crony.wire.v1.HelloH\x00R\x05hello\x125\n" +
 	"\x06claims\x18\x02 \x01(\v2\x1b.crony.wire.v1.ClaimRequestH\x00R\x06claims\x12/\n" +
 	"\x06report\x18\x03 \x01(\v2\x15.crony.wire.v1.ReportH\x00R\x06report\x12,\n" +
 	"\x05taken\x18\x04 \x01(\v2\x14.crony.wire.v1.TakenH\x00R\x05taken\x12,\n" +
 	"\x05renew\x18\x05 \x01(\v2\x14.crony.wire.v1.RenewH\x00R\x05renew\x122\n" +
-	"\arunning\x18\x06 \x01(\v2\x16.crony.wire.v1.RunningH\x00R\arunningB\x06\n" +
-	"\x04kind\"\xe4\x04\n" +
+	"\arunning\x18\x06 \x01(\v2\x16.crony.wire.v1.RunningH\x00R\arunning\x122\n" +
+	"\afigures\x18\a \x01(\v2\x16.crony.wire.v1.FiguresH\x00R\afiguresB\x06\n" +
+	"\x04kind\"\x98\x05\n" +
 	"\n" +
 	"FromServer\x122\n" +
 	"\awelcome\x18\x01 \x01(\v2\x16.crony.wire.v1.WelcomeH\x00R\awelcome\x12/\n" +
@@ -2988,7 +3111,8 @@ const file_wire_proto_rawDesc = "" +
 	"\vcertificate\x18\n" +
 	" \x01(\v2\x1a.crony.wire.v1.CertificateH\x00R\vcertificate\x12)\n" +
 	"\x04move\x18\v \x01(\v2\x13.crony.wire.v1.MoveH\x00R\x04move\x12)\n" +
-	"\x04kill\x18\f \x01(\v2\x13.crony.wire.v1.KillH\x00R\x04killB\x06\n" +
+	"\x04kill\x18\f \x01(\v2\x13.crony.wire.v1.KillH\x00R\x04kill\x122\n" +
+	"\awatched\x18\r \x01(\v2\x16.crony.wire.v1.WatchedH\x00R\awatchedB\x06\n" +
 	"\x04kind\"1\n" +
 	"\x05Hello\x12\x14\n" +
 	"\x05agent\x18\x01 \x01(\fR\x05agent\x12\x12\n" +
@@ -3077,7 +3201,11 @@ const file_wire_proto_rawDesc = "" +
 	"\x05chain\x18\x01 \x01(\fR\x05chain\x12\x18\n" +
 	"\arefused\x18\x02 \x01(\tR\arefused\"\x1e\n" +
 	"\x04Move\x12\x16\n" +
-	"\x06server\x18\x01 \x01(\tR\x06server\"(\n" +
+	"\x06server\x18\x01 \x01(\tR\x06server\"\x19\n" +
+	"\aWatched\x12\x0e\n" +
+	"\x02on\x18\x01 \x01(\bR\x02on\"#\n" +
+	"\aFigures\x12\x18\n" +
+	"\afigures\x18\x01 \x01(\fR\afigures\"(\n" +
 	"\fAdmitRequest\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\tR\aaddress\"S\n" +
 	"\n" +
@@ -3179,7 +3307,7 @@ func file_wire_proto_rawDescGZIP() []byte {
 	return file_wire_proto_rawDescData
 }
 
-var file_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 53)
+var file_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 55)
 var file_wire_proto_goTypes = []any{
 	(*FromAgent)(nil),         // 0: crony.wire.v1.FromAgent
 	(*FromServer)(nil),        // 1: crony.wire.v1.FromServer
@@ -3207,33 +3335,35 @@ var file_wire_proto_goTypes = []any{
 	(*Renew)(nil),             // 23: crony.wire.v1.Renew
 	(*Certificate)(nil),       // 24: crony.wire.v1.Certificate
 	(*Move)(nil),              // 25: crony.wire.v1.Move
-	(*AdmitRequest)(nil),      // 26: crony.wire.v1.AdmitRequest
-	(*AdmitReply)(nil),        // 27: crony.wire.v1.AdmitReply
-	(*Member)(nil),            // 28: crony.wire.v1.Member
-	(*StatusRequest)(nil),     // 29: crony.wire.v1.StatusRequest
-	(*StatusReply)(nil),       // 30: crony.wire.v1.StatusReply
-	(*DefragmentRequest)(nil), // 31: crony.wire.v1.DefragmentRequest
-	(*DefragmentReply)(nil),   // 32: crony.wire.v1.DefragmentReply
-	(*TransferRequest)(nil),   // 33: crony.wire.v1.TransferRequest
-	(*TransferReply)(nil),     // 34: crony.wire.v1.TransferReply
-	(*Piece)(nil),             // 35: crony.wire.v1.Piece
-	(*ReplicateRequest)(nil),  // 36: crony.wire.v1.ReplicateRequest
-	(*ReplicateReply)(nil),    // 37: crony.wire.v1.ReplicateReply
-	(*Refusal)(nil),           // 38: crony.wire.v1.Refusal
-	(*Sum)(nil),               // 39: crony.wire.v1.Sum
-	(*DaysRequest)(nil),       // 40: crony.wire.v1.DaysRequest
-	(*DaysReply)(nil),         // 41: crony.wire.v1.DaysReply
-	(*MinutesRequest)(nil),    // 42: crony.wire.v1.MinutesRequest
-	(*MinutesReply)(nil),      // 43: crony.wire.v1.MinutesReply
-	(*ItemsRequest)(nil),      // 44: crony.wire.v1.ItemsRequest
-	(*ItemsReply)(nil),        // 45: crony.wire.v1.ItemsReply
-	(*ItemSum)(nil),           // 46: crony.wire.v1.ItemSum
-	(*RecordsRequest)(nil),    // 47: crony.wire.v1.RecordsRequest
-	(*RecordsReply)(nil),      // 48: crony.wire.v1.RecordsReply
-	(*DayRequest)(nil),        // 49: crony.wire.v1.DayRequest
-	(*DayReply)(nil),          // 50: crony.wire.v1.DayReply
-	nil,                       // 51: crony.wire.v1.DaysReply.DaysEntry
-	nil,                       // 52: crony.wire.v1.DaysReply.MarksEntry
+	(*Watched)(nil),           // 26: crony.wire.v1.Watched
+	(*Figures)(nil),           // 27: crony.wire.v1.Figures
+	(*AdmitRequest)(nil),      // 28: crony.wire.v1.AdmitRequest
+	(*AdmitReply)(nil),        // 29: crony.wire.v1.AdmitReply
+	(*Member)(nil),            // 30: crony.wire.v1.Member
+	(*StatusRequest)(nil),     // 31: crony.wire.v1.StatusRequest
+	(*StatusReply)(nil),       // 32: crony.wire.v1.StatusReply
+	(*DefragmentRequest)(nil), // 33: crony.wire.v1.DefragmentRequest
+	(*DefragmentReply)(nil),   // 34: crony.wire.v1.DefragmentReply
+	(*TransferRequest)(nil),   // 35: crony.wire.v1.TransferRequest
+	(*TransferReply)(nil),     // 36: crony.wire.v1.TransferReply
+	(*Piece)(nil),             // 37: crony.wire.v1.Piece
+	(*ReplicateRequest)(nil),  // 38: crony.wire.v1.ReplicateRequest
+	(*ReplicateReply)(nil),    // 39: crony.wire.v1.ReplicateReply
+	(*Refusal)(nil),           // 40: crony.wire.v1.Refusal
+	(*Sum)(nil),               // 41: crony.wire.v1.Sum
+	(*DaysRequest)(nil),       // 42: crony.wire.v1.DaysRequest
+	(*DaysReply)(nil),         // 43: crony.wire.v1.DaysReply
+	(*MinutesRequest)(nil),    // 44: crony.wire.v1.MinutesRequest
+	(*MinutesReply)(nil),      // 45: crony.wire.v1.MinutesReply
+	(*ItemsRequest)(nil),      // 46: crony.wire.v1.ItemsRequest
+	(*ItemsReply)(nil),        // 47: crony.wire.v1.ItemsReply
+	(*ItemSum)(nil),           // 48: crony.wire.v1.ItemSum
+	(*RecordsRequest)(nil),    // 49: crony.wire.v1.RecordsRequest
+	(*RecordsReply)(nil),      // 50: crony.wire.v1.RecordsReply
+	(*DayRequest)(nil),        // 51: crony.wire.v1.DayRequest
+	(*DayReply)(nil),          // 52: crony.wire.v1.DayReply
+	nil,                       // 53: crony.wire.v1.DaysReply.DaysEntry
+	nil,                       // 54: crony.wire.v1.DaysReply.MarksEntry
 }
 var file_wire_proto_depIdxs = []int32{
 	2,  // 0: crony.wire.v1.FromAgent.hello:type_name -> crony.wire.v1.Hello
@@ -3242,61 +3372,63 @@ var file_wire_proto_depIdxs = []int32{
 	19, // 3: crony.wire.v1.FromAgent.taken:type_name -> crony.wire.v1.Taken
 	23, // 4: crony.wire.v1.FromAgent.renew:type_name -> crony.wire.v1.Renew
 	17, // 5: crony.wire.v1.FromAgent.running:type_name -> crony.wire.v1.Running
-	3,  // 6: crony.wire.v1.FromServer.welcome:type_name -> crony.wire.v1.Welcome
-	4,  // 7: crony.wire.v1.FromServer.assign:type_name -> crony.wire.v1.Assign
-	5,  // 8: crony.wire.v1.FromServer.unassign:type_name -> crony.wire.v1.Unassign
-	6,  // 9: crony.wire.v1.FromServer.synced:type_name -> crony.wire.v1.Synced
-	10, // 10: crony.wire.v1.FromServer.claims:type_name -> crony.wire.v1.ClaimReply
-	14, // 11: crony.wire.v1.FromServer.ack:type_name -> crony.wire.v1.Ack
-	15, // 12: crony.wire.v1.FromServer.start:type_name -> crony.wire.v1.Start
-	20, // 13: crony.wire.v1.FromServer.servers:type_name -> crony.wire.v1.Servers
-	22, // 14: crony.wire.v1.FromServer.trust:type_name -> crony.wire.v1.Trust
-	24, // 15: crony.wire.v1.FromServer.certificate:type_name -> crony.wire.v1.Certificate
-	25, // 16: crony.wire.v1.FromServer.move:type_name -> crony.wire.v1.Move
-	16, // 17: crony.wire.v1.FromServer.kill:type_name -> crony.wire.v1.Kill
-	8,  // 18: crony.wire.v1.ClaimRequest.occurrences:type_name -> crony.wire.v1.Occurrence
-	9,  // 19: crony.wire.v1.Occurrence.pass:type_name -> crony.wire.v1.Pass
-	11, // 20: crony.wire.v1.ClaimReply.decisions:type_name -> crony.wire.v1.Decision
-	13, // 21: crony.wire.v1.Report.chunks:type_name -> crony.wire.v1.Chunk
-	18, // 22: crony.wire.v1.Running.processes:type_name -> crony.wire.v1.Process
-	21, // 23: crony.wire.v1.Servers.servers:type_name -> crony.wire.v1.Server
-	28, // 24: crony.wire.v1.AdmitReply.members:type_name -> crony.wire.v1.Member
-	35, // 25: crony.wire.v1.ReplicateRequest.pieces:type_name -> crony.wire.v1.Piece
-	38, // 26: crony.wire.v1.ReplicateReply.refused:type_name -> crony.wire.v1.Refusal
-	51, // 27: crony.wire.v1.DaysReply.days:type_name -> crony.wire.v1.DaysReply.DaysEntry
-	52, // 28: crony.wire.v1.DaysReply.marks:type_name -> crony.wire.v1.DaysReply.MarksEntry
-	39, // 29: crony.wire.v1.MinutesReply.minutes:type_name -> crony.wire.v1.Sum
-	46, // 30: crony.wire.v1.ItemsReply.items:type_name -> crony.wire.v1.ItemSum
-	39, // 31: crony.wire.v1.ItemSum.sum:type_name -> crony.wire.v1.Sum
-	35, // 32: crony.wire.v1.RecordsReply.piece:type_name -> crony.wire.v1.Piece
-	39, // 33: crony.wire.v1.DaysReply.DaysEntry.value:type_name -> crony.wire.v1.Sum
-	0,  // 34: crony.wire.v1.Link.Connect:input_type -> crony.wire.v1.FromAgent
-	26, // 35: crony.wire.v1.Peers.Admit:input_type -> crony.wire.v1.AdmitRequest
-	29, // 36: crony.wire.v1.Peers.Status:input_type -> crony.wire.v1.StatusRequest
-	31, // 37: crony.wire.v1.Peers.Defragment:input_type -> crony.wire.v1.DefragmentRequest
-	33, // 38: crony.wire.v1.Peers.Transfer:input_type -> crony.wire.v1.TransferRequest
-	36, // 39: crony.wire.v1.Peers.Replicate:input_type -> crony.wire.v1.ReplicateRequest
-	40, // 40: crony.wire.v1.Peers.Days:input_type -> crony.wire.v1.DaysRequest
-	42, // 41: crony.wire.v1.Peers.Minutes:input_type -> crony.wire.v1.MinutesRequest
-	44, // 42: crony.wire.v1.Peers.Items:input_type -> crony.wire.v1.ItemsRequest
-	47, // 43: crony.wire.v1.Peers.Records:input_type -> crony.wire.v1.RecordsRequest
-	49, // 44: crony.wire.v1.Peers.Day:input_type -> crony.wire.v1.DayRequest
-	1,  // 45: crony.wire.v1.Link.Connect:output_type -> crony.wire.v1.FromServer
-	27, // 46: crony.wire.v1.Peers.Admit:output_type -> crony.wire.v1.AdmitReply
-	30, // 47: crony.wire.v1.Peers.Status:output_type -> crony.wire.v1.StatusReply
-	32, // 48: crony.wire.v1.Peers.Defragment:output_type -> crony.wire.v1.DefragmentReply
-	34, // 49: crony.wire.v1.Peers.Transfer:output_type -> crony.wire.v1.TransferReply
-	37, // 50: crony.wire.v1.Peers.Replicate:output_type -> crony.wire.v1.ReplicateReply
-	41, // 51: crony.wire.v1.Peers.Days:output_type -> crony.wire.v1.DaysReply
-	43, // 52: crony.wire.v1.Peers.Minutes:output_type -> crony.wire.v1.MinutesReply
-	45, // 53: crony.wire.v1.Peers.Items:output_type -> crony.wire.v1.ItemsReply
-	48, // 54: crony.wire.v1.Peers.Records:output_type -> crony.wire.v1.RecordsReply
-	50, // 55: crony.wire.v1.Peers.Day:output_type -> crony.wire.v1.DayReply
-	45, // [45:56] is the sub-list for method output_type
-	34, // [34:45] is the sub-list for method input_type
-	34, // [34:34] is the sub-list for extension type_name
-	34, // [34:34] is the sub-list for extension extendee
-	0,  // [0:34] is the sub-list for field type_name
+	27, // 6: crony.wire.v1.FromAgent.figures:type_name -> crony.wire.v1.Figures
+	3,  // 7: crony.wire.v1.FromServer.welcome:type_name -> crony.wire.v1.Welcome
+	4,  // 8: crony.wire.v1.FromServer.assign:type_name -> crony.wire.v1.Assign
+	5,  // 9: crony.wire.v1.FromServer.unassign:type_name -> crony.wire.v1.Unassign
+	6,  // 10: crony.wire.v1.FromServer.synced:type_name -> crony.wire.v1.Synced
+	10, // 11: crony.wire.v1.FromServer.claims:type_name -> crony.wire.v1.ClaimReply
+	14, // 12: crony.wire.v1.FromServer.ack:type_name -> crony.wire.v1.Ack
+	15, // 13: crony.wire.v1.FromServer.start:type_name -> crony.wire.v1.Start
+	20, // 14: crony.wire.v1.FromServer.servers:type_name -> crony.wire.v1.Servers
+	22, // 15: crony.wire.v1.FromServer.trust:type_name -> crony.wire.v1.Trust
+	24, // 16: crony.wire.v1.FromServer.certificate:type_name -> crony.wire.v1.Certificate
+	25, // 17: crony.wire.v1.FromServer.move:type_name -> crony.wire.v1.Move
+	16, // 18: crony.wire.v1.FromServer.kill:type_name -> crony.wire.v1.Kill
+	26, // 19: crony.wire.v1.FromServer.watched:type_name -> crony.wire.v1.Watched
+	8,  // 20: crony.wire.v1.ClaimRequest.occurrences:type_name -> crony.wire.v1.Occurrence
+	9,  // 21: crony.wire.v1.Occurrence.pass:type_name -> crony.wire.v1.Pass
+	11, // 22: crony.wire.v1.ClaimReply.decisions:type_name -> crony.wire.v1.Decision
+	13, // 23: crony.wire.v1.Report.chunks:type_name -> crony.wire.v1.Chunk
+	18, // 24: crony.wire.v1.Running.processes:type_name -> crony.wire.v1.Process
+	21, // 25: crony.wire.v1.Servers.servers:type_name -> crony.wire.v1.Server
+	30, // 26: crony.wire.v1.AdmitReply.members:type_name -> crony.wire.v1.Member
+	37, // 27: crony.wire.v1.ReplicateRequest.pieces:type_name -> crony.wire.v1.Piece
+	40, // 28: crony.wire.v1.ReplicateReply.refused:type_name -> crony.wire.v1.Refusal
+	53, // 29: crony.wire.v1.DaysReply.days:type_name -> crony.wire.v1.DaysReply.DaysEntry
+	54, // 30: crony.wire.v1.DaysReply.marks:type_name -> crony.wire.v1.DaysReply.MarksEntry
+	41, // 31: crony.wire.v1.MinutesReply.minutes:type_name -> crony.wire.v1.Sum
+	48, // 32: crony.wire.v1.ItemsReply.items:type_name -> crony.wire.v1.ItemSum
+	41, // 33: crony.wire.v1.ItemSum.sum:type_name -> crony.wire.v1.Sum
+	37, // 34: crony.wire.v1.RecordsReply.piece:type_name -> crony.wire.v1.Piece
+	41, // 35: crony.wire.v1.DaysReply.DaysEntry.value:type_name -> crony.wire.v1.Sum
+	0,  // 36: crony.wire.v1.Link.Connect:input_type -> crony.wire.v1.FromAgent
+	28, // 37: crony.wire.v1.Peers.Admit:input_type -> crony.wire.v1.AdmitRequest
+	31, // 38: crony.wire.v1.Peers.Status:input_type -> crony.wire.v1.StatusRequest
+	33, // 39: crony.wire.v1.Peers.Defragment:input_type -> crony.wire.v1.DefragmentRequest
+	35, // 40: crony.wire.v1.Peers.Transfer:input_type -> crony.wire.v1.TransferRequest
+	38, // 41: crony.wire.v1.Peers.Replicate:input_type -> crony.wire.v1.ReplicateRequest
+	42, // 42: crony.wire.v1.Peers.Days:input_type -> crony.wire.v1.DaysRequest
+	44, // 43: crony.wire.v1.Peers.Minutes:input_type -> crony.wire.v1.MinutesRequest
+	46, // 44: crony.wire.v1.Peers.Items:input_type -> crony.wire.v1.ItemsRequest
+	49, // 45: crony.wire.v1.Peers.Records:input_type -> crony.wire.v1.RecordsRequest
+	51, // 46: crony.wire.v1.Peers.Day:input_type -> crony.wire.v1.DayRequest
+	1,  // 47: crony.wire.v1.Link.Connect:output_type -> crony.wire.v1.FromServer
+	29, // 48: crony.wire.v1.Peers.Admit:output_type -> crony.wire.v1.AdmitReply
+	32, // 49: crony.wire.v1.Peers.Status:output_type -> crony.wire.v1.StatusReply
+	34, // 50: crony.wire.v1.Peers.Defragment:output_type -> crony.wire.v1.DefragmentReply
+	36, // 51: crony.wire.v1.Peers.Transfer:output_type -> crony.wire.v1.TransferReply
+	39, // 52: crony.wire.v1.Peers.Replicate:output_type -> crony.wire.v1.ReplicateReply
+	43, // 53: crony.wire.v1.Peers.Days:output_type -> crony.wire.v1.DaysReply
+	45, // 54: crony.wire.v1.Peers.Minutes:output_type -> crony.wire.v1.MinutesReply
+	47, // 55: crony.wire.v1.Peers.Items:output_type -> crony.wire.v1.ItemsReply
+	50, // 56: crony.wire.v1.Peers.Records:output_type -> crony.wire.v1.RecordsReply
+	52, // 57: crony.wire.v1.Peers.Day:output_type -> crony.wire.v1.DayReply
+	47, // [47:58] is the sub-list for method output_type
+	36, // [36:47] is the sub-list for method input_type
+	36, // [36:36] is the sub-list for extension type_name
+	36, // [36:36] is the sub-list for extension extendee
+	0,  // [0:36] is the sub-list for field type_name
 }
 
 func init() { file_wire_proto_init() }
@@ -3311,6 +3443,7 @@ func file_wire_proto_init() {
 		(*FromAgent_Taken)(nil),
 		(*FromAgent_Renew)(nil),
 		(*FromAgent_Running)(nil),
+		(*FromAgent_Figures)(nil),
 	}
 	file_wire_proto_msgTypes[1].OneofWrappers = []any{
 		(*FromServer_Welcome)(nil),
@@ -3325,6 +3458,7 @@ func file_wire_proto_init() {
 		(*FromServer_Certificate)(nil),
 		(*FromServer_Move)(nil),
 		(*FromServer_Kill)(nil),
+		(*FromServer_Watched)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -3332,7 +3466,7 @@ func file_wire_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_wire_proto_rawDesc), len(file_wire_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   53,
+			NumMessages:   55,
 			NumExtensions: 0,
 			NumServices:   2,
 		},
