@@ -162,7 +162,8 @@ func (l *loop) order(msg *wire.Start) {
 			return
 		}
 		what := &assignment{def: def, epoch: msg.GetEpoch()}
-		err := l.runner.claim(req.Run, what, crony.ClaimedFact{Trigger: crony.ByHand, By: req.By, ScheduledAt: req.At, Params: req.Params})
+		err := l.runner.claim(req.Run, what, crony.ClaimedFact{Trigger: crony.ByHand, By: req.By, ScheduledAt: req.At,
+			Params: req.Params})
 		if err != nil {
 			l.log.Error("order not written down, and so not taken", "job", req.Job, "err", err)
 			l.orders = append(l.orders, msg)

@@ -57,7 +57,7 @@ type entry struct {
 	Fact    *crony.Fact `json:"fact,omitempty"`
 	Birth   *birth      `json:"birth,omitempty"`   // with a started fact
 	Terms   *terms      `json:"terms,omitempty"`   // with a claimed fact
-	Job     packed      `json:"job,omitempty"`     // likewise, of a run that was ordered: it is for this job, whatever becomes of that
+	Job     packed      `json:"job,omitempty"`     // likewise, of a run that was ordered: what it is of
 	Begins  crony.RunID `json:"begins,omitempty"`  // a process of this run may start, and there is no file to say so
 	Kill    *kill       `json:"kill,omitempty"`    // a run is to be ended
 	Settled crony.RunID `json:"settled,omitempty"` // the servers have all of this run

@@ -94,8 +94,8 @@ func termsOf(j *crony.Job) terms {
 // adoptProcess makes the process of a run that an earlier life of the agent started.
 func adoptProcess(dir, boot string, started *crony.Fact, rec *record) *process {
 	number := started.Started.Attempt
-	p := &process{run: started.Run, job: rec.jobName(), attempt: number, pid: started.Started.PID, birth: rec.birth, began: started.At,
-		terms: rec.terms, outputs: outputs(dir, started.Run, number, rec.terms.Limit),
+	p := &process{run: started.Run, job: rec.jobName(), attempt: number, pid: started.Started.PID, birth: rec.birth,
+		began: started.At, terms: rec.terms, outputs: outputs(dir, started.Run, number, rec.terms.Limit),
 		script: outputPath(dir, started.Run, number, "script")}
 	if p.birth.Boot != boot {
 		p.birth.Ticks = 0 // whoever has its pid now is somebody else

@@ -15,8 +15,8 @@ const (
 	startPause = 100 * time.Millisecond
 )
 
-// StartJob implements [crony.Jobs]. An order that has no answer, or that can't be taken just now, is given again: it has a name,
-// so that nothing is started twice.
+// StartJob implements [crony.Jobs]. An order that has no answer, or that can't be taken just now, is given again: it has a
+// name, so that nothing is started twice.
 func (c *Client) StartJob(ctx context.Context, name string, opts crony.StartOptions) ([]crony.RunID, error) {
 	path, err := item("job", "/jobs/", name)
 	if err != nil {

@@ -81,7 +81,7 @@ func newRigWith(t *testing.T, dir fs.FS, change ...func(*Options)) *rig {
 	opts := Options{
 		Jobs: r.jobs, Runs: r.runs, Outputs: r.finds, Figures: r.finds, Ledger: r.ledger, Calendars: r.calendars,
 		Scripts: r.scripts, Access: r.access, Events: r.events,
-		Agents:  fakeAgents{{Agent: crony.Agent{ID: "agent-1", Name: "web-1", Weight: 1, Since: noon}, Jobs: 2, Running: 1}},
+		Agents:  fakeAgents{{Agent: crony.Agent{ID: "agent-1", Name: "web-1", Weight: 1, Since: noon}, Up: true, Jobs: 2, Running: 1}},
 		LastRun: func(job string) (crony.Run, bool) { return run, job == run.Job },
 		Facts: func(context.Context) (Facts, error) {
 			return Facts{ID: "s1", Version: "v1", Cluster: "c1", Leader: "s1", StartedAt: noon, Jobs: 3, Agents: 1}, nil

@@ -80,7 +80,7 @@ func (r rest) waits(ctx context.Context, id crony.RunID) string {
 		return ""
 	}
 	for i := range agents {
-		if agents[i].ID == run.Agent {
+		if agents[i].ID == run.Agent && agents[i].Up {
 			return ""
 		}
 	}

@@ -77,7 +77,8 @@ func (s *stream) note(ctx context.Context, msg *wire.Running) error {
 		if !crony.IsName(p.GetJob()) {
 			return status.Errorf(codes.InvalidArgument, "%.40q is no job's name", p.GetJob())
 		}
-		list[i] = state.Proc{Agent: s.agent.ID, Job: p.GetJob(), Run: id, PID: int(p.GetPid()), StartedAt: wire.Time(p.GetStartedAt())}
+		list[i] = state.Proc{Agent: s.agent.ID, Job: p.GetJob(), Run: id, PID: int(p.GetPid()),
+			StartedAt: wire.Time(p.GetStartedAt())}
 	}
 	if err := s.hub.opts.State.PutProcs(ctx, s.presence, list); err != nil && ctx.Err() == nil {
 		s.log.Warn("processes of the agent are not listed", "processes", len(list), "err", err)

@@ -16,8 +16,8 @@ const (
 	sweepEvery = 10 * time.Second
 )
 
-// How long an order to end a run stays of which nothing is known, and of which it is known that it is lost: its agent may come
-// back with it.
+// How long an order to end a run stays of which nothing is known, and of which it is known that it is lost: its agent may
+// come back with it.
 const (
 	unknownLife = time.Hour
 	lostLife    = 7 * 24 * time.Hour

@@ -2,8 +2,8 @@
 // and that nobody will begin is put on record ([Keep]).
 //
 // The one thing to know: an order is a key, and stays until what it asked for is on record in the run log. Who gives it, who
-// tells the agent and who removes it are three servers as often as one, and any of them may die in between: the key is there,
-// and the next one goes on. Agents are told by the hub; this package tells none.
+// tells the agent and who removes it are three servers as often as one, and any of them may die in between: the key is
+// there, and the next one goes on. Agents are told by the hub; this package tells none.
 package orders
 
 import (
@@ -53,7 +53,8 @@ func New(opts Options) (*Orders, error) {
 	return &Orders{opts: opts, log: opts.Log.With("part", "orders")}, nil
 }
 
-// KillRun implements [crony.Runs]. A run that is lost can be ended as long as its agent is not connected: it may go on there.
+// KillRun implements [crony.Runs]. A run that is lost can be ended as long as its agent is not connected: it may go on
+// there.
 func (o *Orders) KillRun(ctx context.Context, id crony.RunID, reason string) error {
 	if _, err := crony.ParseRunID(string(id)); err != nil {
 		return err
@@ -90,8 +91,8 @@ func ended(run *crony.Run) error {
 	return crony.Errorf(crony.Conflict, "%s", text).WithHint("`crony run show %s` shows it", run.ID)
 }
 
-// find returns a run, as most servers know it if they can be asked. Unknown to too few of them is Unavailable, unless it waits
-// as an order.
+// find returns a run, as most servers know it if they can be asked. If too few of them answer, one that is not known here is
+// no NotFound, unless it waits as an order.
 func (o *Orders) find(ctx context.Context, id crony.RunID) (crony.Run, error) {
 	run, err := o.opts.Runs.Run(ctx, id)
 	if err == nil && run.State.Ended() || err != nil && crony.CodeOf(err) != crony.NotFound {
@@ -110,15 +111,15 @@ func (o *Orders) find(ctx context.Context, id crony.RunID) (crony.Run, error) {
 
 // killOrdered ends a run of which nothing is known but the order to start it.
 func (o *Orders) killOrdered(ctx context.Context, id crony.RunID, kill crony.KillOrder) error {
-	withdrawn, job, agent, err := o.opts.State.WithdrawStart(ctx, id, kill)
+	w, err := o.opts.State.WithdrawStart(ctx, id, kill)
 	switch {
 	case err != nil:
 		return err
-	case withdrawn:
-		o.log.Info("order to run a job withdrawn", "run", id, "job", job, "by", kill.By, "reason", kill.Reason)
+	case w.Done:
+		o.log.Info("order to run a job withdrawn", "run", id, "job", w.Job, "by", kill.By, "reason", kill.Reason)
 		return nil
-	case job == "":
+	case w.Job == "":
 		return crony.Errorf(crony.NotFound, "there is no run %s", id).WithHint("`crony run list` shows the runs")
 	}
-	return o.kill(ctx, agent, job, id, kill)
+	return o.kill(ctx, w.Agent, w.Job, id, kill)
 }

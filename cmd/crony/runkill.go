@@ -14,8 +14,8 @@ func (c *cli) runKillCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "kill ID",
 		Short: "End a run",
-		Long: `Kill ends a run: its processes are sent TERM, and KILL after the job's kill_grace. One that has not begun never does; an
-order that no agent has taken is withdrawn. Who ended it, and why, is in the run's reason.
+		Long: `Kill ends a run: its processes are sent TERM, and KILL after the job's kill_grace. One that has not begun never does;
+an order that no agent has taken is withdrawn. Who ended it, and why, is in the run's reason.
 
 If the run's agent is not connected, it is told when it is back.`,
 		Example: "  crony run kill 01KAZ3XHM0T6J5W8Q2B7N4C9DE --reason 'stuck since noon'",

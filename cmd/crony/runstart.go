@@ -94,9 +94,11 @@ func (c *cli) runStartCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "start JOB",
 		Short: "Run a job now",
-		Long: `Start orders a run of a job now and prints the run's id: on the agent that has the job, on another that is named, or, with
---all, one run on each agent that has it. A parameter, NAME=VALUE, is in the command's environment as CRONY_PARAM_NAME, with
-the name in capitals, and is kept with the run.
+		Long: `Start orders a run of a job now and prints the run's id: on the agent that has the job, on another that is named,
+or, with --all, one run on each agent that has it. A parameter, NAME=VALUE, is in the command's environment as
+CRONY_PARAM_NAME, with the name in capitals, and is kept with the run.
+
+An order that no agent takes within an hour comes to nothing, and the run's record says so.
 
 With --wait it prints the id on stderr, then the run's output as "crony run logs -f" does, and exits as the run did:
 

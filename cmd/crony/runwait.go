@@ -113,7 +113,7 @@ func (c *cli) waitAmongOthers(
 	out.flush()  //nolint:errcheck // what comes after it tells
 	told.flush() //nolint:errcheck // likewise
 	if words != "" {
-		fmt.Fprintf(told, "crony: %s\n", words) //nolint:errcheck // there is nobody else to tell
+		fmt.Fprintf(told, "crony: %s\n", words)
 	}
 	return code
 }

@@ -15,9 +15,9 @@ import (
 
 // order is a person's request to run a job now: one run, or one for each of several agents.
 //
-// A run is given to an agent before the agent is told of it, by a transaction, and to one only. Until then it is nobody's: it
-// follows its job, unless its agent was chosen, and can be withdrawn. From then on the agent may have begun it, whatever is
-// heard of that. It is done when its agent has taken it, or when it is on record why none did; when all are, the order stays
+// A run is given to an agent before the agent is told of it, by a transaction, and to one only. Until then it is nobody's:
+// it follows its job, unless its agent was chosen, and can be withdrawn. From then on the agent may have begun it, whatever
+// is heard of that. It is done when its agent has taken it, or when it is on record why none did; when all are, the order stays
 // a while, so that the same request asked again has the same answer.
 type order struct {
 	What   crony.ClaimedFact `json:"what"`             // of each run, but for its agent and its epoch
@@ -69,7 +69,8 @@ func (o *order) with(i int, change func(*orderedRun)) *order {
 
 // told returns a run of the order as its agent is told of it.
 func (o *order) told(r *orderedRun) crony.StartRequest {
-	return crony.StartRequest{Run: r.Run, Job: o.job, Agent: r.Agent, By: o.What.By, At: o.What.ScheduledAt, Params: o.What.Params}
+	return crony.StartRequest{Run: r.Run, Job: o.job, Agent: r.Agent, By: o.What.By, At: o.What.ScheduledAt,
+		Params: o.What.Params}
 }
 
 // mayGive says whether a run that waits may be given to an agent now. M.mu is held.

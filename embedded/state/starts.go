@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -39,7 +38,7 @@ func (s *Store) StartJob(ctx context.Context, name string, opts crony.StartOptio
 			return t, nil
 		}
 		var err error
-		if o, err = s.newOrder(t, name, &opts); err != nil {
+		if o, err = s.newOrder(ctx, t, name, &opts); err != nil {
 			return nil, err
 		}
 		t.expect(o.key(), 0)
@@ -67,7 +66,7 @@ func digestOf(opts *crony.StartOptions) string {
 }
 
 // newOrder returns the order that is asked for, and adds the condition that the job still is what it was made for.
-func (s *Store) newOrder(t *txn, name string, opts *crony.StartOptions) (*order, error) {
+func (s *Store) newOrder(ctx context.Context, t *txn, name string, opts *crony.StartOptions) (*order, error) {
 	j := t.look(name)
 	if j.rev == 0 {
 		return nil, noJob(name)
@@ -76,7 +75,7 @@ func (s *Store) newOrder(t *txn, name string, opts *crony.StartOptions) (*order,
 		return nil, crony.Errorf(crony.Conflict, "%d orders to start %s wait for their agents", maxWaiting, name).
 			WithHint("`crony job show %s` shows the first of them; `crony run kill` withdraws one", name)
 	}
-	agents, err := s.targets(&j, opts)
+	agents, err := s.targets(ctx, &j, opts)
 	if err != nil {
 		return nil, err
 	}
@@ -93,9 +92,9 @@ func (s *Store) newOrder(t *txn, name string, opts *crony.StartOptions) (*order,
 
 // targets returns the agents that are to run a job: all that have it, one that was named, or of those that have it the one
 // that is connected and has the fewest runs.
-func (s *Store) targets(j *job, opts *crony.StartOptions) ([]string, error) {
+func (s *Store) targets(ctx context.Context, j *job, opts *crony.StartOptions) ([]string, error) {
 	if opts.Agent != "" {
-		agent, err := s.agentNamed(opts.Agent)
+		agent, err := s.agentNamed(ctx, opts.Agent)
 		return []string{agent}, err
 	}
 	agents := slices.DeleteFunc(j.agents(), func(agent string) bool {
@@ -121,30 +120,14 @@ func (s *Store) burden(agent string) int {
 	return s.running(agent)
 }
 
-// agentNamed returns the id of the connected agent that has an id, or a name that no other has.
-func (s *Store) agentNamed(text string) (string, error) {
-	m := s.mirror
-	m.mu.RLock()
-	defer m.mu.RUnlock()
-	if _, ok := m.agents[text]; ok {
-		return text, nil
-	}
-	var found []string
-	for id := range m.agents {
-		if m.agents[id].Name == text {
-			found = append(found, id)
-		}
-	}
-	switch len(found) {
-	case 1:
-		return found[0], nil
-	case 0:
-		return "", crony.Errorf(crony.NotFound, "no agent %.80q is connected", text).
+// agentNamed returns the id of the connected agent of an id or a name.
+func (s *Store) agentNamed(ctx context.Context, text string) (string, error) {
+	a, err := s.Agent(ctx, text)
+	if err == nil && !a.Up {
+		err = crony.Errorf(crony.Unavailable, "the agent %.80s is not connected", text).
 			WithHint("`crony agent list` shows the agents")
 	}
-	slices.Sort(found)
-	return "", crony.Errorf(crony.Conflict, "%d agents have the name %.80q", len(found), text).
-		WithHint("give an id: %s", strings.Join(found[:min(len(found), 5)], ", "))
+	return a.ID, err
 }
 
 // GiveStart makes a run that was ordered an agent's, if it may be given to it, and returns it as the agent is to be told of
@@ -230,27 +213,37 @@ func (o *order) mark() *order {
 		What: crony.ClaimedFact{Job: w.Job, JobUID: w.JobUID, Trigger: w.Trigger, ScheduledAt: w.ScheduledAt}}
 }
 
-// WithdrawStart takes back a run that was ordered and not given to any agent. False: there is no such order, or an agent was
-// given it; which one, if that is known. Why is put on record by the leader, see [Store.Unstarted].
-func (s *Store) WithdrawStart(ctx context.Context, run crony.RunID, kill crony.KillOrder) (withdrawn bool, job, agent string, err error) {
-	err = s.change(ctx, "withdraw an order", func() (*txn, error) {
-		withdrawn, job, agent = false, "", ""
+// Withdrawal says what became of taking back a run that was ordered.
+type Withdrawal struct {
+	Done  bool   // nobody was given it, and nobody will be
+	Job   string // "": there is no order for the run
+	Agent string // that was given it, if it is not done
+}
+
+// WithdrawStart takes back a run that was ordered, unless an agent was given it. Why is put on record by the leader, see
+// [Store.Unstarted].
+func (s *Store) WithdrawStart(ctx context.Context, run crony.RunID, kill crony.KillOrder) (Withdrawal, error) {
+	var w Withdrawal
+	err := s.change(ctx, "withdraw an order", func() (*txn, error) {
+		w = Withdrawal{}
 		t := s.newTxn(ctx)
 		o, i := s.mirror.orderOfAny(run)
 		if o == nil {
 			return t, nil
 		}
 		r := &o.Runs[i]
-		job, agent = o.job, r.Agent
-		if withdrawn = r.Kill != nil; withdrawn || !r.waits() {
+		w = Withdrawal{Done: r.Kill != nil || r.waits(), Job: o.job, Agent: r.Agent}
+		if !r.waits() {
 			return t, nil
 		}
-		withdrawn = true
 		t.expect(o.key(), o.rev)
 		t.put(o.key(), encode(o.with(i, func(r *orderedRun) { r.Kill = &kill })))
 		return t, nil
 	})
-	return withdrawn && err == nil, job, agent, err
+	if err != nil {
+		return Withdrawal{}, err
+	}
+	return w, nil
 }
 
 // IsOrdered says whether a run is of an order.
@@ -273,8 +266,8 @@ func (m *mirror) orderOfAny(run crony.RunID) (*order, int) {
 	return nil, -1
 }
 
-// DropOrder ends the order for a run that is on record, for the leader of a term. If the term is over, nothing is written, and
-// that is an error.
+// DropOrder ends the order for a run that is on record, for the leader of a term. If the term is over, nothing is written,
+// and that is an error.
 func (s *Store) DropOrder(ctx context.Context, term Term, u *Unstarted) error {
 	return s.finish(ctx, u.What.Job, u.Run, func(*orderedRun) error {
 		if s.mirror.lead().rev != term.rev {

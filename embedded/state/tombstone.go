@@ -12,7 +12,7 @@ import (
 )
 
 // Bury removes a server or an agent from the cluster for good. Its tombstone comes first, and what was known of it goes with
-// it: from then on it can't register, and gets no job. Then the assignments of an agent go, some at a time, so that its jobs are
+// it: from then on it can't register, and gets no job. Then an agent's assignments go, some at a time, so that its jobs are
 // placed anew. An order to start a job that it was given is not given to another agent: the one that is gone may have begun,
 // without anybody having heard of it, and a run that a person asked for once would be there twice. What becomes of it is in
 // [Store.Unstarted].

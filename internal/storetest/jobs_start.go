@@ -18,7 +18,8 @@ func (t *jobsTest) start(ctx context.Context) {
 	if len(j.Assignments) != 1 || j.Assigned != 1 || j.Waiting != "" {
 		t.Fatalf("a placed job has %d assignments: %+v, waiting %q", j.Assigned, j.Assignments, j.Waiting)
 	}
-	if a := j.Assignments[0]; a.Job != "a" || a.Agent == "" || a.Generation != 1 || a.Epoch == 0 || a.Reason == "" || a.Since.IsZero() {
+	if a := j.Assignments[0]; a.Job != "a" || a.Agent == "" || a.Generation != 1 || a.Epoch == 0 || a.Reason == "" ||
+		a.Since.IsZero() {
 		t.Errorf("a placed job has the assignment %+v", a)
 	}
 	first := t.started(ctx, crony.StartOptions{Request: "one", Params: map[string]string{"day": "monday"}})

@@ -508,31 +508,3 @@ func (f *fleet) configure(s *server, text string) {
 		f.t.Fatal(err)
 	}
 }
-
-// TestEtcdctl reads the keyspace with etcd's own tool, where the configuration opens it, and with a server's certificate alone.
-func TestEtcdctl(t *testing.T) {
-	long(t)
-	f := newFleet(t, 1, 1)
-	s, a := f.servers[0], f.agents[0]
-	etcdctl := func(dir, leaf string) (string, string, error) {
-		pki := filepath.Join(dir, "pki")
-		return s.Run([]string{"ETCDCTL_API=3"}, "etcdctl", "--endpoints", "https://"+s.IP+":2379", "--dial-timeout", "3s", "--command-timeout", "5s",
-			"--cacert", filepath.Join(pki, "ca.crt"), "--cert", filepath.Join(pki, leaf), "--key", filepath.Join(pki, leaf), "get", "/crony/", "--prefix", "--keys-only")
-	}
-	if _, _, err := etcdctl(s.data, "server.pem"); err == nil {
-		t.Error("a port for etcd's tools is open that nobody asked for")
-	}
-	if err := s.proc.Stop(20 * time.Second); err != nil {
-		t.Error(err)
-	}
-	f.configure(s, "etcd: {client_listen: '"+s.IP+":2379'}")
-	f.start(s)
-	f.ready(s)
-	out, complaint, err := etcdctl(s.data, "server.pem")
-	if err != nil || !strings.Contains(out, "/crony/authority") || !strings.Contains(out, "/crony/leader") {
-		t.Errorf("%v: %s%s", err, out, complaint)
-	}
-	if out, _, err := etcdctl(filepath.Join(a.Dir, "agent"), "agent.pem"); err == nil {
-		t.Errorf("an agent reads the keyspace: %s", out)
-	}
-}

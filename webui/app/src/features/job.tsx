@@ -26,6 +26,7 @@ import {Ago, At, Until} from '../ui/Time.tsx'
 import {Trouble} from '../ui/Trouble.tsx'
 import {Labels} from './agents.tsx'
 import {Definition} from './definition.tsx'
+import {RunWith} from './runwith.tsx'
 import classes from './job.module.css'
 
 const route = getRouteApi('/app/jobs/$name')
@@ -143,6 +144,7 @@ function Actions({status}: {status: JobStatus}) {
   const {start, pause, remove} = useJobActions(name)
   const {data: session} = useQuery(sessionQuery)
   const [asking, {open, close}] = useDisclosure()
+  const [chosen, choosing] = useDisclosure()
   const allowed = may(session?.role)
   return (
     <Group gap="xs">
@@ -155,6 +157,9 @@ function Actions({status}: {status: JobStatus}) {
             onClick={() => start.mutate()}
           >
             {t.jobs.run}
+          </Button>
+          <Button size="xs" variant="default" onClick={choosing.open}>
+            {t.job.with}
           </Button>
           <Button
             size="xs"
@@ -171,6 +176,14 @@ function Actions({status}: {status: JobStatus}) {
         <Button size="xs" variant="default" leftSection={<IconTrash size={14} />} onClick={open}>
           {t.job.delete}
         </Button>
+      )}
+      {chosen && (
+        <RunWith
+          job={name}
+          busy={start.isPending}
+          close={choosing.close}
+          run={(options) => start.mutate(options, {onSuccess: choosing.close})}
+        />
       )}
       <Modal
         opened={asking}

@@ -1,13 +1,16 @@
-import {Loader} from '@mantine/core'
+import {Button, Group, Loader, Modal, TextInput} from '@mantine/core'
+import {useDisclosure} from '@mantine/hooks'
 import {useQuery} from '@tanstack/react-query'
 import {getRouteApi, Link} from '@tanstack/react-router'
+import {useState} from 'react'
 import type {Attempt, Run} from '../api/client.ts'
 import {Problem} from '../api/client.ts'
 import {ended} from '../api/fold.ts'
-import {mayCome, runQuery} from '../api/queries.ts'
+import {mayCome, runQuery, sessionQuery} from '../api/queries.ts'
 import {useLang, useT} from '../i18n/index.ts'
 import {bytes, cpuSeconds} from '../lib/time.ts'
 import {OutputView, type Place} from '../output/OutputView.tsx'
+import {may, useKill} from '../ui/actions.tsx'
 import {Copy, Empty, JobLink, Loading, useTitle} from '../ui/Bits.tsx'
 import {useAgentNames} from '../ui/RunsTable.tsx'
 import {State} from '../ui/State.tsx'
@@ -48,11 +51,46 @@ export function RunPage() {
           <State state={run.state} size={18} />
         </span>
         {run.reason && <span className="dim">{run.reason}</span>}
+        {!ended(run.state) && <Kill id={run.id} />}
       </div>
       <Facts run={run} />
       {(run.attempts?.length ?? 0) > 0 && <Attempts attempts={run.attempts!} />}
       <OutputView run={run} key={run.id} goTo={placeOf(line)} />
     </div>
+  )
+}
+
+/** Offers to end the run. */
+function Kill({id}: {id: string}) {
+  const t = useT()
+  const {data: session} = useQuery(sessionQuery)
+  const [asking, {open, close}] = useDisclosure()
+  const [reason, setReason] = useState('')
+  const kill = useKill(id)
+  if (!may(session?.role).run) return null
+  return (
+    <>
+      <Button size="xs" variant="default" onClick={open}>
+        {t.run.kill}
+      </Button>
+      <Modal opened={asking} onClose={close} title={t.run.killTitle} closeButtonProps={{'aria-label': t.common.close}}>
+        <TextInput
+          label={t.run.killReason}
+          value={reason}
+          maxLength={160}
+          onChange={(e) => setReason(e.currentTarget.value)}
+          data-autofocus
+        />
+        <Group justify="flex-end" gap="xs" mt="md">
+          <Button size="xs" variant="default" onClick={close}>
+            {t.common.cancel}
+          </Button>
+          <Button size="xs" loading={kill.isPending} onClick={() => kill.mutate(reason, {onSettled: close})}>
+            {t.run.killDo}
+          </Button>
+        </Group>
+      </Modal>
+    </>
   )
 }
 
@@ -137,6 +175,14 @@ function Facts({run}: {run: Run}) {
             </Link>
           </dd>
         </div>
+        {run.params && (
+          <div>
+            <dt>{t.run.params}</dt>
+            <dd>
+              <Labels labels={run.params} />
+            </dd>
+          </div>
+        )}
         {run.labels && (
           <div>
             <dt>{t.run.labels}</dt>

@@ -4,7 +4,7 @@ import {useMutation, useQueryClient} from '@tanstack/react-query'
 import {Link, useNavigate} from '@tanstack/react-router'
 import {useT} from '../i18n/index.ts'
 import {explain} from './Trouble.tsx'
-import {type AgentChange, client, type Session, unwrap} from '../api/client.ts'
+import {type AgentChange, client, type Session, type StartOptions, unwrap} from '../api/client.ts'
 
 /** What a role may do. The server decides; the page only does not offer what would be refused. */
 export function may(role: Session['role'] | undefined) {
@@ -31,15 +31,21 @@ export function useJobActions(name: string) {
   const tell = useTell()
   const params = {params: {path: {name}}}
   const start = useMutation({
-    mutationFn: () => unwrap(client.POST('/jobs/{name}/runs', params)),
+    mutationFn: (body: StartOptions | void) => unwrap(client.POST('/jobs/{name}/runs', {...params, body: body ?? {}})),
     onError: tell.refused,
-    onSuccess: ({id}) =>
+    onSuccess: ({runs}) =>
       tell.done(
         <>
           {t.job.started(name)}.{' '}
-          <Link to="/runs/$id" params={{id}}>
-            {t.job.openRun}
-          </Link>
+          {runs.length === 1 ? (
+            <Link to="/runs/$id" params={{id: runs[0]!}}>
+              {t.job.openRun}
+            </Link>
+          ) : (
+            <Link to="/runs" search={{job: name}}>
+              {t.job.openRuns(runs.length)}
+            </Link>
+          )}
         </>,
       ),
   })
@@ -81,6 +87,17 @@ export function useAgentChange(agent: string, name: string) {
       tell.done(cordon ? (cordon.drain ? t.agents.draining(name) : t.agents.cordoned(name)) : t.agents.uncordoned(name))
       await queries.invalidateQueries({queryKey: ['agents']})
     },
+  })
+}
+
+/** Ends a run, for a reason. */
+export function useKill(id: string) {
+  const t = useT()
+  const tell = useTell()
+  return useMutation({
+    mutationFn: (reason: string) => unwrap(client.POST('/runs/{id}/kill', {params: {path: {id}}, body: {reason}})),
+    onError: tell.refused,
+    onSuccess: ({waits}) => tell.done(waits ? `${t.run.ending}: ${waits}` : t.run.ending),
   })
 }
 
