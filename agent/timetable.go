@@ -34,6 +34,7 @@ type job struct {
 	held   bool        // it has missed something, and waits for its turn to make up for that
 	loose  bool        // not confirmed since the link came up
 	lacked bool        // what was asked for is to give up what was missed for want of preparation
+	raced  bool        // other agents claim its occurrences too
 	lack   *lack       // what its host is to be prepared with; nil: nothing
 }
 
@@ -76,7 +77,7 @@ func (t *timetable) assign(def crony.Definition, epoch int64, since, cursor time
 }
 
 func newJob(def *crony.Definition, epoch int64, since time.Time) *job {
-	j := &job{name: def.Job.Name, def: pack(def), epoch: epoch, since: nanosOf(since)}
+	j := &job{name: def.Job.Name, def: pack(def), epoch: epoch, since: nanosOf(since), raced: def.Job.Mode() == crony.PlaceRace}
 	if i := strings.Index(string(j.def), j.name); i >= 0 {
 		j.name = string(j.def)[i : i+len(j.name)] // the same letters, which needn't be in memory twice
 	}

@@ -194,11 +194,7 @@ func (m *mirror) share(def *crony.Definition) {
 // keep enters a job among those that name its presets, or with by -1 takes it out.
 func (x *index) keep(j *job, by int) {
 	for _, key := range presetsOf(&j.def.Job) {
-		if by > 0 {
-			x.keepers[key] = add(x.keepers[key], j.name)
-		} else if delete(x.keepers[key], j.name); len(x.keepers[key]) == 0 {
-			delete(x.keepers, key)
-		}
+		among(x.keepers, key, j.name, by > 0)
 	}
 }
 
@@ -247,8 +243,8 @@ func (d *defining) manifest(m *crony.Manifest, opts crony.ApplyOptions) error {
 	}
 	d.ops = nest(d.parts)
 	if len(d.ops) > maxOps || len(d.conditions) > maxOps {
-		return crony.Errorf(crony.TooLarge, "%d definitions would change at once; %d always can", len(d.parts), maxOps/2).
-			WithHint("split the manifest")
+		return crony.Errorf(crony.TooLarge, "%d definitions would change at once, with the assignments of their jobs: too many",
+			len(d.parts)).WithHint("split the manifest")
 	}
 	return nil
 }

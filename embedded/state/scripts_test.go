@@ -41,12 +41,12 @@ func TestScriptChangesEpochs(t *testing.T) {
 	define(crony.Manifest{Scripts: []crony.Script{storetest.Script("s", "2")}})
 	look(&after)
 	a, b := after[0], after[1]
-	if a.assignment.Epoch == before[0].assignment.Epoch || a.assignment.Generation != 2 || a.def.Generation != 2 ||
+	if a.newest().Epoch == before[0].newest().Epoch || a.newest().Generation != 2 || a.def.Generation != 2 ||
 		!a.def.PlanSince.Equal(before[0].def.PlanSince) || a.def.Scripts[0].Script != "2" || a.def.UpdatedBy != "eve" {
-		t.Errorf("the job that names it: %+v, %+v", a.def, a.assignment)
+		t.Errorf("the job that names it: %+v, %+v", a.def, a.newest())
 	}
-	if b.assignment.Epoch != before[1].assignment.Epoch || b.def != before[1].def {
-		t.Errorf("a job that does not: %+v, %+v", b.def, b.assignment)
+	if b.newest().Epoch != before[1].newest().Epoch || b.def != before[1].def {
+		t.Errorf("a job that does not: %+v, %+v", b.def, b.newest())
 	}
 	if keys := r.keys(history + "a/"); !slices.Equal(keys, []string{historyKey("a", 1)}) {
 		t.Errorf("its history: %v", keys)
