@@ -33,8 +33,8 @@ type job struct {
 	place  int32       // in the queue, from 1; 0: not in it
 	held   bool        // it has missed something, and waits for its turn to make up for that
 	loose  bool        // not confirmed since the link came up
-	raced  bool        // other agents claim its occurrences too
 	lacked bool        // what was asked for is to give up what was missed for want of preparation
+	raced  bool        // other agents claim its occurrences too
 	lack   *lack       // what its host is to be prepared with; nil: nothing
 }
 
