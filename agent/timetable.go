@@ -33,6 +33,7 @@ type job struct {
 	place  int32       // in the queue, from 1; 0: not in it
 	held   bool        // it has missed something, and waits for its turn to make up for that
 	loose  bool        // not confirmed since the link came up
+	raced  bool        // other agents claim its occurrences too
 }
 
 // seat is a place of a run that waits for its time.
@@ -74,7 +75,7 @@ func (t *timetable) assign(def crony.Definition, epoch int64, since, cursor time
 }
 
 func newJob(def *crony.Definition, epoch int64, since time.Time) *job {
-	j := &job{name: def.Job.Name, def: pack(def), epoch: epoch, since: nanosOf(since)}
+	j := &job{name: def.Job.Name, def: pack(def), epoch: epoch, since: nanosOf(since), raced: def.Job.Mode() == crony.PlaceRace}
 	if i := strings.Index(string(j.def), j.name); i >= 0 {
 		j.name = string(j.def)[i : i+len(j.name)] // the same letters, which needn't be in memory twice
 	}

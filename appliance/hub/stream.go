@@ -193,7 +193,7 @@ func (s *stream) answer(ctx context.Context, req *wire.ClaimRequest) error {
 		return fmt.Errorf("claim: %w", err)
 	}
 	reply := &wire.ClaimReply{Id: req.GetId(), Decisions: make([]*wire.Decision, len(decisions))}
-	for i, d := range decisions {
+	for i, d := range decisions { // a refusal is nothing to log: agents that race are refused all the time
 		reply.Decisions[i] = &wire.Decision{Granted: d.Granted, Run: string(d.Run), Reason: d.Reason, Cursor: wire.Nanos(d.Cursor)}
 		s.hub.metrics.claim(d.Granted)
 	}
