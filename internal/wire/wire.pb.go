@@ -36,6 +36,7 @@ type FromAgent struct {
 	//	*FromAgent_Report
 	//	*FromAgent_Taken
 	//	*FromAgent_Renew
+	//	*FromAgent_Lock
 	//	*FromAgent_Running
 	Kind          isFromAgent_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
@@ -124,6 +125,15 @@ func (x *FromAgent) GetRenew() *Renew {
 	return nil
 }
 
+func (x *FromAgent) GetLock() *Lock {
+	if x != nil {
+		if x, ok := x.Kind.(*FromAgent_Lock); ok {
+			return x.Lock
+		}
+	}
+	return nil
+}
+
 func (x *FromAgent) GetRunning() *Running {
 	if x != nil {
 		if x, ok := x.Kind.(*FromAgent_Running); ok {
@@ -157,6 +167,10 @@ type FromAgent_Renew struct {
 	Renew *Renew `protobuf:"bytes,5,opt,name=renew,proto3,oneof"`
 }
 
+type FromAgent_Lock struct {
+	Lock *Lock `protobuf:"bytes,8,opt,name=lock,proto3,oneof"`
+}
+
 type FromAgent_Running struct {
 	Running *Running `protobuf:"bytes,6,opt,name=running,proto3,oneof"`
 }
@@ -170,6 +184,8 @@ func (*FromAgent_Report) isFromAgent_Kind() {}
 func (*FromAgent_Taken) isFromAgent_Kind() {}
 
 func (*FromAgent_Renew) isFromAgent_Kind() {}
+
+func (*FromAgent_Lock) isFromAgent_Kind() {}
 
 func (*FromAgent_Running) isFromAgent_Kind() {}
 
@@ -188,6 +204,7 @@ type FromServer struct {
 	//	*FromServer_Trust
 	//	*FromServer_Certificate
 	//	*FromServer_Move
+	//	*FromServer_Lock
 	//	*FromServer_Kill
 	Kind          isFromServer_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
@@ -330,6 +347,15 @@ func (x *FromServer) GetMove() *Move {
 	return nil
 }
 
+func (x *FromServer) GetLock() *LockReply {
+	if x != nil {
+		if x, ok := x.Kind.(*FromServer_Lock); ok {
+			return x.Lock
+		}
+	}
+	return nil
+}
+
 func (x *FromServer) GetKill() *Kill {
 	if x != nil {
 		if x, ok := x.Kind.(*FromServer_Kill); ok {
@@ -387,6 +413,10 @@ type FromServer_Move struct {
 	Move *Move `protobuf:"bytes,11,opt,name=move,proto3,oneof"`
 }
 
+type FromServer_Lock struct {
+	Lock *LockReply `protobuf:"bytes,14,opt,name=lock,proto3,oneof"`
+}
+
 type FromServer_Kill struct {
 	Kill *Kill `protobuf:"bytes,12,opt,name=kill,proto3,oneof"`
 }
@@ -412,6 +442,8 @@ func (*FromServer_Trust) isFromServer_Kind() {}
 func (*FromServer_Certificate) isFromServer_Kind() {}
 
 func (*FromServer_Move) isFromServer_Kind() {}
+
+func (*FromServer_Lock) isFromServer_Kind() {}
 
 func (*FromServer_Kill) isFromServer_Kind() {}
 
@@ -737,8 +769,10 @@ type Occurrence struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Job           string                 `protobuf:"bytes,1,opt,name=job,proto3" json:"job,omitempty"`
 	Epoch         int64                  `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
-	At            int64                  `protobuf:"fixed64,3,opt,name=at,proto3" json:"at,omitempty"`   // unix nanoseconds
-	Pass          *Pass                  `protobuf:"bytes,4,opt,name=pass,proto3" json:"pass,omitempty"` // if set, all occurrences after pass.after and up to at are to run nowhere
+	At            int64                  `protobuf:"fixed64,3,opt,name=at,proto3" json:"at,omitempty"`          // unix nanoseconds
+	Pass          *Pass                  `protobuf:"bytes,4,opt,name=pass,proto3" json:"pass,omitempty"`        // if set, all occurrences after pass.after and up to at are to run nowhere
+	Skipped       bool                   `protobuf:"varint,6,opt,name=skipped,proto3" json:"skipped,omitempty"` // with pass: that is as was asked for; else they are missed
+	Due           bool                   `protobuf:"varint,7,opt,name=due,proto3" json:"due,omitempty"`         // its time has come: if it can't start, it is to wait for, or replace, what goes on, or is given up
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -801,10 +835,25 @@ func (x *Occurrence) GetPass() *Pass {
 	return nil
 }
 
+func (x *Occurrence) GetSkipped() bool {
+	if x != nil {
+		return x.Skipped
+	}
+	return false
+}
+
+func (x *Occurrence) GetDue() bool {
+	if x != nil {
+		return x.Due
+	}
+	return false
+}
+
 type Pass struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	After         int64                  `protobuf:"fixed64,1,opt,name=after,proto3" json:"after,omitempty"` // unix nanoseconds: the job's cursor, for all that the agent knows
 	Reason        string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"` // in plain words, for the ledger
+	Until         int64                  `protobuf:"fixed64,3,opt,name=until,proto3" json:"until,omitempty"` // unix nanoseconds; if not 0, only up to here they run nowhere, and at is asked for as well
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -851,6 +900,13 @@ func (x *Pass) GetReason() string {
 		return x.Reason
 	}
 	return ""
+}
+
+func (x *Pass) GetUntil() int64 {
+	if x != nil {
+		return x.Until
+	}
+	return 0
 }
 
 // ClaimReply decides each occurrence of a request, in its order.
@@ -912,6 +968,7 @@ type Decision struct {
 	Run           string                 `protobuf:"bytes,2,opt,name=run,proto3" json:"run,omitempty"`         // if granted
 	Reason        string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`   // if not
 	Cursor        int64                  `protobuf:"fixed64,4,opt,name=cursor,proto3" json:"cursor,omitempty"` // if not, and not 0: every occurrence up to it is decided
+	Busy          string                 `protobuf:"bytes,5,opt,name=busy,proto3" json:"busy,omitempty"`       // the run that is in the way; if granted, the run waits and is not to start: ask for its lock
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -974,6 +1031,197 @@ func (x *Decision) GetCursor() int64 {
 	return 0
 }
 
+func (x *Decision) GetBusy() string {
+	if x != nil {
+		return x.Busy
+	}
+	return ""
+}
+
+// Lock asks for the lock of a job that has only so many runs at once, for a run that the agent answers for and has not started.
+// It may be asked again with no harm.
+type Lock struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Job           string                 `protobuf:"bytes,1,opt,name=job,proto3" json:"job,omitempty"`
+	Epoch         int64                  `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Run           string                 `protobuf:"bytes,3,opt,name=run,proto3" json:"run,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Lock) Reset() {
+	*x = Lock{}
+	mi := &file_wire_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Lock) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Lock) ProtoMessage() {}
+
+func (x *Lock) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Lock.ProtoReflect.Descriptor instead.
+func (*Lock) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *Lock) GetJob() string {
+	if x != nil {
+		return x.Job
+	}
+	return ""
+}
+
+func (x *Lock) GetEpoch() int64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *Lock) GetRun() string {
+	if x != nil {
+		return x.Run
+	}
+	return ""
+}
+
+// LockReply says how runs of the agent stand with their jobs' locks. It answers Lock, comes unasked when something has changed,
+// and at the beginning of a stream for all of the agent's runs that have a place in a lock.
+type LockReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Places        []*Place               `protobuf:"bytes,1,rep,name=places,proto3" json:"places,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LockReply) Reset() {
+	*x = LockReply{}
+	mi := &file_wire_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LockReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LockReply) ProtoMessage() {}
+
+func (x *LockReply) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LockReply.ProtoReflect.Descriptor instead.
+func (*LockReply) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *LockReply) GetPlaces() []*Place {
+	if x != nil {
+		return x.Places
+	}
+	return nil
+}
+
+type Place struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Job           string                 `protobuf:"bytes,1,opt,name=job,proto3" json:"job,omitempty"`
+	Run           string                 `protobuf:"bytes,2,opt,name=run,proto3" json:"run,omitempty"`
+	Behind        string                 `protobuf:"bytes,3,opt,name=behind,proto3" json:"behind,omitempty"`                           // if set, the run waits for this one, and is not to start
+	ReplacedBy    string                 `protobuf:"bytes,4,opt,name=replaced_by,json=replacedBy,proto3" json:"replaced_by,omitempty"` // if set, the run is to end, or not to begin, in favour of this one
+	Refused       string                 `protobuf:"bytes,5,opt,name=refused,proto3" json:"refused,omitempty"`                         // if set, the run is not to start, and this is why
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Place) Reset() {
+	*x = Place{}
+	mi := &file_wire_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Place) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Place) ProtoMessage() {}
+
+func (x *Place) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Place.ProtoReflect.Descriptor instead.
+func (*Place) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *Place) GetJob() string {
+	if x != nil {
+		return x.Job
+	}
+	return ""
+}
+
+func (x *Place) GetRun() string {
+	if x != nil {
+		return x.Run
+	}
+	return ""
+}
+
+func (x *Place) GetBehind() string {
+	if x != nil {
+		return x.Behind
+	}
+	return ""
+}
+
+func (x *Place) GetReplacedBy() string {
+	if x != nil {
+		return x.ReplacedBy
+	}
+	return ""
+}
+
+func (x *Place) GetRefused() string {
+	if x != nil {
+		return x.Refused
+	}
+	return ""
+}
+
 // Report delivers what happened. Its facts and chunks may have been delivered before.
 type Report struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -986,7 +1234,7 @@ type Report struct {
 
 func (x *Report) Reset() {
 	*x = Report{}
-	mi := &file_wire_proto_msgTypes[12]
+	mi := &file_wire_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -998,7 +1246,7 @@ func (x *Report) String() string {
 func (*Report) ProtoMessage() {}
 
 func (x *Report) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[12]
+	mi := &file_wire_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1011,7 +1259,7 @@ func (x *Report) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Report.ProtoReflect.Descriptor instead.
 func (*Report) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{12}
+	return file_wire_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Report) GetId() uint64 {
@@ -1049,7 +1297,7 @@ type Chunk struct {
 
 func (x *Chunk) Reset() {
 	*x = Chunk{}
-	mi := &file_wire_proto_msgTypes[13]
+	mi := &file_wire_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1061,7 +1309,7 @@ func (x *Chunk) String() string {
 func (*Chunk) ProtoMessage() {}
 
 func (x *Chunk) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[13]
+	mi := &file_wire_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1074,7 +1322,7 @@ func (x *Chunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Chunk.ProtoReflect.Descriptor instead.
 func (*Chunk) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{13}
+	return file_wire_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Chunk) GetRun() string {
@@ -1129,7 +1377,7 @@ type Ack struct {
 
 func (x *Ack) Reset() {
 	*x = Ack{}
-	mi := &file_wire_proto_msgTypes[14]
+	mi := &file_wire_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1141,7 +1389,7 @@ func (x *Ack) String() string {
 func (*Ack) ProtoMessage() {}
 
 func (x *Ack) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[14]
+	mi := &file_wire_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1154,7 +1402,7 @@ func (x *Ack) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ack.ProtoReflect.Descriptor instead.
 func (*Ack) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{14}
+	return file_wire_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Ack) GetId() uint64 {
@@ -1176,7 +1424,7 @@ type Start struct {
 
 func (x *Start) Reset() {
 	*x = Start{}
-	mi := &file_wire_proto_msgTypes[15]
+	mi := &file_wire_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1188,7 +1436,7 @@ func (x *Start) String() string {
 func (*Start) ProtoMessage() {}
 
 func (x *Start) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[15]
+	mi := &file_wire_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1201,7 +1449,7 @@ func (x *Start) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Start.ProtoReflect.Descriptor instead.
 func (*Start) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{15}
+	return file_wire_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Start) GetRequest() []byte {
@@ -1238,7 +1486,7 @@ type Kill struct {
 
 func (x *Kill) Reset() {
 	*x = Kill{}
-	mi := &file_wire_proto_msgTypes[16]
+	mi := &file_wire_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1250,7 +1498,7 @@ func (x *Kill) String() string {
 func (*Kill) ProtoMessage() {}
 
 func (x *Kill) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[16]
+	mi := &file_wire_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1263,7 +1511,7 @@ func (x *Kill) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Kill.ProtoReflect.Descriptor instead.
 func (*Kill) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{16}
+	return file_wire_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Kill) GetRun() string {
@@ -1304,7 +1552,7 @@ type Running struct {
 
 func (x *Running) Reset() {
 	*x = Running{}
-	mi := &file_wire_proto_msgTypes[17]
+	mi := &file_wire_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1316,7 +1564,7 @@ func (x *Running) String() string {
 func (*Running) ProtoMessage() {}
 
 func (x *Running) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[17]
+	mi := &file_wire_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1329,7 +1577,7 @@ func (x *Running) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Running.ProtoReflect.Descriptor instead.
 func (*Running) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{17}
+	return file_wire_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Running) GetProcesses() []*Process {
@@ -1351,7 +1599,7 @@ type Process struct {
 
 func (x *Process) Reset() {
 	*x = Process{}
-	mi := &file_wire_proto_msgTypes[18]
+	mi := &file_wire_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1363,7 +1611,7 @@ func (x *Process) String() string {
 func (*Process) ProtoMessage() {}
 
 func (x *Process) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[18]
+	mi := &file_wire_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1376,7 +1624,7 @@ func (x *Process) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Process.ProtoReflect.Descriptor instead.
 func (*Process) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{18}
+	return file_wire_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Process) GetRun() string {
@@ -1418,7 +1666,7 @@ type Taken struct {
 
 func (x *Taken) Reset() {
 	*x = Taken{}
-	mi := &file_wire_proto_msgTypes[19]
+	mi := &file_wire_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1430,7 +1678,7 @@ func (x *Taken) String() string {
 func (*Taken) ProtoMessage() {}
 
 func (x *Taken) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[19]
+	mi := &file_wire_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1443,7 +1691,7 @@ func (x *Taken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Taken.ProtoReflect.Descriptor instead.
 func (*Taken) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{19}
+	return file_wire_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Taken) GetJob() string {
@@ -1470,7 +1718,7 @@ type Servers struct {
 
 func (x *Servers) Reset() {
 	*x = Servers{}
-	mi := &file_wire_proto_msgTypes[20]
+	mi := &file_wire_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1482,7 +1730,7 @@ func (x *Servers) String() string {
 func (*Servers) ProtoMessage() {}
 
 func (x *Servers) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[20]
+	mi := &file_wire_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1495,7 +1743,7 @@ func (x *Servers) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Servers.ProtoReflect.Descriptor instead.
 func (*Servers) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{20}
+	return file_wire_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Servers) GetServers() []*Server {
@@ -1515,7 +1763,7 @@ type Server struct {
 
 func (x *Server) Reset() {
 	*x = Server{}
-	mi := &file_wire_proto_msgTypes[21]
+	mi := &file_wire_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1527,7 +1775,7 @@ func (x *Server) String() string {
 func (*Server) ProtoMessage() {}
 
 func (x *Server) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[21]
+	mi := &file_wire_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1540,7 +1788,7 @@ func (x *Server) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Server.ProtoReflect.Descriptor instead.
 func (*Server) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{21}
+	return file_wire_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Server) GetId() string {
@@ -1568,7 +1816,7 @@ type Trust struct {
 
 func (x *Trust) Reset() {
 	*x = Trust{}
-	mi := &file_wire_proto_msgTypes[22]
+	mi := &file_wire_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1580,7 +1828,7 @@ func (x *Trust) String() string {
 func (*Trust) ProtoMessage() {}
 
 func (x *Trust) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[22]
+	mi := &file_wire_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1593,7 +1841,7 @@ func (x *Trust) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Trust.ProtoReflect.Descriptor instead.
 func (*Trust) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{22}
+	return file_wire_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Trust) GetAuthorities() []byte {
@@ -1620,7 +1868,7 @@ type Renew struct {
 
 func (x *Renew) Reset() {
 	*x = Renew{}
-	mi := &file_wire_proto_msgTypes[23]
+	mi := &file_wire_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1632,7 +1880,7 @@ func (x *Renew) String() string {
 func (*Renew) ProtoMessage() {}
 
 func (x *Renew) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[23]
+	mi := &file_wire_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1645,7 +1893,7 @@ func (x *Renew) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Renew.ProtoReflect.Descriptor instead.
 func (*Renew) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{23}
+	return file_wire_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Renew) GetRequest() []byte {
@@ -1666,7 +1914,7 @@ type Certificate struct {
 
 func (x *Certificate) Reset() {
 	*x = Certificate{}
-	mi := &file_wire_proto_msgTypes[24]
+	mi := &file_wire_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1678,7 +1926,7 @@ func (x *Certificate) String() string {
 func (*Certificate) ProtoMessage() {}
 
 func (x *Certificate) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[24]
+	mi := &file_wire_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1691,7 +1939,7 @@ func (x *Certificate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Certificate.ProtoReflect.Descriptor instead.
 func (*Certificate) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{24}
+	return file_wire_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Certificate) GetChain() []byte {
@@ -1718,7 +1966,7 @@ type Move struct {
 
 func (x *Move) Reset() {
 	*x = Move{}
-	mi := &file_wire_proto_msgTypes[25]
+	mi := &file_wire_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1730,7 +1978,7 @@ func (x *Move) String() string {
 func (*Move) ProtoMessage() {}
 
 func (x *Move) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[25]
+	mi := &file_wire_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1743,7 +1991,7 @@ func (x *Move) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Move.ProtoReflect.Descriptor instead.
 func (*Move) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{25}
+	return file_wire_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Move) GetServer() string {
@@ -1762,7 +2010,7 @@ type AdmitRequest struct {
 
 func (x *AdmitRequest) Reset() {
 	*x = AdmitRequest{}
-	mi := &file_wire_proto_msgTypes[26]
+	mi := &file_wire_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1774,7 +2022,7 @@ func (x *AdmitRequest) String() string {
 func (*AdmitRequest) ProtoMessage() {}
 
 func (x *AdmitRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[26]
+	mi := &file_wire_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1787,7 +2035,7 @@ func (x *AdmitRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdmitRequest.ProtoReflect.Descriptor instead.
 func (*AdmitRequest) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{26}
+	return file_wire_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *AdmitRequest) GetAddress() string {
@@ -1807,7 +2055,7 @@ type AdmitReply struct {
 
 func (x *AdmitReply) Reset() {
 	*x = AdmitReply{}
-	mi := &file_wire_proto_msgTypes[27]
+	mi := &file_wire_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1819,7 +2067,7 @@ func (x *AdmitReply) String() string {
 func (*AdmitReply) ProtoMessage() {}
 
 func (x *AdmitReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[27]
+	mi := &file_wire_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1832,7 +2080,7 @@ func (x *AdmitReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdmitReply.ProtoReflect.Descriptor instead.
 func (*AdmitReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{27}
+	return file_wire_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *AdmitReply) GetToken() string {
@@ -1859,7 +2107,7 @@ type Member struct {
 
 func (x *Member) Reset() {
 	*x = Member{}
-	mi := &file_wire_proto_msgTypes[28]
+	mi := &file_wire_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1871,7 +2119,7 @@ func (x *Member) String() string {
 func (*Member) ProtoMessage() {}
 
 func (x *Member) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[28]
+	mi := &file_wire_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1884,7 +2132,7 @@ func (x *Member) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Member.ProtoReflect.Descriptor instead.
 func (*Member) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{28}
+	return file_wire_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Member) GetServer() string {
@@ -1909,7 +2157,7 @@ type StatusRequest struct {
 
 func (x *StatusRequest) Reset() {
 	*x = StatusRequest{}
-	mi := &file_wire_proto_msgTypes[29]
+	mi := &file_wire_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1921,7 +2169,7 @@ func (x *StatusRequest) String() string {
 func (*StatusRequest) ProtoMessage() {}
 
 func (x *StatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[29]
+	mi := &file_wire_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1934,7 +2182,7 @@ func (x *StatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusRequest.ProtoReflect.Descriptor instead.
 func (*StatusRequest) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{29}
+	return file_wire_proto_rawDescGZIP(), []int{32}
 }
 
 type StatusReply struct {
@@ -1946,7 +2194,7 @@ type StatusReply struct {
 
 func (x *StatusReply) Reset() {
 	*x = StatusReply{}
-	mi := &file_wire_proto_msgTypes[30]
+	mi := &file_wire_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1958,7 +2206,7 @@ func (x *StatusReply) String() string {
 func (*StatusReply) ProtoMessage() {}
 
 func (x *StatusReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[30]
+	mi := &file_wire_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1971,7 +2219,7 @@ func (x *StatusReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusReply.ProtoReflect.Descriptor instead.
 func (*StatusReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{30}
+	return file_wire_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *StatusReply) GetStatus() []byte {
@@ -1989,7 +2237,7 @@ type DefragmentRequest struct {
 
 func (x *DefragmentRequest) Reset() {
 	*x = DefragmentRequest{}
-	mi := &file_wire_proto_msgTypes[31]
+	mi := &file_wire_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2001,7 +2249,7 @@ func (x *DefragmentRequest) String() string {
 func (*DefragmentRequest) ProtoMessage() {}
 
 func (x *DefragmentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[31]
+	mi := &file_wire_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2014,7 +2262,7 @@ func (x *DefragmentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DefragmentRequest.ProtoReflect.Descriptor instead.
 func (*DefragmentRequest) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{31}
+	return file_wire_proto_rawDescGZIP(), []int{34}
 }
 
 type DefragmentReply struct {
@@ -2025,7 +2273,7 @@ type DefragmentReply struct {
 
 func (x *DefragmentReply) Reset() {
 	*x = DefragmentReply{}
-	mi := &file_wire_proto_msgTypes[32]
+	mi := &file_wire_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2037,7 +2285,7 @@ func (x *DefragmentReply) String() string {
 func (*DefragmentReply) ProtoMessage() {}
 
 func (x *DefragmentReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[32]
+	mi := &file_wire_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2050,7 +2298,7 @@ func (x *DefragmentReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DefragmentReply.ProtoReflect.Descriptor instead.
 func (*DefragmentReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{32}
+	return file_wire_proto_rawDescGZIP(), []int{35}
 }
 
 type TransferRequest struct {
@@ -2062,7 +2310,7 @@ type TransferRequest struct {
 
 func (x *TransferRequest) Reset() {
 	*x = TransferRequest{}
-	mi := &file_wire_proto_msgTypes[33]
+	mi := &file_wire_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2074,7 +2322,7 @@ func (x *TransferRequest) String() string {
 func (*TransferRequest) ProtoMessage() {}
 
 func (x *TransferRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[33]
+	mi := &file_wire_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2087,7 +2335,7 @@ func (x *TransferRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransferRequest.ProtoReflect.Descriptor instead.
 func (*TransferRequest) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{33}
+	return file_wire_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *TransferRequest) GetServer() string {
@@ -2105,7 +2353,7 @@ type TransferReply struct {
 
 func (x *TransferReply) Reset() {
 	*x = TransferReply{}
-	mi := &file_wire_proto_msgTypes[34]
+	mi := &file_wire_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2117,7 +2365,7 @@ func (x *TransferReply) String() string {
 func (*TransferReply) ProtoMessage() {}
 
 func (x *TransferReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[34]
+	mi := &file_wire_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2130,7 +2378,7 @@ func (x *TransferReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransferReply.ProtoReflect.Descriptor instead.
 func (*TransferReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{34}
+	return file_wire_proto_rawDescGZIP(), []int{37}
 }
 
 // Piece is a part of a batch of the run log: of all, or of as much as fits a message. The next pieces of its number follow, in
@@ -2146,7 +2394,7 @@ type Piece struct {
 
 func (x *Piece) Reset() {
 	*x = Piece{}
-	mi := &file_wire_proto_msgTypes[35]
+	mi := &file_wire_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2158,7 +2406,7 @@ func (x *Piece) String() string {
 func (*Piece) ProtoMessage() {}
 
 func (x *Piece) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[35]
+	mi := &file_wire_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2171,7 +2419,7 @@ func (x *Piece) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Piece.ProtoReflect.Descriptor instead.
 func (*Piece) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{35}
+	return file_wire_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Piece) GetNumber() uint64 {
@@ -2205,7 +2453,7 @@ type ReplicateRequest struct {
 
 func (x *ReplicateRequest) Reset() {
 	*x = ReplicateRequest{}
-	mi := &file_wire_proto_msgTypes[36]
+	mi := &file_wire_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2217,7 +2465,7 @@ func (x *ReplicateRequest) String() string {
 func (*ReplicateRequest) ProtoMessage() {}
 
 func (x *ReplicateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[36]
+	mi := &file_wire_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2230,7 +2478,7 @@ func (x *ReplicateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplicateRequest.ProtoReflect.Descriptor instead.
 func (*ReplicateRequest) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{36}
+	return file_wire_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ReplicateRequest) GetPieces() []*Piece {
@@ -2257,7 +2505,7 @@ type ReplicateReply struct {
 
 func (x *ReplicateReply) Reset() {
 	*x = ReplicateReply{}
-	mi := &file_wire_proto_msgTypes[37]
+	mi := &file_wire_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2269,7 +2517,7 @@ func (x *ReplicateReply) String() string {
 func (*ReplicateReply) ProtoMessage() {}
 
 func (x *ReplicateReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[37]
+	mi := &file_wire_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2282,7 +2530,7 @@ func (x *ReplicateReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplicateReply.ProtoReflect.Descriptor instead.
 func (*ReplicateReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{37}
+	return file_wire_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *ReplicateReply) GetStored() []uint64 {
@@ -2309,7 +2557,7 @@ type Refusal struct {
 
 func (x *Refusal) Reset() {
 	*x = Refusal{}
-	mi := &file_wire_proto_msgTypes[38]
+	mi := &file_wire_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2321,7 +2569,7 @@ func (x *Refusal) String() string {
 func (*Refusal) ProtoMessage() {}
 
 func (x *Refusal) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[38]
+	mi := &file_wire_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2334,7 +2582,7 @@ func (x *Refusal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refusal.ProtoReflect.Descriptor instead.
 func (*Refusal) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{38}
+	return file_wire_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *Refusal) GetNumber() uint64 {
@@ -2362,7 +2610,7 @@ type Sum struct {
 
 func (x *Sum) Reset() {
 	*x = Sum{}
-	mi := &file_wire_proto_msgTypes[39]
+	mi := &file_wire_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2374,7 +2622,7 @@ func (x *Sum) String() string {
 func (*Sum) ProtoMessage() {}
 
 func (x *Sum) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[39]
+	mi := &file_wire_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2387,7 +2635,7 @@ func (x *Sum) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Sum.ProtoReflect.Descriptor instead.
 func (*Sum) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{39}
+	return file_wire_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *Sum) GetRecords() uint64 {
@@ -2414,7 +2662,7 @@ type DaysRequest struct {
 
 func (x *DaysRequest) Reset() {
 	*x = DaysRequest{}
-	mi := &file_wire_proto_msgTypes[40]
+	mi := &file_wire_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2426,7 +2674,7 @@ func (x *DaysRequest) String() string {
 func (*DaysRequest) ProtoMessage() {}
 
 func (x *DaysRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[40]
+	mi := &file_wire_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2439,7 +2687,7 @@ func (x *DaysRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DaysRequest.ProtoReflect.Descriptor instead.
 func (*DaysRequest) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{40}
+	return file_wire_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *DaysRequest) GetDigest() []byte {
@@ -2469,7 +2717,7 @@ type DaysReply struct {
 
 func (x *DaysReply) Reset() {
 	*x = DaysReply{}
-	mi := &file_wire_proto_msgTypes[41]
+	mi := &file_wire_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2481,7 +2729,7 @@ func (x *DaysReply) String() string {
 func (*DaysReply) ProtoMessage() {}
 
 func (x *DaysReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[41]
+	mi := &file_wire_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2494,7 +2742,7 @@ func (x *DaysReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DaysReply.ProtoReflect.Descriptor instead.
 func (*DaysReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{41}
+	return file_wire_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *DaysReply) GetSameDays() bool {
@@ -2541,7 +2789,7 @@ type MinutesRequest struct {
 
 func (x *MinutesRequest) Reset() {
 	*x = MinutesRequest{}
-	mi := &file_wire_proto_msgTypes[42]
+	mi := &file_wire_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2553,7 +2801,7 @@ func (x *MinutesRequest) String() string {
 func (*MinutesRequest) ProtoMessage() {}
 
 func (x *MinutesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[42]
+	mi := &file_wire_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2566,7 +2814,7 @@ func (x *MinutesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MinutesRequest.ProtoReflect.Descriptor instead.
 func (*MinutesRequest) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{42}
+	return file_wire_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *MinutesRequest) GetDay() string {
@@ -2585,7 +2833,7 @@ type MinutesReply struct {
 
 func (x *MinutesReply) Reset() {
 	*x = MinutesReply{}
-	mi := &file_wire_proto_msgTypes[43]
+	mi := &file_wire_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2597,7 +2845,7 @@ func (x *MinutesReply) String() string {
 func (*MinutesReply) ProtoMessage() {}
 
 func (x *MinutesReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[43]
+	mi := &file_wire_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2610,7 +2858,7 @@ func (x *MinutesReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MinutesReply.ProtoReflect.Descriptor instead.
 func (*MinutesReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{43}
+	return file_wire_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *MinutesReply) GetMinutes() []*Sum {
@@ -2630,7 +2878,7 @@ type ItemsRequest struct {
 
 func (x *ItemsRequest) Reset() {
 	*x = ItemsRequest{}
-	mi := &file_wire_proto_msgTypes[44]
+	mi := &file_wire_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2642,7 +2890,7 @@ func (x *ItemsRequest) String() string {
 func (*ItemsRequest) ProtoMessage() {}
 
 func (x *ItemsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[44]
+	mi := &file_wire_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2655,7 +2903,7 @@ func (x *ItemsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ItemsRequest.ProtoReflect.Descriptor instead.
 func (*ItemsRequest) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{44}
+	return file_wire_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *ItemsRequest) GetDay() string {
@@ -2681,7 +2929,7 @@ type ItemsReply struct {
 
 func (x *ItemsReply) Reset() {
 	*x = ItemsReply{}
-	mi := &file_wire_proto_msgTypes[45]
+	mi := &file_wire_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2693,7 +2941,7 @@ func (x *ItemsReply) String() string {
 func (*ItemsReply) ProtoMessage() {}
 
 func (x *ItemsReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[45]
+	mi := &file_wire_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2706,7 +2954,7 @@ func (x *ItemsReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ItemsReply.ProtoReflect.Descriptor instead.
 func (*ItemsReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{45}
+	return file_wire_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *ItemsReply) GetItems() []*ItemSum {
@@ -2726,7 +2974,7 @@ type ItemSum struct {
 
 func (x *ItemSum) Reset() {
 	*x = ItemSum{}
-	mi := &file_wire_proto_msgTypes[46]
+	mi := &file_wire_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2738,7 +2986,7 @@ func (x *ItemSum) String() string {
 func (*ItemSum) ProtoMessage() {}
 
 func (x *ItemSum) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[46]
+	mi := &file_wire_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2751,7 +2999,7 @@ func (x *ItemSum) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ItemSum.ProtoReflect.Descriptor instead.
 func (*ItemSum) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{46}
+	return file_wire_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *ItemSum) GetKey() []byte {
@@ -2778,7 +3026,7 @@ type RecordsRequest struct {
 
 func (x *RecordsRequest) Reset() {
 	*x = RecordsRequest{}
-	mi := &file_wire_proto_msgTypes[47]
+	mi := &file_wire_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2790,7 +3038,7 @@ func (x *RecordsRequest) String() string {
 func (*RecordsRequest) ProtoMessage() {}
 
 func (x *RecordsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[47]
+	mi := &file_wire_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2803,7 +3051,7 @@ func (x *RecordsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordsRequest.ProtoReflect.Descriptor instead.
 func (*RecordsRequest) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{47}
+	return file_wire_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *RecordsRequest) GetDay() string {
@@ -2829,7 +3077,7 @@ type RecordsReply struct {
 
 func (x *RecordsReply) Reset() {
 	*x = RecordsReply{}
-	mi := &file_wire_proto_msgTypes[48]
+	mi := &file_wire_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2841,7 +3089,7 @@ func (x *RecordsReply) String() string {
 func (*RecordsReply) ProtoMessage() {}
 
 func (x *RecordsReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[48]
+	mi := &file_wire_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2854,7 +3102,7 @@ func (x *RecordsReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordsReply.ProtoReflect.Descriptor instead.
 func (*RecordsReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{48}
+	return file_wire_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *RecordsReply) GetPiece() *Piece {
@@ -2873,7 +3121,7 @@ type DayRequest struct {
 
 func (x *DayRequest) Reset() {
 	*x = DayRequest{}
-	mi := &file_wire_proto_msgTypes[49]
+	mi := &file_wire_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2885,7 +3133,7 @@ func (x *DayRequest) String() string {
 func (*DayRequest) ProtoMessage() {}
 
 func (x *DayRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[49]
+	mi := &file_wire_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2898,7 +3146,7 @@ func (x *DayRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DayRequest.ProtoReflect.Descriptor instead.
 func (*DayRequest) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{49}
+	return file_wire_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *DayRequest) GetDay() string {
@@ -2918,7 +3166,7 @@ type DayReply struct {
 
 func (x *DayReply) Reset() {
 	*x = DayReply{}
-	mi := &file_wire_proto_msgTypes[50]
+	mi := &file_wire_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2930,7 +3178,7 @@ func (x *DayReply) String() string {
 func (*DayReply) ProtoMessage() {}
 
 func (x *DayReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[50]
+	mi := &file_wire_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2943,7 +3191,7 @@ func (x *DayReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DayReply.ProtoReflect.Descriptor instead.
 func (*DayReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{50}
+	return file_wire_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *DayReply) GetSize() int64 {
@@ -2965,15 +3213,16 @@ var File_wire_proto protoreflect.FileDescriptor
 const file_wire_proto_rawDesc = "" +
 	"\n" +
 	"\n" +
-	"wire.proto\x12\rcrony.wire.v1\"\xb9\x02\n" +
+	"wire.proto\x12\rcrony.wire.v1\"\xe4\x02\n" +
 	"\tFromAgent\x12,\n" +
 	"\x05hello\x18\x01 \x01(\v2\x14.crony.wire.v1.HelloH\x00R\x05hello\x125\n" +
 	"\x06claims\x18\x02 \x01(\v2\x1b.crony.wire.v1.ClaimRequestH\x00R\x06claims\x12/\n" +
 	"\x06report\x18\x03 \x01(\v2\x15.crony.wire.v1.ReportH\x00R\x06report\x12,\n" +
 	"\x05taken\x18\x04 \x01(\v2\x14.crony.wire.v1.TakenH\x00R\x05taken\x12,\n" +
-	"\x05renew\x18\x05 \x01(\v2\x14.crony.wire.v1.RenewH\x00R\x05renew\x122\n" +
+	"\x05renew\x18\x05 \x01(\v2\x14.crony.wire.v1.RenewH\x00R\x05renew\x12)\n" +
+	"\x04lock\x18\b \x01(\v2\x13.crony.wire.v1.LockH\x00R\x04lock\x122\n" +
 	"\arunning\x18\x06 \x01(\v2\x16.crony.wire.v1.RunningH\x00R\arunningB\x06\n" +
-	"\x04kind\"\xe4\x04\n" +
+	"\x04kind\"\x94\x05\n" +
 	"\n" +
 	"FromServer\x122\n" +
 	"\awelcome\x18\x01 \x01(\v2\x16.crony.wire.v1.WelcomeH\x00R\awelcome\x12/\n" +
@@ -2987,7 +3236,8 @@ const file_wire_proto_rawDesc = "" +
 	"\x05trust\x18\t \x01(\v2\x14.crony.wire.v1.TrustH\x00R\x05trust\x12>\n" +
 	"\vcertificate\x18\n" +
 	" \x01(\v2\x1a.crony.wire.v1.CertificateH\x00R\vcertificate\x12)\n" +
-	"\x04move\x18\v \x01(\v2\x13.crony.wire.v1.MoveH\x00R\x04move\x12)\n" +
+	"\x04move\x18\v \x01(\v2\x13.crony.wire.v1.MoveH\x00R\x04move\x12.\n" +
+	"\x04lock\x18\x0e \x01(\v2\x18.crony.wire.v1.LockReplyH\x00R\x04lock\x12)\n" +
 	"\x04kill\x18\f \x01(\v2\x13.crony.wire.v1.KillH\x00R\x04killB\x06\n" +
 	"\x04kind\"1\n" +
 	"\x05Hello\x12\x14\n" +
@@ -3009,25 +3259,42 @@ const file_wire_proto_rawDesc = "" +
 	"\x06Synced\"[\n" +
 	"\fClaimRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12;\n" +
-	"\voccurrences\x18\x02 \x03(\v2\x19.crony.wire.v1.OccurrenceR\voccurrences\"m\n" +
+	"\voccurrences\x18\x02 \x03(\v2\x19.crony.wire.v1.OccurrenceR\voccurrences\"\x99\x01\n" +
 	"\n" +
 	"Occurrence\x12\x10\n" +
 	"\x03job\x18\x01 \x01(\tR\x03job\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x03R\x05epoch\x12\x0e\n" +
 	"\x02at\x18\x03 \x01(\x10R\x02at\x12'\n" +
-	"\x04pass\x18\x04 \x01(\v2\x13.crony.wire.v1.PassR\x04pass\"4\n" +
+	"\x04pass\x18\x04 \x01(\v2\x13.crony.wire.v1.PassR\x04pass\x12\x18\n" +
+	"\askipped\x18\x06 \x01(\bR\askipped\x12\x10\n" +
+	"\x03due\x18\a \x01(\bR\x03due\"J\n" +
 	"\x04Pass\x12\x14\n" +
 	"\x05after\x18\x01 \x01(\x10R\x05after\x12\x16\n" +
-	"\x06reason\x18\x02 \x01(\tR\x06reason\"S\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x14\n" +
+	"\x05until\x18\x03 \x01(\x10R\x05until\"S\n" +
 	"\n" +
 	"ClaimReply\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x125\n" +
-	"\tdecisions\x18\x02 \x03(\v2\x17.crony.wire.v1.DecisionR\tdecisions\"f\n" +
+	"\tdecisions\x18\x02 \x03(\v2\x17.crony.wire.v1.DecisionR\tdecisions\"z\n" +
 	"\bDecision\x12\x18\n" +
 	"\agranted\x18\x01 \x01(\bR\agranted\x12\x10\n" +
 	"\x03run\x18\x02 \x01(\tR\x03run\x12\x16\n" +
 	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x16\n" +
-	"\x06cursor\x18\x04 \x01(\x10R\x06cursor\"\\\n" +
+	"\x06cursor\x18\x04 \x01(\x10R\x06cursor\x12\x12\n" +
+	"\x04busy\x18\x05 \x01(\tR\x04busy\"@\n" +
+	"\x04Lock\x12\x10\n" +
+	"\x03job\x18\x01 \x01(\tR\x03job\x12\x14\n" +
+	"\x05epoch\x18\x02 \x01(\x03R\x05epoch\x12\x10\n" +
+	"\x03run\x18\x03 \x01(\tR\x03run\"9\n" +
+	"\tLockReply\x12,\n" +
+	"\x06places\x18\x01 \x03(\v2\x14.crony.wire.v1.PlaceR\x06places\"~\n" +
+	"\x05Place\x12\x10\n" +
+	"\x03job\x18\x01 \x01(\tR\x03job\x12\x10\n" +
+	"\x03run\x18\x02 \x01(\tR\x03run\x12\x16\n" +
+	"\x06behind\x18\x03 \x01(\tR\x06behind\x12\x1f\n" +
+	"\vreplaced_by\x18\x04 \x01(\tR\n" +
+	"replacedBy\x12\x18\n" +
+	"\arefused\x18\x05 \x01(\tR\arefused\"\\\n" +
 	"\x06Report\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x14\n" +
 	"\x05facts\x18\x02 \x03(\fR\x05facts\x12,\n" +
@@ -3179,7 +3446,7 @@ func file_wire_proto_rawDescGZIP() []byte {
 	return file_wire_proto_rawDescData
 }
 
-var file_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 53)
+var file_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 56)
 var file_wire_proto_goTypes = []any{
 	(*FromAgent)(nil),         // 0: crony.wire.v1.FromAgent
 	(*FromServer)(nil),        // 1: crony.wire.v1.FromServer
@@ -3193,110 +3460,116 @@ var file_wire_proto_goTypes = []any{
 	(*Pass)(nil),              // 9: crony.wire.v1.Pass
 	(*ClaimReply)(nil),        // 10: crony.wire.v1.ClaimReply
 	(*Decision)(nil),          // 11: crony.wire.v1.Decision
-	(*Report)(nil),            // 12: crony.wire.v1.Report
-	(*Chunk)(nil),             // 13: crony.wire.v1.Chunk
-	(*Ack)(nil),               // 14: crony.wire.v1.Ack
-	(*Start)(nil),             // 15: crony.wire.v1.Start
-	(*Kill)(nil),              // 16: crony.wire.v1.Kill
-	(*Running)(nil),           // 17: crony.wire.v1.Running
-	(*Process)(nil),           // 18: crony.wire.v1.Process
-	(*Taken)(nil),             // 19: crony.wire.v1.Taken
-	(*Servers)(nil),           // 20: crony.wire.v1.Servers
-	(*Server)(nil),            // 21: crony.wire.v1.Server
-	(*Trust)(nil),             // 22: crony.wire.v1.Trust
-	(*Renew)(nil),             // 23: crony.wire.v1.Renew
-	(*Certificate)(nil),       // 24: crony.wire.v1.Certificate
-	(*Move)(nil),              // 25: crony.wire.v1.Move
-	(*AdmitRequest)(nil),      // 26: crony.wire.v1.AdmitRequest
-	(*AdmitReply)(nil),        // 27: crony.wire.v1.AdmitReply
-	(*Member)(nil),            // 28: crony.wire.v1.Member
-	(*StatusRequest)(nil),     // 29: crony.wire.v1.StatusRequest
-	(*StatusReply)(nil),       // 30: crony.wire.v1.StatusReply
-	(*DefragmentRequest)(nil), // 31: crony.wire.v1.DefragmentRequest
-	(*DefragmentReply)(nil),   // 32: crony.wire.v1.DefragmentReply
-	(*TransferRequest)(nil),   // 33: crony.wire.v1.TransferRequest
-	(*TransferReply)(nil),     // 34: crony.wire.v1.TransferReply
-	(*Piece)(nil),             // 35: crony.wire.v1.Piece
-	(*ReplicateRequest)(nil),  // 36: crony.wire.v1.ReplicateRequest
-	(*ReplicateReply)(nil),    // 37: crony.wire.v1.ReplicateReply
-	(*Refusal)(nil),           // 38: crony.wire.v1.Refusal
-	(*Sum)(nil),               // 39: crony.wire.v1.Sum
-	(*DaysRequest)(nil),       // 40: crony.wire.v1.DaysRequest
-	(*DaysReply)(nil),         // 41: crony.wire.v1.DaysReply
-	(*MinutesRequest)(nil),    // 42: crony.wire.v1.MinutesRequest
-	(*MinutesReply)(nil),      // 43: crony.wire.v1.MinutesReply
-	(*ItemsRequest)(nil),      // 44: crony.wire.v1.ItemsRequest
-	(*ItemsReply)(nil),        // 45: crony.wire.v1.ItemsReply
-	(*ItemSum)(nil),           // 46: crony.wire.v1.ItemSum
-	(*RecordsRequest)(nil),    // 47: crony.wire.v1.RecordsRequest
-	(*RecordsReply)(nil),      // 48: crony.wire.v1.RecordsReply
-	(*DayRequest)(nil),        // 49: crony.wire.v1.DayRequest
-	(*DayReply)(nil),          // 50: crony.wire.v1.DayReply
-	nil,                       // 51: crony.wire.v1.DaysReply.DaysEntry
-	nil,                       // 52: crony.wire.v1.DaysReply.MarksEntry
+	(*Lock)(nil),              // 12: crony.wire.v1.Lock
+	(*LockReply)(nil),         // 13: crony.wire.v1.LockReply
+	(*Place)(nil),             // 14: crony.wire.v1.Place
+	(*Report)(nil),            // 15: crony.wire.v1.Report
+	(*Chunk)(nil),             // 16: crony.wire.v1.Chunk
+	(*Ack)(nil),               // 17: crony.wire.v1.Ack
+	(*Start)(nil),             // 18: crony.wire.v1.Start
+	(*Kill)(nil),              // 19: crony.wire.v1.Kill
+	(*Running)(nil),           // 20: crony.wire.v1.Running
+	(*Process)(nil),           // 21: crony.wire.v1.Process
+	(*Taken)(nil),             // 22: crony.wire.v1.Taken
+	(*Servers)(nil),           // 23: crony.wire.v1.Servers
+	(*Server)(nil),            // 24: crony.wire.v1.Server
+	(*Trust)(nil),             // 25: crony.wire.v1.Trust
+	(*Renew)(nil),             // 26: crony.wire.v1.Renew
+	(*Certificate)(nil),       // 27: crony.wire.v1.Certificate
+	(*Move)(nil),              // 28: crony.wire.v1.Move
+	(*AdmitRequest)(nil),      // 29: crony.wire.v1.AdmitRequest
+	(*AdmitReply)(nil),        // 30: crony.wire.v1.AdmitReply
+	(*Member)(nil),            // 31: crony.wire.v1.Member
+	(*StatusRequest)(nil),     // 32: crony.wire.v1.StatusRequest
+	(*StatusReply)(nil),       // 33: crony.wire.v1.StatusReply
+	(*DefragmentRequest)(nil), // 34: crony.wire.v1.DefragmentRequest
+	(*DefragmentReply)(nil),   // 35: crony.wire.v1.DefragmentReply
+	(*TransferRequest)(nil),   // 36: crony.wire.v1.TransferRequest
+	(*TransferReply)(nil),     // 37: crony.wire.v1.TransferReply
+	(*Piece)(nil),             // 38: crony.wire.v1.Piece
+	(*ReplicateRequest)(nil),  // 39: crony.wire.v1.ReplicateRequest
+	(*ReplicateReply)(nil),    // 40: crony.wire.v1.ReplicateReply
+	(*Refusal)(nil),           // 41: crony.wire.v1.Refusal
+	(*Sum)(nil),               // 42: crony.wire.v1.Sum
+	(*DaysRequest)(nil),       // 43: crony.wire.v1.DaysRequest
+	(*DaysReply)(nil),         // 44: crony.wire.v1.DaysReply
+	(*MinutesRequest)(nil),    // 45: crony.wire.v1.MinutesRequest
+	(*MinutesReply)(nil),      // 46: crony.wire.v1.MinutesReply
+	(*ItemsRequest)(nil),      // 47: crony.wire.v1.ItemsRequest
+	(*ItemsReply)(nil),        // 48: crony.wire.v1.ItemsReply
+	(*ItemSum)(nil),           // 49: crony.wire.v1.ItemSum
+	(*RecordsRequest)(nil),    // 50: crony.wire.v1.RecordsRequest
+	(*RecordsReply)(nil),      // 51: crony.wire.v1.RecordsReply
+	(*DayRequest)(nil),        // 52: crony.wire.v1.DayRequest
+	(*DayReply)(nil),          // 53: crony.wire.v1.DayReply
+	nil,                       // 54: crony.wire.v1.DaysReply.DaysEntry
+	nil,                       // 55: crony.wire.v1.DaysReply.MarksEntry
 }
 var file_wire_proto_depIdxs = []int32{
 	2,  // 0: crony.wire.v1.FromAgent.hello:type_name -> crony.wire.v1.Hello
 	7,  // 1: crony.wire.v1.FromAgent.claims:type_name -> crony.wire.v1.ClaimRequest
-	12, // 2: crony.wire.v1.FromAgent.report:type_name -> crony.wire.v1.Report
-	19, // 3: crony.wire.v1.FromAgent.taken:type_name -> crony.wire.v1.Taken
-	23, // 4: crony.wire.v1.FromAgent.renew:type_name -> crony.wire.v1.Renew
-	17, // 5: crony.wire.v1.FromAgent.running:type_name -> crony.wire.v1.Running
-	3,  // 6: crony.wire.v1.FromServer.welcome:type_name -> crony.wire.v1.Welcome
-	4,  // 7: crony.wire.v1.FromServer.assign:type_name -> crony.wire.v1.Assign
-	5,  // 8: crony.wire.v1.FromServer.unassign:type_name -> crony.wire.v1.Unassign
-	6,  // 9: crony.wire.v1.FromServer.synced:type_name -> crony.wire.v1.Synced
-	10, // 10: crony.wire.v1.FromServer.claims:type_name -> crony.wire.v1.ClaimReply
-	14, // 11: crony.wire.v1.FromServer.ack:type_name -> crony.wire.v1.Ack
-	15, // 12: crony.wire.v1.FromServer.start:type_name -> crony.wire.v1.Start
-	20, // 13: crony.wire.v1.FromServer.servers:type_name -> crony.wire.v1.Servers
-	22, // 14: crony.wire.v1.FromServer.trust:type_name -> crony.wire.v1.Trust
-	24, // 15: crony.wire.v1.FromServer.certificate:type_name -> crony.wire.v1.Certificate
-	25, // 16: crony.wire.v1.FromServer.move:type_name -> crony.wire.v1.Move
-	16, // 17: crony.wire.v1.FromServer.kill:type_name -> crony.wire.v1.Kill
-	8,  // 18: crony.wire.v1.ClaimRequest.occurrences:type_name -> crony.wire.v1.Occurrence
-	9,  // 19: crony.wire.v1.Occurrence.pass:type_name -> crony.wire.v1.Pass
-	11, // 20: crony.wire.v1.ClaimReply.decisions:type_name -> crony.wire.v1.Decision
-	13, // 21: crony.wire.v1.Report.chunks:type_name -> crony.wire.v1.Chunk
-	18, // 22: crony.wire.v1.Running.processes:type_name -> crony.wire.v1.Process
-	21, // 23: crony.wire.v1.Servers.servers:type_name -> crony.wire.v1.Server
-	28, // 24: crony.wire.v1.AdmitReply.members:type_name -> crony.wire.v1.Member
-	35, // 25: crony.wire.v1.ReplicateRequest.pieces:type_name -> crony.wire.v1.Piece
-	38, // 26: crony.wire.v1.ReplicateReply.refused:type_name -> crony.wire.v1.Refusal
-	51, // 27: crony.wire.v1.DaysReply.days:type_name -> crony.wire.v1.DaysReply.DaysEntry
-	52, // 28: crony.wire.v1.DaysReply.marks:type_name -> crony.wire.v1.DaysReply.MarksEntry
-	39, // 29: crony.wire.v1.MinutesReply.minutes:type_name -> crony.wire.v1.Sum
-	46, // 30: crony.wire.v1.ItemsReply.items:type_name -> crony.wire.v1.ItemSum
-	39, // 31: crony.wire.v1.ItemSum.sum:type_name -> crony.wire.v1.Sum
-	35, // 32: crony.wire.v1.RecordsReply.piece:type_name -> crony.wire.v1.Piece
-	39, // 33: crony.wire.v1.DaysReply.DaysEntry.value:type_name -> crony.wire.v1.Sum
-	0,  // 34: crony.wire.v1.Link.Connect:input_type -> crony.wire.v1.FromAgent
-	26, // 35: crony.wire.v1.Peers.Admit:input_type -> crony.wire.v1.AdmitRequest
-	29, // 36: crony.wire.v1.Peers.Status:input_type -> crony.wire.v1.StatusRequest
-	31, // 37: crony.wire.v1.Peers.Defragment:input_type -> crony.wire.v1.DefragmentRequest
-	33, // 38: crony.wire.v1.Peers.Transfer:input_type -> crony.wire.v1.TransferRequest
-	36, // 39: crony.wire.v1.Peers.Replicate:input_type -> crony.wire.v1.ReplicateRequest
-	40, // 40: crony.wire.v1.Peers.Days:input_type -> crony.wire.v1.DaysRequest
-	42, // 41: crony.wire.v1.Peers.Minutes:input_type -> crony.wire.v1.MinutesRequest
-	44, // 42: crony.wire.v1.Peers.Items:input_type -> crony.wire.v1.ItemsRequest
-	47, // 43: crony.wire.v1.Peers.Records:input_type -> crony.wire.v1.RecordsRequest
-	49, // 44: crony.wire.v1.Peers.Day:input_type -> crony.wire.v1.DayRequest
-	1,  // 45: crony.wire.v1.Link.Connect:output_type -> crony.wire.v1.FromServer
-	27, // 46: crony.wire.v1.Peers.Admit:output_type -> crony.wire.v1.AdmitReply
-	30, // 47: crony.wire.v1.Peers.Status:output_type -> crony.wire.v1.StatusReply
-	32, // 48: crony.wire.v1.Peers.Defragment:output_type -> crony.wire.v1.DefragmentReply
-	34, // 49: crony.wire.v1.Peers.Transfer:output_type -> crony.wire.v1.TransferReply
-	37, // 50: crony.wire.v1.Peers.Replicate:output_type -> crony.wire.v1.ReplicateReply
-	41, // 51: crony.wire.v1.Peers.Days:output_type -> crony.wire.v1.DaysReply
-	43, // 52: crony.wire.v1.Peers.Minutes:output_type -> crony.wire.v1.MinutesReply
-	45, // 53: crony.wire.v1.Peers.Items:output_type -> crony.wire.v1.ItemsReply
-	48, // 54: crony.wire.v1.Peers.Records:output_type -> crony.wire.v1.RecordsReply
-	50, // 55: crony.wire.v1.Peers.Day:output_type -> crony.wire.v1.DayReply
-	45, // [45:56] is the sub-list for method output_type
-	34, // [34:45] is the sub-list for method input_type
-	34, // [34:34] is the sub-list for extension type_name
-	34, // [34:34] is the sub-list for extension extendee
-	0,  // [0:34] is the sub-list for field type_name
+	15, // 2: crony.wire.v1.FromAgent.report:type_name -> crony.wire.v1.Report
+	22, // 3: crony.wire.v1.FromAgent.taken:type_name -> crony.wire.v1.Taken
+	26, // 4: crony.wire.v1.FromAgent.renew:type_name -> crony.wire.v1.Renew
+	12, // 5: crony.wire.v1.FromAgent.lock:type_name -> crony.wire.v1.Lock
+	20, // 6: crony.wire.v1.FromAgent.running:type_name -> crony.wire.v1.Running
+	3,  // 7: crony.wire.v1.FromServer.welcome:type_name -> crony.wire.v1.Welcome
+	4,  // 8: crony.wire.v1.FromServer.assign:type_name -> crony.wire.v1.Assign
+	5,  // 9: crony.wire.v1.FromServer.unassign:type_name -> crony.wire.v1.Unassign
+	6,  // 10: crony.wire.v1.FromServer.synced:type_name -> crony.wire.v1.Synced
+	10, // 11: crony.wire.v1.FromServer.claims:type_name -> crony.wire.v1.ClaimReply
+	17, // 12: crony.wire.v1.FromServer.ack:type_name -> crony.wire.v1.Ack
+	18, // 13: crony.wire.v1.FromServer.start:type_name -> crony.wire.v1.Start
+	23, // 14: crony.wire.v1.FromServer.servers:type_name -> crony.wire.v1.Servers
+	25, // 15: crony.wire.v1.FromServer.trust:type_name -> crony.wire.v1.Trust
+	27, // 16: crony.wire.v1.FromServer.certificate:type_name -> crony.wire.v1.Certificate
+	28, // 17: crony.wire.v1.FromServer.move:type_name -> crony.wire.v1.Move
+	13, // 18: crony.wire.v1.FromServer.lock:type_name -> crony.wire.v1.LockReply
+	19, // 19: crony.wire.v1.FromServer.kill:type_name -> crony.wire.v1.Kill
+	8,  // 20: crony.wire.v1.ClaimRequest.occurrences:type_name -> crony.wire.v1.Occurrence
+	9,  // 21: crony.wire.v1.Occurrence.pass:type_name -> crony.wire.v1.Pass
+	11, // 22: crony.wire.v1.ClaimReply.decisions:type_name -> crony.wire.v1.Decision
+	14, // 23: crony.wire.v1.LockReply.places:type_name -> crony.wire.v1.Place
+	16, // 24: crony.wire.v1.Report.chunks:type_name -> crony.wire.v1.Chunk
+	21, // 25: crony.wire.v1.Running.processes:type_name -> crony.wire.v1.Process
+	24, // 26: crony.wire.v1.Servers.servers:type_name -> crony.wire.v1.Server
+	31, // 27: crony.wire.v1.AdmitReply.members:type_name -> crony.wire.v1.Member
+	38, // 28: crony.wire.v1.ReplicateRequest.pieces:type_name -> crony.wire.v1.Piece
+	41, // 29: crony.wire.v1.ReplicateReply.refused:type_name -> crony.wire.v1.Refusal
+	54, // 30: crony.wire.v1.DaysReply.days:type_name -> crony.wire.v1.DaysReply.DaysEntry
+	55, // 31: crony.wire.v1.DaysReply.marks:type_name -> crony.wire.v1.DaysReply.MarksEntry
+	42, // 32: crony.wire.v1.MinutesReply.minutes:type_name -> crony.wire.v1.Sum
+	49, // 33: crony.wire.v1.ItemsReply.items:type_name -> crony.wire.v1.ItemSum
+	42, // 34: crony.wire.v1.ItemSum.sum:type_name -> crony.wire.v1.Sum
+	38, // 35: crony.wire.v1.RecordsReply.piece:type_name -> crony.wire.v1.Piece
+	42, // 36: crony.wire.v1.DaysReply.DaysEntry.value:type_name -> crony.wire.v1.Sum
+	0,  // 37: crony.wire.v1.Link.Connect:input_type -> crony.wire.v1.FromAgent
+	29, // 38: crony.wire.v1.Peers.Admit:input_type -> crony.wire.v1.AdmitRequest
+	32, // 39: crony.wire.v1.Peers.Status:input_type -> crony.wire.v1.StatusRequest
+	34, // 40: crony.wire.v1.Peers.Defragment:input_type -> crony.wire.v1.DefragmentRequest
+	36, // 41: crony.wire.v1.Peers.Transfer:input_type -> crony.wire.v1.TransferRequest
+	39, // 42: crony.wire.v1.Peers.Replicate:input_type -> crony.wire.v1.ReplicateRequest
+	43, // 43: crony.wire.v1.Peers.Days:input_type -> crony.wire.v1.DaysRequest
+	45, // 44: crony.wire.v1.Peers.Minutes:input_type -> crony.wire.v1.MinutesRequest
+	47, // 45: crony.wire.v1.Peers.Items:input_type -> crony.wire.v1.ItemsRequest
+	50, // 46: crony.wire.v1.Peers.Records:input_type -> crony.wire.v1.RecordsRequest
+	52, // 47: crony.wire.v1.Peers.Day:input_type -> crony.wire.v1.DayRequest
+	1,  // 48: crony.wire.v1.Link.Connect:output_type -> crony.wire.v1.FromServer
+	30, // 49: crony.wire.v1.Peers.Admit:output_type -> crony.wire.v1.AdmitReply
+	33, // 50: crony.wire.v1.Peers.Status:output_type -> crony.wire.v1.StatusReply
+	35, // 51: crony.wire.v1.Peers.Defragment:output_type -> crony.wire.v1.DefragmentReply
+	37, // 52: crony.wire.v1.Peers.Transfer:output_type -> crony.wire.v1.TransferReply
+	40, // 53: crony.wire.v1.Peers.Replicate:output_type -> crony.wire.v1.ReplicateReply
+	44, // 54: crony.wire.v1.Peers.Days:output_type -> crony.wire.v1.DaysReply
+	46, // 55: crony.wire.v1.Peers.Minutes:output_type -> crony.wire.v1.MinutesReply
+	48, // 56: crony.wire.v1.Peers.Items:output_type -> crony.wire.v1.ItemsReply
+	51, // 57: crony.wire.v1.Peers.Records:output_type -> crony.wire.v1.RecordsReply
+	53, // 58: crony.wire.v1.Peers.Day:output_type -> crony.wire.v1.DayReply
+	48, // [48:59] is the sub-list for method output_type
+	37, // [37:48] is the sub-list for method input_type
+	37, // [37:37] is the sub-list for extension type_name
+	37, // [37:37] is the sub-list for extension extendee
+	0,  // [0:37] is the sub-list for field type_name
 }
 
 func init() { file_wire_proto_init() }
@@ -3310,6 +3583,7 @@ func file_wire_proto_init() {
 		(*FromAgent_Report)(nil),
 		(*FromAgent_Taken)(nil),
 		(*FromAgent_Renew)(nil),
+		(*FromAgent_Lock)(nil),
 		(*FromAgent_Running)(nil),
 	}
 	file_wire_proto_msgTypes[1].OneofWrappers = []any{
@@ -3324,6 +3598,7 @@ func file_wire_proto_init() {
 		(*FromServer_Trust)(nil),
 		(*FromServer_Certificate)(nil),
 		(*FromServer_Move)(nil),
+		(*FromServer_Lock)(nil),
 		(*FromServer_Kill)(nil),
 	}
 	type x struct{}
@@ -3332,7 +3607,7 @@ func file_wire_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_wire_proto_rawDesc), len(file_wire_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   53,
+			NumMessages:   56,
 			NumExtensions: 0,
 			NumServices:   2,
 		},
