@@ -19,6 +19,7 @@ const (
 	history    = root + "spec-history/" // <job>/<generation>: crony.Definition
 	calendars  = root + "calendar/"     // <name>: calendar
 	claims     = root + "claim/"        // <job>, or of mode each <job>/<agent>: claim; see [claimValue]
+	locks      = root + "lock/"         // <job>, or of mode each <job>/<agent>: lock
 	passes     = root + "ledger/"       // see [Pass.path]: Pass, until it is in the run log
 	servers    = root + "server/"       // <server>: Server
 	ups        = root + "up/"           // <server>: nothing more; leased: the server is up

@@ -26,9 +26,11 @@ type mirror struct {
 	procs  map[string]map[crony.RunID]*Proc // by agent
 	creds  map[string]credential            // by key
 	passes map[string]Pass                  // by key
+	locks  map[string]lock                  // by key
 	subs   map[string]map[*Feed]bool
 
-	calendars map[string]calendar // by name; their keepers are in jobs
+	lockKeys  map[string]map[string]bool // of a job's locks, by its name
+	calendars map[string]calendar        // by name; their keepers are in jobs
 	cluster   cluster
 }
 
@@ -49,6 +51,7 @@ func (m *mirror) clear() {
 	m.agents, m.jobs = map[string]crony.Agent{}, newIndex()
 	m.orders, m.procs = map[string]map[string]*order{}, map[string]map[crony.RunID]*Proc{}
 	m.creds, m.passes = map[string]credential{}, map[string]Pass{}
+	m.locks, m.lockKeys = map[string]lock{}, map[string]map[string]bool{}
 	m.cluster = newCluster()
 }
 
@@ -169,6 +172,8 @@ func (m *mirror) put(kv *mvccpb.KeyValue) (err error) {
 		return m.putAssignment(name, kv)
 	case claims:
 		return m.putClaim(name, kv)
+	case locks:
+		return m.putLock(name, kv)
 	case calendars:
 		return m.putCalendar(name, kv.Value, kv.ModRevision)
 	case nodes:
@@ -256,6 +261,8 @@ func (m *mirror) remove(key string) {
 		} else {
 			m.jobs.setClaim(name, crony.Claim{}, 0)
 		}
+	case locks:
+		m.removeLock(name)
 	case calendars:
 		delete(m.calendars, name)
 	case nodes:

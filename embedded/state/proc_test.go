@@ -71,7 +71,7 @@ func TestOrderKill(t *testing.T) {
 func TestKillByHand(t *testing.T) {
 	r := newRig(t, emptied(t))
 	for value, want := range map[string]crony.KillOrder{
-		`{"kill":{"by":"eve","reason":"stuck","at":"2026-11-21T12:00:00Z"}}`:                          {By: "eve", Reason: "stuck", At: noon},
+		`{"kill":{"by":"eve","reason":"stuck","at":"2026-11-21T12:00:00Z"}}`:                        {By: "eve", Reason: "stuck", At: noon},
 		`{"v":1,"body":{"pid":7,"kill":{"by":"eve","reason":"stuck","at":"2026-11-21T12:00:00Z"}}}`: {By: "eve", Reason: "stuck", At: noon},
 		`{"kill": true}`:            {At: noon},
 		`{"kill":{"reason":"why"}}`: {Reason: "why", At: noon},
