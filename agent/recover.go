@@ -34,7 +34,11 @@ func (r *runner) recover() []crony.Fact {
 			r.skip(last.Run, rec.kill.WordsUnstarted())
 		case rec.job != "":
 			removeAll(outputs(r.dir, last.Run, 1, 0))
-			r.start(orderedAttempt(last, rec.job))
+			if a := orderedAttempt(last, rec.job); a.job.Slots() > 0 {
+				r.locked = append(r.locked, a)
+			} else {
+				r.start(a)
+			}
 		default:
 			removeAll(outputs(r.dir, last.Run, 1, 0)) // made ahead of the start, or in part
 			claims = append(claims, *last)

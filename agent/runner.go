@@ -26,6 +26,8 @@ type runner struct {
 	wanted  []*files   // to be made by a starter that has nothing to start
 	claimed map[crony.RunID]*files
 	strays  map[crony.RunID]bool // of an earlier life: it is not known whether they have started
+	locked  []*attempt           // of an earlier life, that wait for their jobs' locks
+	over    chan struct{}        // gives a sign when a run has ended
 	idle    *sync.Cond
 	running map[crony.RunID]*process
 	kills   map[crony.RunID]crony.KillOrder // of runs that go on
@@ -59,7 +61,7 @@ func newRunner(agent, dir string, journal *journal, reports *reporter, now func(
 	}
 	r := &runner{agent: agent, dir: dir, boot: boot, journal: journal, reports: reports, now: now, log: log,
 		metrics: newMetrics(), claimed: map[crony.RunID]*files{}, running: map[crony.RunID]*process{},
-		kills: map[crony.RunID]crony.KillOrder{}}
+		kills: map[crony.RunID]crony.KillOrder{}, over: make(chan struct{}, 1)}
 	r.idle = sync.NewCond(&r.mu)
 	reports.starting = r.starting
 	return r, nil
@@ -141,6 +143,10 @@ func (r *runner) end(run crony.RunID, state crony.RunState, reason string) {
 	}
 	r.keep(entry{Fact: &crony.Fact{Run: run, At: r.now().UTC(),
 		Ended: &crony.EndedFact{State: state, Reason: strings.ToValidUTF8(reason, "")}}})
+	select {
+	case r.over <- struct{}{}:
+	default:
+	}
 }
 
 // keep writes down and reports what has happened. If it can't be written yet, it is reported all the same.
