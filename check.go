@@ -42,6 +42,7 @@ func (c *checker) job(at string, j *Job) {
 	c.schedules(at, j)
 	c.uses(at, j)
 	c.misfire(at+"misfire.", j.Misfire)
+	c.overlap(at, j)
 	c.retention(at+"retention.", j.Retention)
 	c.work(at, j)
 	c.jobLater(at, j)
@@ -154,8 +155,6 @@ func (c *checker) jobLater(at string, j *Job) {
 		c.later(at+"placement.strategy", p.Strategy != "")
 		c.later(at+"placement.failover", p.Failover != nil)
 	}
-	c.later(at+"overlap", or(j.Overlap, OverlapAllow) != OverlapAllow)
-	c.later(at+"max_parallel", j.MaxParallel != 0)
 	c.later(at+"on_disconnect", j.OnDisconnect != "")
 	c.later(at+"on_lost", or(j.OnLost, LostFail) != LostFail)
 	c.later(at+"retry", j.Retry != nil)
