@@ -8,8 +8,8 @@ import (
 	"crony"
 )
 
-// TestAlone has three agents, on two servers, race for a job of which one run goes on at a time: one that is due each second and
-// runs for several. Each occurrence becomes one run or is skipped, no two runs go on at once.
+// TestAlone has three agents, on two servers, race for a job that is due each second and of which one run goes on at a time, each
+// for seconds. Each occurrence becomes one run or is skipped, and no two runs go on at once.
 func TestAlone(t *testing.T) {
 	client := emptied(t)
 	rigs := []*rig{newRig(t, client), newRig(t, client)}
