@@ -74,6 +74,9 @@ type JobStatus struct {
 	Waiting     string       `json:"waiting,omitempty"` // why no agent has it, if none does
 	NextAt      time.Time    `json:"next_at,omitzero"`  // its next occurrence, unless it is paused or has none
 	LastRun     *Run         `json:"last_run,omitempty"`
+	// Locks are the runs that hold the job, the earliest first, and after them those that wait for one of them to end. Only of
+	// jobs that have so many runs at once, and not in a list.
+	Locks []Lock `json:"locks,omitempty"`
 	// Orders are runs that were asked for and that no agent has taken yet, at most [MaxOrders]; the earliest first.
 	Orders []StartRequest `json:"orders,omitempty"`
 }

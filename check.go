@@ -43,6 +43,7 @@ func (c *checker) job(at string, j *Job) {
 	c.uses(at, j)
 	c.scripts(at, j)
 	c.misfire(at+"misfire.", j.Misfire)
+	c.overlap(at, j)
 	c.retention(at+"retention.", j.Retention)
 	c.placement(at+"placement.", j)
 	c.work(at, j)
@@ -149,8 +150,6 @@ func (c *checker) shell(at string, s *Shell) {
 
 // jobLater and shellLater list what crony does not serve yet. What is accepted here is done.
 func (c *checker) jobLater(at string, j *Job) {
-	c.later(at+"overlap", or(j.Overlap, OverlapAllow) != OverlapAllow)
-	c.later(at+"max_parallel", j.MaxParallel != 0)
 	c.later(at+"on_disconnect", j.OnDisconnect != "")
 	c.later(at+"on_lost", or(j.OnLost, LostFail) != LostFail)
 	c.later(at+"retry", j.Retry != nil)

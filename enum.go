@@ -27,15 +27,15 @@ const (
 // Allowed lists the strategies.
 func (Strategy) Allowed() []string { return []string{"weighted_round_robin", "least_jobs"} }
 
-// Overlap says what happens to an occurrence that comes due while a run of the job goes on.
+// Overlap says what happens to an occurrence that comes due while as many runs of the job go on as may; see [Job.Slots].
 type Overlap string
 
 // The overlap policies; allow if empty.
 const (
-	OverlapAllow   Overlap = "allow"
-	OverlapForbid  Overlap = "forbid"
-	OverlapQueue   Overlap = "queue"
-	OverlapReplace Overlap = "replace"
+	OverlapAllow   Overlap = "allow"   // it runs beside them; with max_parallel, only up to that, and else it is skipped
+	OverlapForbid  Overlap = "forbid"  // it is skipped
+	OverlapQueue   Overlap = "queue"   // it runs after them
+	OverlapReplace Overlap = "replace" // it runs in their place: they are ended
 )
 
 // Allowed lists the overlap policies.

@@ -174,6 +174,14 @@ func (j *Job) InGroup() string { return or(j.Group, DefaultGroup) }
 // Grace returns the time from TERM to KILL.
 func (j *Job) Grace() time.Duration { return or(j.KillGrace, DefaultKillGrace).Std() }
 
+// Slots returns how many runs of the job may go on at once; 0: there is no bound.
+func (j *Job) Slots() int {
+	if or(j.Overlap, OverlapAllow) == OverlapAllow {
+		return j.MaxParallel
+	}
+	return max(j.MaxParallel, 1)
+}
+
 // OutputLimit returns how much of each of an attempt's streams is kept, in bytes.
 func (j *Job) OutputLimit() int64 {
 	if j.Shell != nil && j.Shell.Limits != nil && j.Shell.Limits.Output > 0 {

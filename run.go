@@ -60,7 +60,7 @@ type Run struct {
 	Params      map[string]string `json:"params,omitempty"`   // that a person gave it
 	Epoch       int64             `json:"epoch"`
 	State       RunState          `json:"state"`
-	Reason      string            `json:"reason,omitempty"` // why it ended so, in plain words
+	Reason      string            `json:"reason,omitempty"` // why it ended so, or has not started, in plain words
 	StartedAt   time.Time         `json:"started_at,omitzero"`
 	EndedAt     time.Time         `json:"ended_at,omitzero"`
 	Attempts    []Attempt         `json:"attempts,omitempty"`

@@ -85,6 +85,8 @@ type KillOrder struct {
 	By     string    `json:"by,omitempty"`
 	At     time.Time `json:"at,omitzero"`
 	Reason string    `json:"reason,omitempty"`
+	// ReplacedBy, if set, is the run in favour of which it is to be ended. Nobody has asked for that.
+	ReplacedBy RunID `json:"replaced_by,omitempty"`
 }
 
 // Words says who ends a run, and why, as its reason: "killed by alice: stuck".
@@ -94,6 +96,9 @@ func (k *KillOrder) Words() string { return k.words("killed") }
 func (k *KillOrder) WordsUnstarted() string { return k.words("killed before it started") }
 
 func (k *KillOrder) words(what string) string {
+	if k.ReplacedBy != "" {
+		return "replaced by run " + string(k.ReplacedBy)
+	}
 	by := k.By
 	if by == "" {
 		by = "somebody with access to the keyspace"

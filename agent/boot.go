@@ -80,7 +80,7 @@ func (l *loop) reboot() {
 		return
 	}
 	for _, g := range l.boot {
-		l.seat(g)
+		l.enter(g)
 	}
 	l.listed, l.late, l.boot = false, false, nil
 }

@@ -19,6 +19,7 @@ func (l *loop) hear(msg *wire.FromServer) {
 		l.up = l.clock()
 		clear(l.asked)
 		l.orders = nil
+		l.doubt()
 		l.runner.untold()
 		l.table.loosen()
 	case *wire.FromServer_Assign:
@@ -31,6 +32,8 @@ func (l *loop) hear(msg *wire.FromServer) {
 		l.decided(kind.Claims)
 	case *wire.FromServer_Start:
 		l.order(kind.Start)
+	case *wire.FromServer_Lock:
+		l.placed(kind.Lock)
 	case *wire.FromServer_Kill:
 		l.kill(kind.Kill)
 	}
@@ -55,7 +58,8 @@ func (l *loop) assign(msg *wire.Assign) {
 	}
 	delete(l.waiting, name)
 	if run := crony.RunID(msg.GetOwed()); run != "" {
-		l.take(grant{ask{job: l.table.jobs[name], at: wire.Time(msg.GetCursor())}, run})
+		j := l.table.jobs[name]
+		l.take(grant{ask{job: j, at: wire.Time(msg.GetCursor())}, run, j.slots > 0})
 	}
 }
 
@@ -87,6 +91,12 @@ func (l *loop) drop(reason string) {
 	for _, g := range l.table.revoked() {
 		l.runner.skip(g.run, reason)
 	}
+	for run, g := range l.locked {
+		if g.job != nil && !l.table.current(g.job) {
+			delete(l.locked, run)
+			l.runner.skip(run, reason)
+		}
+	}
 }
 
 // decided takes in the answer to a request.
@@ -101,11 +111,16 @@ func (l *loop) decided(reply *wire.ClaimReply) {
 		if a.job.ask != reply.GetId() { // it was asked for again, and the later answer counts
 			continue
 		}
+		busy := crony.RunID(d.GetBusy())
+		if busy != "" && !d.GetGranted() {
+			l.table.wait(a.job, row{run: busy, reason: d.GetReason()}, l.journal.ended(busy), l.clock())
+			continue
+		}
 		l.runner.metrics.claim(d.GetGranted())
 		if d.GetGranted() {
 			cursor = a.at
 			if run := crony.RunID(d.GetRun()); run != "" { // else it was passed over
-				l.take(grant{a, run})
+				l.take(grant{a, run, busy != ""})
 			}
 		} else {
 			say := l.log.Info
@@ -132,7 +147,12 @@ func (l *loop) take(g grant) {
 		l.untaken = append(l.untaken, g)
 		return
 	}
-	l.seat(&seat{run: g.run, job: j, what: what, at: g.at})
+	s := &seat{run: g.run, job: j, what: what, at: g.at}
+	if g.waits {
+		l.await(s)
+		return
+	}
+	l.seat(s)
 }
 
 // seat has a run wait for its time, or skips it if its job is not what it was.
@@ -169,7 +189,7 @@ func (l *loop) order(msg *wire.Start) {
 			l.orders = append(l.orders, msg)
 			return
 		}
-		l.begin(&seat{run: req.Run, job: l.table.jobs[req.Job], what: what, at: req.At, params: req.Params})
+		l.startOrdered(&seat{run: req.Run, job: l.table.jobs[req.Job], what: what, at: req.At, params: req.Params, ordered: true})
 	}
 	l.link.post(&wire.FromAgent{Kind: &wire.FromAgent_Taken{Taken: &wire.Taken{Job: req.Job, Run: string(req.Run)}}})
 }
@@ -178,12 +198,16 @@ func (l *loop) order(msg *wire.Start) {
 // soon, that they are not the agent's or have ended.
 func (l *loop) kill(msg *wire.Kill) {
 	run := crony.RunID(msg.GetRun())
-	order := crony.KillOrder{By: msg.GetBy(), Reason: msg.GetReason(), At: wire.Time(msg.GetAt())}
+	l.end(run, crony.KillOrder{By: msg.GetBy(), Reason: msg.GetReason(), At: wire.Time(msg.GetAt())})
+}
+
+// end has a run ended, or not begin.
+func (l *loop) end(run crony.RunID, order crony.KillOrder) {
 	if !l.runner.kill(run, order) {
 		l.log.Info("order to end a run that does not go on here", "run", run)
 		return
 	}
-	if l.table.unseat(run) || l.unwait(run) {
+	if l.table.unseat(run) || l.unwait(run) || l.unlock(run) {
 		l.runner.skip(run, order.WordsUnstarted())
 	}
 }
@@ -207,5 +231,5 @@ func (l *loop) resume(f crony.Fact) {
 		l.runner.skip(f.Run, "the job was changed before the run was due")
 		return
 	}
-	l.table.grant(&seat{run: f.Run, job: j, what: what, at: c.ScheduledAt, params: c.Params})
+	l.enter(&seat{run: f.Run, job: j, what: what, at: c.ScheduledAt, params: c.Params})
 }

@@ -34,6 +34,7 @@ type journal struct {
 	late    []byte // frames that could not be written yet
 	live    map[crony.RunID]*record
 	past    map[origin]crony.RunID // the newest settled run of each
+	going   goings                 // by job
 	kept    int64                  // bytes of the entries of live runs
 	compact int64                  // the size at which the file is next looked at for settled runs
 	ahead   int64                  // bytes that the file system is to keep for the file; 0: none
@@ -123,6 +124,7 @@ func (j *journal) note(e *entry, n int64) {
 		if r := j.live[e.Settled]; r != nil {
 			of = r.origin()
 			j.kept -= r.bytes
+			j.goes(r, e.Settled, false)
 			delete(j.live, e.Settled)
 		}
 		if of != nil && e.Settled > j.past[*of] {
@@ -147,6 +149,7 @@ func (j *journal) note(e *entry, n int64) {
 		j.live[e.Fact.Run] = r
 	}
 	r.facts = append(r.facts, *e.Fact)
+	j.goes(r, e.Fact.Run, e.Fact.Ended == nil)
 	r.bytes += n
 	j.kept += n
 	if e.Birth != nil {
@@ -164,6 +167,43 @@ func (j *journal) noteKill(k *kill, n int64) {
 		r.bytes += n
 		j.kept += n
 	}
+}
+
+// goings is the runs that have not ended, by job.
+type goings map[string]map[crony.RunID]bool
+
+// goes notes whether a run goes on.
+func (j *journal) goes(r *record, run crony.RunID, on bool) {
+	of := r.origin()
+	switch {
+	case of == nil:
+	case on && j.going[of.Job] == nil:
+		j.going[of.Job] = map[crony.RunID]bool{run: true}
+	case on:
+		j.going[of.Job][run] = true
+	default:
+		if delete(j.going[of.Job], run); len(j.going[of.Job]) == 0 {
+			delete(j.going, of.Job)
+		}
+	}
+}
+
+// holder returns the first of a job's runs that have not ended, if they are as many as may go on at once; else "".
+func (j *journal) holder(job string, slots int) crony.RunID {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if slots == 0 || len(j.going[job]) < slots {
+		return ""
+	}
+	return slices.Min(slices.Collect(maps.Keys(j.going[job])))
+}
+
+// ended says whether a run of this agent has ended, and only its end is not with the servers yet.
+func (j *journal) ended(run crony.RunID) bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	r := j.live[run]
+	return r != nil && r.last().Ended != nil
 }
 
 // add writes an entry, or returns why it can't; then nothing has changed. The entry that it returns has its fact's number:

@@ -21,7 +21,7 @@ func openJournal(path string, log *slog.Logger) (*journal, error) {
 	if err != nil {
 		return nil, err
 	}
-	j := &journal{log: log, path: path, file: file, live: map[crony.RunID]*record{},
+	j := &journal{log: log, path: path, file: file, live: map[crony.RunID]*record{}, going: goings{},
 		past: map[origin]crony.RunID{}, compact: compactFrom}
 	if err := j.replay(file); err != nil {
 		return nil, errors.Join(err, file.Close())

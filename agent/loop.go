@@ -38,6 +38,7 @@ type loop struct {
 	waiting map[string][]crony.Fact // by job: runs of an earlier life that were claimed and not started
 	untaken []grant                 // that could not be written down yet
 	orders  []*wire.Start           // likewise
+	locked  map[crony.RunID]*seat   // runs that wait for their job's lock
 	holding string                  // why nothing is asked for; "" while it is
 	held    hold                    // the last time that nothing was
 	looked  time.Time               // when processes that last were last looked for
@@ -61,7 +62,8 @@ type ask struct {
 // grant is an ask that was granted.
 type grant struct {
 	ask
-	run crony.RunID
+	run   crony.RunID
+	waits bool // for its job's lock
 }
 
 // tick is how long the loop sleeps at most, so that a step of the wall clock is noticed.
@@ -78,8 +80,10 @@ func newLoop(
 	link poster, runner *runner, journal *journal, boots boots, now func() time.Time, log *slog.Logger,
 ) *loop {
 	l := &loop{born: time.Now(), inbox: make(chan *wire.FromServer, 64), link: link, runner: runner, journal: journal, now: now,
-		log: log, boots: boots, booted: map[string]bool{}, asked: map[uint64][]ask{}, waiting: map[string][]crony.Fact{}}
+		log: log, boots: boots, booted: map[string]bool{}, asked: map[uint64][]ask{}, waiting: map[string][]crony.Fact{},
+		locked: map[crony.RunID]*seat{}}
 	l.table, l.prep = newTimetable(l.zones.load), newPreparer(openPrepared(runner))
+	l.table.holder = func(j *job) crony.RunID { return journal.holder(j.name, int(j.slots)) }
 	return l
 }
 
@@ -96,6 +100,9 @@ func (l *loop) run(ctx context.Context, recovered []crony.Fact) {
 			l.booted[f.Claimed.Job] = true
 		}
 	}
+	for _, g := range l.runner.ordered {
+		l.startOrdered(g)
+	}
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -104,6 +111,8 @@ func (l *loop) run(ctx context.Context, recovered []crony.Fact) {
 			l.hear(msg)
 		case <-l.prep.wake:
 		case <-timer.C:
+		case <-l.runner.over:
+			l.table.unblock(l.clock())
 		case <-ctx.Done():
 			l.beat.Store(-1)
 			return
@@ -145,6 +154,7 @@ func (l *loop) work() time.Duration {
 	for _, g := range l.table.ready(now) {
 		l.begin(g)
 	}
+	l.askLocks(now)
 	asking := l.mayAsk()
 	if asking {
 		l.claim(l.table.due(now))
@@ -241,8 +251,17 @@ func (l *loop) claim(jobs []*job) {
 // ask returns what is to be asked about a job. What is passed over is told in parts of one cause each.
 func (l *loop) ask(j *job) (ask, *wire.Occurrence) {
 	step := j.asked
-	o := &wire.Occurrence{Job: j.name, Epoch: j.epoch, At: step.At.UnixNano()}
-	if step.Until.IsZero() {
+	o := &wire.Occurrence{Job: j.name, Epoch: j.epoch, At: step.At.UnixNano(), Due: step.due}
+	switch {
+	case step.skipped:
+		o.At, o.Skipped = step.Until.UnixNano(), true
+		o.Pass = &wire.Pass{After: int64(j.cursor), Reason: step.Reason}
+		return ask{job: j, at: step.Until}, o
+	case step.Until.IsZero():
+		if step.row != nil {
+			o.Skipped = true
+			o.Pass = &wire.Pass{After: int64(j.cursor), Until: int64(step.row.until), Reason: step.row.reason}
+		}
 		return ask{j, step.At, step.CatchUp}, o
 	}
 	until := step.Until

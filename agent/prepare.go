@@ -293,7 +293,7 @@ func (t *timetable) forgo(j *job, now time.Time) (asks, waits bool) {
 		}
 		k.said, k.tell = why, now.Add(retryAfter(k.tells))
 		k.tells++
-		j.asked, j.lacked = &step, true
+		j.asked, j.lacked = &question{Step: step}, true
 		return true, true
 	}
 	heap.Fix(&t.asks, 0)

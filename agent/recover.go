@@ -34,7 +34,7 @@ func (r *runner) recover() []crony.Fact {
 			r.skip(last.Run, rec.kill.WordsUnstarted())
 		case rec.job != "" && len(rec.job.unpack().Job.Scripts) == 0: // else it waits for its job, for which the host is to be prepared
 			removeAll(outputs(r.dir, last.Run, 1, 0))
-			r.start(orderedAttempt(last, rec.job))
+			r.ordered = append(r.ordered, orderedSeat(last, rec.job))
 		default:
 			removeAll(outputs(r.dir, last.Run, 1, 0)) // made ahead of the start, or in part
 			claims = append(claims, *last)
@@ -50,11 +50,10 @@ func (r *runner) recover() []crony.Fact {
 	return claims
 }
 
-// orderedAttempt returns the first attempt of a run that was ordered in an earlier life.
-func orderedAttempt(f *crony.Fact, job packed) *attempt {
-	a := newAttempt(f.Run, &assignment{def: job.unpack(), epoch: f.Claimed.Epoch}, f.Claimed.ScheduledAt)
-	a.params = f.Claimed.Params
-	return a
+// orderedSeat returns the place of a run that was ordered in an earlier life.
+func orderedSeat(f *crony.Fact, job packed) *seat {
+	what := &assignment{def: job.unpack(), epoch: f.Claimed.Epoch}
+	return &seat{run: f.Run, what: what, at: f.Claimed.ScheduledAt, params: f.Claimed.Params, ordered: true}
 }
 
 // strays returns the runs that have output and are not known. Where a journal has lost entries, they may have started: they are

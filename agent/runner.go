@@ -27,6 +27,8 @@ type runner struct {
 	wanted  []*files   // to be made by a starter that has nothing to start
 	claimed map[crony.RunID]*files
 	strays  map[crony.RunID]bool // of an earlier life: it is not known whether they have started
+	ordered []*seat              // of an earlier life, that have not started
+	over    chan struct{}        // gives a sign when a run has ended
 	idle    *sync.Cond
 	running map[crony.RunID]*process
 	kills   map[crony.RunID]crony.KillOrder // of runs that go on
@@ -60,7 +62,7 @@ func newRunner(agent, dir string, journal *journal, reports *reporter, now func(
 	}
 	r := &runner{agent: agent, dir: dir, boot: boot, journal: journal, reports: reports, now: now, log: log,
 		metrics: newMetrics(), claimed: map[crony.RunID]*files{}, running: map[crony.RunID]*process{},
-		kills: map[crony.RunID]crony.KillOrder{}}
+		kills: map[crony.RunID]crony.KillOrder{}, over: make(chan struct{}, 1)}
 	r.idle = sync.NewCond(&r.mu)
 	r.ending = func(crony.RunID, crony.RunState, string) {}
 	reports.starting = r.starting
@@ -150,6 +152,10 @@ func (r *runner) end(run crony.RunID, state crony.RunState, reason string) {
 	r.ending(run, state, reason)
 	r.keep(entry{Fact: &crony.Fact{Run: run, At: r.now().UTC(),
 		Ended: &crony.EndedFact{State: state, Reason: strings.ToValidUTF8(reason, "")}}})
+	select {
+	case r.over <- struct{}{}:
+	default:
+	}
 }
 
 // keep writes down and reports what has happened. If it can't be written yet, it is reported all the same.

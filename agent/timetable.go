@@ -16,6 +16,9 @@ type timetable struct {
 	asks   queue[*job]
 	starts queue[*seat]
 	turn   time.Time // when the next missed occurrence may be made up for
+
+	holder  func(*job) crony.RunID // the run of this agent that keeps a job from starting another; "" if none does
+	blocked map[*job]bool          // jobs that such a run keeps
 }
 
 // job is a job that the agent has, in one state: another epoch is another job. There may be a hundred thousand of them, of
@@ -28,7 +31,10 @@ type job struct {
 	since  nanos       // when the job became the agent's
 	cursor nanos       // every occurrence up to it is decided, for all that the agent knows
 	next   nanos       // when something is to be asked for, or asked for again
-	asked  *crony.Step // what was asked for; nil: nothing was
+	asked  *question   // what was asked for; nil: nothing was
+	row    *row        // of occurrences that were given up, and that the servers are not told of yet; nil: there are none
+	slots  int32       // runs that may go on at once; 0: any number
+	skips  bool        // what finds no slot is given up
 	ask    uint64      // the newest request by which it was
 	place  int32       // in the queue, from 1; 0: not in it
 	held   bool        // it has missed something, and waits for its turn to make up for that
@@ -38,15 +44,19 @@ type job struct {
 	lack   *lack       // what its host is to be prepared with; nil: nothing
 }
 
-// seat is a place of a run that waits for its time.
+// seat is a place of a run that waits for its time, or for its job's lock.
 type seat struct {
-	run    crony.RunID
-	job    *job        // nil: of an order for a job that the agent has not
-	what   *assignment // of it
-	at     time.Time   // the occurrence; of an order, when it was given
-	params map[string]string
-	start  nanos // when to start it
-	place  int32
+	run     crony.RunID
+	job     *job        // nil: of an order for a job that the agent has not
+	what    *assignment // of it
+	at      time.Time   // the occurrence; of an order, when it was given
+	params  map[string]string
+	ordered bool  // by a person: it starts as soon as it may, whatever becomes of the job
+	start   nanos // when to start it
+	place   int32
+
+	told  bool  // while it waits for its lock: the servers have said so
+	again nanos // likewise: when to ask them for it again
 }
 
 // ahead is how long before an occurrence starts it is asked for.
@@ -60,7 +70,8 @@ const askAgain = 5 * time.Second
 const pace = 20 * time.Millisecond
 
 func newTimetable(zones crony.Zones) *timetable {
-	return &timetable{zones: zones, jobs: map[string]*job{}}
+	return &timetable{zones: zones, jobs: map[string]*job{}, blocked: map[*job]bool{},
+		holder: func(*job) crony.RunID { return "" }}
 }
 
 // assign takes a job in, or a newer state of it. Occurrences up to the cursor are decided.
@@ -73,12 +84,14 @@ func (t *timetable) assign(def crony.Definition, epoch int64, since, cursor time
 		t.jobs[j.name] = j
 	}
 	j.loose = false
-	j.cursor = max(j.cursor, nanosOf(cursor))
+	j.reach(cursor)
 	t.plan(j)
 }
 
 func newJob(def *crony.Definition, epoch int64, since time.Time) *job {
-	j := &job{name: def.Job.Name, def: pack(def), epoch: epoch, since: nanosOf(since), raced: def.Job.Mode() == crony.PlaceRace}
+	j := &job{name: def.Job.Name, def: pack(def), epoch: epoch, since: nanosOf(since), slots: int32(def.Job.Slots()),
+		raced: def.Job.Mode() == crony.PlaceRace,
+		skips: def.Job.Overlap != crony.OverlapQueue && def.Job.Overlap != crony.OverlapReplace}
 	if i := strings.Index(string(j.def), j.name); i >= 0 {
 		j.name = string(j.def)[i : i+len(j.name)] // the same letters, which needn't be in memory twice
 	}
@@ -100,21 +113,29 @@ func (t *timetable) unassign(name string) {
 	if j := t.jobs[name]; j != nil {
 		t.asks.remove(j)
 		delete(t.jobs, name)
+		delete(t.blocked, j)
 	}
 }
 
-// plan puts j in the queue with the first occurrence after its cursor.
+// plan puts j in the queue with the first occurrence after its cursor that is not given up.
 func (t *timetable) plan(j *job) {
 	t.asks.remove(j)
 	j.asked, j.held, j.lacked = nil, false, false
 	if j.plan == nil {
 		return
 	}
-	cursor := j.cursor.time()
-	if step := j.plan.Step(cursor, cursor); !step.At.IsZero() { // as of then, nothing is late
+	cursor := j.reached()
+	step := j.plan.Step(cursor, cursor) // as of then, nothing is late
+	if !step.At.IsZero() {
 		j.next = nanosOf(step.Start.Add(-ahead))
-		t.asks.add(j)
 	}
+	switch {
+	case j.row != nil && (step.At.IsZero() || j.row.tell < j.next):
+		j.next = j.row.tell
+	case step.At.IsZero():
+		return
+	}
+	t.asks.add(j)
 }
 
 // startOf returns when an occurrence starts.
@@ -143,16 +164,25 @@ func (t *timetable) due(now time.Time) []*job {
 
 // decide finds out what is to be asked for j, the first in the queue, and says whether it is j's turn.
 func (t *timetable) decide(j *job, now time.Time) bool {
-	if j.lack != nil {
+	switch {
+	case j.row != nil && (j.lack != nil || j.row.tell <= nanosOf(now)):
+		j.asked = j.row.question()
+		return true
+	case j.lack != nil:
 		if asks, waits := t.forgo(j, now); waits {
 			return asks
 		}
 	}
-	step, held := j.plan.Step(j.cursor.time(), now), j.held
+	step, held := j.plan.Step(j.reached(), now), j.held
 	j.held = false
 	switch {
 	case step == (crony.Step{}):
-		t.asks.remove(j)
+		t.plan(j) // which leaves it out, but for its row
+		return false
+	case !step.Until.IsZero() && j.row != nil:
+		j.asked = j.row.question()
+		return true
+	case step.Until.IsZero() && t.blocks(j, &step, now):
 		return false
 	case !step.CatchUp || !step.Until.IsZero() || held:
 	case t.turn.After(now):
@@ -163,7 +193,7 @@ func (t *timetable) decide(j *job, now time.Time) bool {
 	default:
 		t.turn = now.Add(pace)
 	}
-	j.asked = &step
+	j.asked = &question{Step: step, row: j.row, due: !step.Start.After(now)}
 	return true
 }
 
@@ -173,7 +203,7 @@ func (t *timetable) settle(j *job, cursor time.Time) {
 	if nanosOf(cursor) <= j.cursor {
 		return
 	}
-	j.cursor = nanosOf(cursor)
+	j.reach(cursor)
 	if t.current(j) {
 		t.plan(j)
 	}
@@ -183,6 +213,7 @@ func (t *timetable) settle(j *job, cursor time.Time) {
 func (t *timetable) rewind() {
 	t.turn = time.Time{}
 	for _, j := range t.jobs {
+		j.row = nil // its occurrences come again
 		t.plan(j)
 	}
 }

@@ -28,6 +28,7 @@ import (
 	"crony"
 	"crony/appliance/hub"
 	"crony/appliance/ledger"
+	"crony/appliance/locks"
 	"crony/appliance/orders"
 	"crony/appliance/peers"
 	"crony/appliance/placement"
@@ -283,7 +284,7 @@ func (s *Server) serve() error {
 		return err
 	}
 	people, err := webui.New(webui.Options{
-		Jobs: s.Store, Runs: runs{s.Runs, given}, Outputs: s.Runs, Figures: s.Runs, Agents: fleet{s}, Ledger: accounts,
+		Jobs: s.Store, Runs: runs{s.Runs, given, s.Store}, Outputs: s.Runs, Figures: s.Runs, Agents: fleet{s}, Ledger: accounts,
 		Calendars: s.Store, Scripts: s.Store, Access: s.Store, Events: events{s},
 		Cluster: s, Join: s.join, Backup: s.backup, Revision: s.Store.Revision,
 		LastRun: s.Runs.LastRun, Facts: s.facts, Ready: s.ready,
@@ -317,6 +318,7 @@ func (s *Server) lead(ctx context.Context, term state.Term) error {
 	duties.Go(func() error { return s.placement.Run(ctx, term) })
 	duties.Go(func() error { return s.Store.KeepSeen(ctx, term) })
 	duties.Go(func() error { return ledger.Deliver(ctx, s.Store, records{s.Runs, s.replica}, s.log, s.opts.Now) })
+	duties.Go(func() error { return locks.Run(ctx, s.Store, records{s.Runs, s.replica}, s.log, s.opts.Now) })
 	duties.Go(func() error { return orders.Keep(ctx, term, s.orders()) })
 	return duties.Wait()
 }

@@ -8,6 +8,7 @@ import (
 	"crony/appliance/orders"
 	"crony/appliance/replica"
 	"crony/embedded/runlog"
+	"crony/embedded/state"
 )
 
 // records is the run log of the cluster: it is read on this server, and written on most.
@@ -35,6 +36,38 @@ func (r records) Refresh(ctx context.Context, runs ...crony.RunID) error {
 type runs struct {
 	*runlog.Log
 	*orders.Orders
+
+	state *state.Store
+}
+
+// Run implements [crony.Runs].
+func (r runs) Run(ctx context.Context, id crony.RunID) (crony.Run, error) {
+	run, err := r.Log.Run(ctx, id)
+	if err == nil {
+		r.explain(&run)
+	}
+	return run, err
+}
+
+// ListRuns implements [crony.Runs].
+func (r runs) ListRuns(ctx context.Context, q crony.RunQuery) (crony.RunPage, error) {
+	page, err := r.Log.ListRuns(ctx, q)
+	for i := range page.Items {
+		r.explain(&page.Items[i])
+	}
+	return page, err
+}
+
+// explain says of a run that waits for others of its job what it waits for.
+func (r runs) explain(run *crony.Run) {
+	if run.State != crony.Claimed {
+		return
+	}
+	for _, held := range r.state.LocksOn(run.Job, run.Agent) {
+		if held.Run == run.ID && held.Waits {
+			run.Reason = "waits for run " + string(held.Behind) + " of the job to end"
+		}
+	}
 }
 
 // voters are the servers that vote, and where they answer each other. One that has not said yet who it is counts all the same.

@@ -20,9 +20,10 @@ import (
 func TestSchemasAreTheTypes(t *testing.T) {
 	types := map[string]reflect.Type{}
 	for _, v := range []any{
-		crony.Fault{}, crony.Session{}, crony.Applied{}, crony.JobPage{}, crony.JobStatus{}, crony.Assignment{}, crony.RunPage{}, crony.RunCount{},
-		crony.RunState(""), crony.Run{}, crony.Attempt{}, crony.Progress{}, crony.Chunk{}, crony.AgentStatus{}, crony.AgentTraits{},
-		crony.Cordon{}, crony.AgentChange{}, crony.CordonChange{}, crony.Rebalanced{}, crony.HostFigures{}, crony.Job{}, crony.ScheduleEntry{},
+		crony.Fault{}, crony.Session{}, crony.Applied{}, crony.JobPage{}, crony.JobStatus{}, crony.Lock{}, crony.Assignment{},
+		crony.RunPage{}, crony.RunCount{}, crony.RunState(""), crony.Run{}, crony.Attempt{}, crony.Progress{}, crony.Chunk{},
+		crony.AgentStatus{}, crony.AgentTraits{}, crony.Cordon{}, crony.AgentChange{}, crony.CordonChange{}, crony.Rebalanced{},
+		crony.HostFigures{}, crony.Job{}, crony.ScheduleEntry{},
 		crony.ScheduleQuestion{}, crony.ScheduleAnswer{}, crony.ScheduleFire{},
 		crony.CalendarUse{}, crony.Misfire{}, crony.Placement{}, crony.Retry{}, crony.Shell{}, crony.Limits{}, crony.HTTP{},
 		crony.GRPC{}, crony.TLS{}, crony.Notify{}, crony.Retention{}, crony.Calendar{}, crony.Blackout{},

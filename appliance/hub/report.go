@@ -9,6 +9,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"crony"
+	"crony/embedded/state"
 	"crony/internal/wire"
 )
 
@@ -28,6 +29,7 @@ func (s *stream) store(ctx context.Context, report *wire.Report) error {
 	if err := s.appendPatiently(ctx, r); err != nil {
 		return fmt.Errorf("store a report: %w", err)
 	}
+	s.release(ctx, r.ended)
 	for i := range r.facts { // an order is taken with its run's first fact, should the agent's word of it be lost
 		if c := r.facts[i].Claimed; c != nil && c.Trigger == crony.ByHand {
 			s.ordered.reported(r.facts[i].Run)
@@ -68,6 +70,7 @@ func (s *stream) appendPatiently(ctx context.Context, r records) error {
 type records struct {
 	facts  []crony.Fact
 	chunks []crony.Chunk
+	ended  []state.Ending // the runs whose end is among the facts
 }
 
 func (r *records) len() int { return len(r.facts) + len(r.chunks) }
@@ -121,7 +124,7 @@ func (s *stream) accept(ctx context.Context, report *wire.Report) (records, erro
 			return r, status.Error(codes.InvalidArgument, err.Error())
 		}
 	}
-	runs := owners{stream: s, own: map[crony.RunID]bool{}}
+	runs := owners{stream: s, own: map[crony.RunID]bool{}, jobs: map[crony.RunID]string{}}
 	if err := runs.ask(ctx, facts, report.GetChunks()); err != nil {
 		return r, err
 	}
@@ -130,8 +133,12 @@ func (s *stream) accept(ctx context.Context, report *wire.Report) (records, erro
 		if err != nil {
 			return r, err
 		}
-		if own {
-			r.facts = append(r.facts, facts[i])
+		if !own {
+			continue
+		}
+		r.facts = append(r.facts, facts[i])
+		if facts[i].Ended != nil {
+			r.ended = append(r.ended, state.Ending{Job: runs.jobs[facts[i].Run], Agent: s.agent.ID, Run: facts[i].Run})
 		}
 	}
 	for _, c := range report.GetChunks() {
@@ -149,7 +156,8 @@ func (s *stream) accept(ctx context.Context, report *wire.Report) (records, erro
 // owners tells whose runs are. It asks the run log once for each.
 type owners struct {
 	*stream
-	own map[crony.RunID]bool // false: nobody's
+	own  map[crony.RunID]bool // false: nobody's
+	jobs map[crony.RunID]string
 }
 
 // ask asks the other servers for all runs that this one does not know, and that should be known: what is said of a run is
@@ -205,6 +213,7 @@ func (o *owners) ownsFact(ctx context.Context, f *crony.Fact) (bool, error) {
 			return false, err
 		}
 		o.own[f.Run] = true
+		o.jobs[f.Run] = f.Claimed.Job
 	}
 	return true, nil
 }
@@ -237,5 +246,6 @@ func (o *owners) look(ctx context.Context, id crony.RunID) (bool, error) {
 	case run.Agent != o.agent.ID:
 		return false, status.Errorf(codes.PermissionDenied, "the run %s is another agent's", id)
 	}
+	o.jobs[id] = run.Job
 	return true, nil
 }

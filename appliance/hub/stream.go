@@ -35,6 +35,7 @@ type stream struct {
 
 	claims  lane[*wire.ClaimRequest]
 	reports lane[*wire.Report]
+	locks   lane[*wire.Lock]
 	running lane[*wire.Running]
 	out     lane[*wire.FromServer]
 	figures lane[*wire.Figures]
@@ -55,6 +56,7 @@ func newStream(h *Hub, link wire.Link_ConnectServer, agent crony.Agent, log *slo
 	s.ctx, s.end = context.WithCancelCause(link.Context())
 	s.claims = lane[*wire.ClaimRequest]{stream: s, do: (*stream).answer}
 	s.reports = lane[*wire.Report]{stream: s, do: (*stream).store}
+	s.locks = lane[*wire.Lock]{stream: s, do: (*stream).lock}
 	s.running = lane[*wire.Running]{stream: s, do: (*stream).note}
 	s.out = lane[*wire.FromServer]{stream: s, do: (*stream).write}
 	s.figures = lane[*wire.Figures]{stream: s, do: (*stream).show}
@@ -71,6 +73,7 @@ func (s *stream) begin(runs []string) error {
 	if err := s.giveUp(runs); err != nil {
 		return err
 	}
+	s.abandon(runs)
 	if err := s.send(&wire.FromServer{Kind: &wire.FromServer_Welcome{Welcome: &wire.Welcome{
 		Server: s.hub.opts.Server, MaxReportBytes: maxReport}}}); err != nil {
 		return err
@@ -165,6 +168,8 @@ func (s *stream) receive(ctx context.Context) error {
 			err = s.claims.push(ctx, kind.Claims)
 		case *wire.FromAgent_Report:
 			err = s.reports.push(ctx, kind.Report)
+		case *wire.FromAgent_Lock:
+			err = s.locks.push(ctx, kind.Lock)
 		case *wire.FromAgent_Taken:
 			err = s.taken(ctx, kind.Taken.GetJob(), crony.RunID(kind.Taken.GetRun()))
 		case *wire.FromAgent_Running:
@@ -189,9 +194,12 @@ func (s *stream) answer(ctx context.Context, req *wire.ClaimRequest) error {
 	}
 	asks := make([]state.Ask, len(req.GetOccurrences()))
 	for i, o := range req.GetOccurrences() {
-		asks[i] = state.Ask{Job: o.GetJob(), Agent: s.agent.ID, Epoch: o.GetEpoch(), At: wire.Time(o.GetAt())}
+		asks[i] = state.Ask{Job: o.GetJob(), Agent: s.agent.ID, Epoch: o.GetEpoch(), At: wire.Time(o.GetAt()), Due: o.GetDue()}
 		if p := o.GetPass(); p != nil {
 			asks[i].After, asks[i].Reason = wire.Time(p.GetAfter()), bounded(p.GetReason())
+			if asks[i].Skipped = o.GetSkipped(); p.GetUntil() != 0 {
+				asks[i].Until = wire.Time(p.GetUntil())
+			}
 		}
 	}
 	decisions, err := s.hub.opts.State.Claim(ctx, asks)
@@ -200,11 +208,12 @@ func (s *stream) answer(ctx context.Context, req *wire.ClaimRequest) error {
 	}
 	reply := &wire.ClaimReply{Id: req.GetId(), Decisions: make([]*wire.Decision, len(decisions))}
 	for i, d := range decisions { // a refusal is nothing to log: agents that race are refused all the time
-		reply.Decisions[i] = &wire.Decision{Granted: d.Granted, Run: string(d.Run), Reason: d.Reason, Cursor: wire.Nanos(d.Cursor)}
+		reply.Decisions[i] = &wire.Decision{Granted: d.Granted, Run: string(d.Run), Reason: d.Reason, Cursor: wire.Nanos(d.Cursor),
+			Busy: string(d.Busy)}
 		s.hub.metrics.claim(d.Granted)
 	}
 	for i, d := range decisions {
-		if !d.Granted && !asks[i].After.IsZero() {
+		if !d.Granted && d.Busy == "" && !asks[i].After.IsZero() {
 			if err := s.remind(ctx, asks[i].Job, d.Cursor); err != nil {
 				return err
 			}

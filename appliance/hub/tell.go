@@ -62,9 +62,18 @@ func (s *stream) tellJobs(ctx context.Context, changes state.Changes) error {
 		if err := s.tellJob(ctx, name); err != nil {
 			return err
 		}
+		if changes.Reset {
+			continue
+		}
+		if err := s.tellPlaces(s.hub.opts.State.LocksOn(name, s.agent.ID)); err != nil {
+			return err
+		}
 	}
 	if !changes.Reset {
 		return s.tellKills(ctx, changes.Kills)
+	}
+	if err := s.tellPlaces(s.hub.opts.State.Locks(s.agent.ID)); err != nil {
+		return err
 	}
 	if err := s.send(&wire.FromServer{Kind: &wire.FromServer_Synced{Synced: &wire.Synced{}}}); err != nil {
 		return err

@@ -34,6 +34,12 @@ func TestAccount(t *testing.T) {
 		{"a stretch outweighs the definitions", base().ran(1, "09:05", "09:20").passed(1, 2, "09:10", "09:15", crony.EndMissed, "late"), []string{
 			"09:05:00 1 ran [succeeded]", "09:10:00-09:15:00 2 missed: late", "09:20:00 1 ran [succeeded]", "09:25:00-09:30:00 2 open: " + open,
 		}},
+		{"what is skipped for one reason in several stretches is one row", base().ran(1, "09:05").
+			passed(1, 1, "09:10", "09:10", crony.EndSkipped, "busy").passed(1, 1, "09:15", "09:15", crony.EndSkipped, "busy").
+			passed(1, 1, "09:20", "09:20", crony.EndSkipped, "another").by("a1"), []string{
+			"09:05:00 1 ran [succeeded]", "09:10:00-09:15:00 2 skipped: busy", "09:20:00 1 skipped: another",
+			"09:25:00-09:30:00 2 open: " + open,
+		}},
 		{"a run outweighs a stretch and parts it", base().ran(1, "09:10").passed(1, 4, "09:05", "09:20", crony.EndMissed, "late"), []string{
 			"09:05:00 1 missed: late", "09:10:00 1 ran [succeeded]", "09:15:00-09:20:00 2 missed: late", "09:25:00-09:30:00 2 open: " + open,
 		}},

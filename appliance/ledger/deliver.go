@@ -101,11 +101,25 @@ func deliver(ctx context.Context, store *state.Store, runs Keeper, log *slog.Log
 		if err := keep(ctx, runs, log, batch); err != nil {
 			return 0, err
 		}
+		if err := store.Release(ctx, lost(batch)); err != nil {
+			return 0, err
+		}
 		if err := store.Forget(ctx, batch); err != nil {
 			return 0, err
 		}
 	}
 	return wait, nil
+}
+
+// lost returns the runs of a batch that were claimed, and of which nobody will hear.
+func lost(batch []state.Pass) []state.Ending {
+	var list []state.Ending
+	for i := range batch {
+		if p := &batch[i]; p.Unless != "" {
+			list = append(list, state.Ending{Job: p.Definition.Job.Name, Agent: p.Agent, Run: p.Unless})
+		}
+	}
+	return list
 }
 
 // keep stores what records amount to. What never can be stored is logged and left out: all that comes after it would wait.

@@ -66,6 +66,14 @@ func some[T any](w *world, list []T, limit int, at func(*T) time.Time) ([]T, tim
 	return list[:limit], at(&list[limit-1]), nil // the last one is given again
 }
 
+// by has all stretches told by an agent.
+func (w *world) by(agent string) *world {
+	for i := range w.stretches {
+		w.stretches[i].Agent = agent
+	}
+	return w
+}
+
 func (w *world) ledger(t testing.TB) *ledger.Ledger {
 	t.Helper()
 	l, err := ledger.New(ledger.Options{Jobs: source{w}, Runs: w, Now: func() time.Time { return w.now }})

@@ -12,8 +12,8 @@ import (
 const pageWork = 200_000
 
 // ListLedger implements [crony.Ledger]. A stretch that is only in part in the time asked for is an entry as it stands, unless
-// a run or a calendar parts it. A page may hold a few entries more than its limit, when they are of one instant; and
-// occurrences that ended alike may be parted by the end of a page.
+// a run or a calendar parts it; what was skipped for one reason in several stretches is one entry. A page may hold a few entries
+// more than its limit, when they are of one instant; and occurrences that ended alike may be parted by the end of a page.
 //
 // Of a job that each agent runs, or ran, the entries of all agents are merged, unless one is asked for.
 func (l *Ledger) ListLedger(ctx context.Context, q crony.LedgerQuery) (crony.LedgerPage, error) {
@@ -49,6 +49,11 @@ func (l *Ledger) ListLedger(ctx context.Context, q crony.LedgerQuery) (crony.Led
 		if r.entry.Count == 0 {
 			continue
 		}
+		if n := len(page.Items); n > 0 && joins(&page.Items[n-1], &r.entry) {
+			page.Items[n-1].To, page.Items[n-1].Count = r.entry.To, page.Items[n-1].Count+r.entry.Count
+			upTo = r.upTo
+			continue
+		}
 		if n := len(page.Items); n >= limit && !upTo.Before(page.Items[n-1].From) {
 			page.Next = cursorOf(upTo)
 			return page, nil
@@ -59,6 +64,13 @@ func (l *Ledger) ListLedger(ctx context.Context, q crony.LedgerQuery) (crony.Led
 		page.Next = cursorOf(a.at)
 	}
 	return page, nil
+}
+
+// joins says whether an entry goes on where the one before it ended: what an agent skips for one reason, as a run goes on, it
+// tells of several times while that lasts.
+func joins(before, next *crony.LedgerEntry) bool {
+	return next.End == crony.EndSkipped && before.End == next.End && next.Run == "" && before.Run == "" &&
+		next.Agent != "" && before.Agent == next.Agent && before.Reason == next.Reason && before.To.Before(next.From)
 }
 
 // spanOf returns the time that a query asks for: up to now, from a day before its end.

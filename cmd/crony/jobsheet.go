@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -23,6 +24,9 @@ func (c *cli) jobSheet(j *crony.JobStatus, agents agentNames) error {
 	s.line("State", jobState(j))
 	s.line("Waiting", j.Waiting)
 	s.lines("Ordered", orders(now, j.Orders, agents))
+	s.line("Overlap", overlapOf(&j.Job))
+	s.lines("Held by", held(now, j.Locks, false, agents))
+	s.lines("In queue", held(now, j.Locks, true, agents))
 	s.line("Schedule", schedules(&j.Job))
 	s.lines("Calendars", calendarUses(&j.Job))
 	s.line("Next", instant(now, j.NextAt))
@@ -61,6 +65,44 @@ func orders(now time.Time, list []crony.StartRequest, agents agentNames) []strin
 		if o.By != "" {
 			lines[i] += " by " + o.By
 		}
+	}
+	return lines
+}
+
+// overlapOf says what becomes of an occurrence while runs go on; "" if it runs beside them.
+func overlapOf(j *crony.Job) string {
+	n := j.Slots()
+	switch {
+	case n == 0:
+		return ""
+	case n == 1 && j.Overlap != "":
+		return string(j.Overlap)
+	}
+	return fmt.Sprintf("%s, %d runs at once", cmp.Or(j.Overlap, crony.OverlapAllow), n)
+}
+
+// maxHeld is how many runs of a queue are shown.
+const maxHeld = 10
+
+// held says which runs hold a job, or which wait for it.
+func held(now time.Time, list []crony.Lock, waiting bool, agents agentNames) []string {
+	var lines []string
+	more := 0
+	for _, l := range list {
+		switch {
+		case l.Waits != waiting:
+		case len(lines) == maxHeld:
+			more++
+		default:
+			line := fmt.Sprintf("%s on %s, since %s", l.Run, agents.name(l.Agent), ago(now, l.Since))
+			if l.ReplacedBy != "" {
+				line += ", replaced by " + string(l.ReplacedBy)
+			}
+			lines = append(lines, line)
+		}
+	}
+	if more > 0 {
+		lines = append(lines, fmt.Sprintf("and %d more", more))
 	}
 	return lines
 }

@@ -24,6 +24,14 @@ type Ask struct {
 	// passed over, for Reason.
 	After  time.Time
 	Reason string
+	// Skipped says that what is passed over is as was asked for; else it is missed.
+	Skipped bool
+	// Until, if it is not zero, is where the pass ends, and the occurrence at At is asked for as well: neither is without the
+	// other.
+	Until time.Time
+	// Due says that the occurrence's time has come: if runs of the job are in the way, it is to wait, or to replace them, as the
+	// job's overlap says. Before that it is refused, and may be asked for again.
+	Due bool
 }
 
 // Decision answers an Ask.
@@ -32,6 +40,7 @@ type Decision struct {
 	Run     crony.RunID // if a claim is granted
 	Reason  string      // if not, in plain words
 	Cursor  time.Time   // if not, and not zero: every occurrence up to it is decided
+	Busy    crony.RunID // the run that is in the way: of a claim that is granted, the run waits for its job's lock
 }
 
 // maxClaims is how many claims share a transaction.
@@ -49,7 +58,7 @@ func (s *Store) Claim(ctx context.Context, asks []Ask) ([]Decision, error) {
 	if err := s.reach(ctx, asks); err != nil {
 		return nil, err
 	}
-	decisions := make([]Decision, len(asks))
+	c := claiming{asks: asks, decisions: make([]Decision, len(asks))}
 	tries := 0
 	for todo := indexes(len(asks)); len(todo) > 0; {
 		var batch, rest []int
@@ -62,7 +71,7 @@ func (s *Store) Claim(ctx context.Context, asks []Ask) ([]Decision, error) {
 			seen[asks[i].Job] = true
 			batch = append(batch, i)
 		}
-		again, err := s.claimBatch(ctx, asks, batch, decisions)
+		again, err := s.claimBatch(ctx, &c, batch)
 		if err != nil {
 			return nil, err
 		}
@@ -74,7 +83,14 @@ func (s *Store) Claim(ctx context.Context, asks []Ask) ([]Decision, error) {
 		}
 		todo = append(again, rest...)
 	}
-	return decisions, nil
+	return c.decisions, nil
+}
+
+// claiming is asks that are being decided.
+type claiming struct {
+	asks      []Ask
+	decisions []Decision
+	current   bool // the mirror has caught up since they came
 }
 
 // reach has the mirror know every assignment that is named. Without it a mirror that is behind could take a job for the one
@@ -97,60 +113,62 @@ func indexes(n int) []int {
 
 // claimBatch decides those of asks that batch names, and returns which are to be decided again: what this server knew of
 // them was not the latest.
-func (s *Store) claimBatch(ctx context.Context, asks []Ask, batch []int, decisions []Decision) ([]int, error) {
+func (s *Store) claimBatch(ctx context.Context, c *claiming, batch []int) (again []int, err error) {
 	ops := make([]clientv3.Op, 0, len(batch))
-	asked := make([]int, 0, len(batch))
-	parts := make([]part, 0, len(batch)) // of those that are asked for
+	asked := make([]*proposal, 0, len(batch))
 	now := s.now()
 	for _, i := range batch {
-		ask := &asks[i]
-		p := s.mirror.part(ask.Job, ask.Agent)
-		if why := impossible(ask, &p, now); why != "" {
-			decisions[i] = Decision{Reason: why}
+		p := s.proposal(i, &c.asks[i])
+		if why := impossible(p.ask, &p.part, now); why != "" {
+			c.decisions[i] = Decision{Reason: why}
 			continue
 		}
-		claim := crony.Claim{At: ask.At, Agent: ask.Agent, Epoch: ask.Epoch, Generation: p.def.Generation}
-		if ask.After.IsZero() {
-			claim.Run = crony.OccurrenceRunID(p.def.UID, ask.At, p.whose)
-			ops = append(ops, p.claimOp(ask, claim, now))
-		} else {
-			ops = append(ops, p.passOp(ask, claim, now))
+		d := p.decide(now)
+		switch c.decisions[i] = d; {
+		case d.Granted:
+			ops, asked = append(ops, p.op(now)), append(asked, p)
+		case !c.current: // a run is in the way, for all that the mirror shows
+			again = append(again, i)
 		}
-		decisions[i] = Decision{Granted: true, Run: claim.Run}
-		asked, parts = append(asked, i), append(parts, p)
+	}
+	if len(again) > 0 {
+		if err := s.sync(ctx); err != nil {
+			return nil, err
+		}
+		c.current = true
 	}
 	if len(ops) == 0 {
-		return nil, nil
+		return again, nil
 	}
 	resp, err := s.transact(ctx, nil, ops)
 	if err != nil {
 		return nil, err
 	}
-	var again []int
-	for n, i := range asked {
+	for n, p := range asked {
 		nested := resp.Responses[n].GetResponseTxn()
 		if nested.Succeeded {
 			continue
 		}
-		d, outrun := refused(&asks[i], decisions[i].Run, nested.Responses)
-		if parts[n].mode() == crony.PlaceRace && (outrun || d.Cursor.After(asks[i].At)) {
+		d, outrun := refused(p.ask, p.want.Run, nested.Responses)
+		if outrun || p.mode() == crony.PlaceRace && d.Cursor.After(p.ask.At) {
 			if err := s.mirror.wait(ctx, resp.Header.Revision); err != nil {
 				return nil, err
 			}
 			if outrun {
-				again = append(again, i)
-			} else if s.mirror.overtook(&parts[n], &asks[i]) {
-				d = Decision{Granted: true, Run: decisions[i].Run}
+				again = append(again, p.i)
+			} else if s.mirror.overtook(&p.part, p.ask) {
+				l, _ := s.mirror.lock(p.key)
+				d = Decision{Granted: true, Run: p.want.Run, Busy: l.held(p.name, p.want.Run).Behind}
 			}
 		}
-		decisions[i] = d
+		c.decisions[p.i] = d
 	}
 	return again, nil
 }
 
 // impossible says why a claim can't be granted whatever the store holds; "" if it may be.
 func impossible(ask *Ask, p *part, now time.Time) string {
-	a := p.of(ask.Agent)
+	a, until := p.of(ask.Agent), ask.passUntil()
 	switch {
 	case p.rev == 0:
 		return "there is no such job"
@@ -160,9 +178,9 @@ func impossible(ask *Ask, p *part, now time.Time) string {
 		return movedMeanwhile
 	case p.claim.Generation != p.def.Generation:
 		return "what came due before the job was changed is not decided yet"
-	case !ask.After.IsZero() && !ask.After.Before(ask.At):
+	case !ask.After.IsZero() && !ask.After.Before(until), !ask.Until.IsZero() && !ask.Until.Before(ask.At):
 		return "nothing is to be passed over"
-	case !ask.After.IsZero() && ask.At.After(now):
+	case !ask.After.IsZero() && !ask.Skipped && until.After(now):
 		return "not due yet: the agent's clock is ahead of the server's"
 	case ask.At.After(now.Add(maxAhead)):
 		return "not due for more than a minute: the agent's clock is ahead of the server's"
@@ -170,51 +188,100 @@ func impossible(ask *Ask, p *part, now time.Time) string {
 	return ""
 }
 
-// claimOp is the transaction of one claim. A compare on a key that does not exist is false, so a job without a claim key
-// (it is made with the job, or with the assignment) can't be claimed.
+// proposal is what an ask comes to, by what the mirror shows.
+type proposal struct {
+	part
+
+	i    int // of the ask among the others
+	ask  *Ask
+	want crony.Claim
+	room room
+	key  string // of the job's lock; "" if it has none, or nothing is to start
+	lock lock   // as it stands
+	next lock   // as it would be
+}
+
+func (s *Store) proposal(i int, ask *Ask) *proposal {
+	p := &proposal{part: s.mirror.part(ask.Job, ask.Agent), i: i, ask: ask}
+	if p.rev == 0 {
+		return p
+	}
+	p.want = crony.Claim{At: ask.At, Agent: ask.Agent, Epoch: ask.Epoch, Generation: p.def.Generation}
+	if ask.passUntil().Equal(ask.At) {
+		return p
+	}
+	p.want.Run = crony.OccurrenceRunID(p.def.UID, ask.At, p.whose)
+	if p.room = roomOf(p.def); p.room.slots > 0 {
+		p.key = p.lockKey(ask.Agent)
+		p.lock, _ = s.mirror.lock(p.key)
+	}
+	return p
+}
+
+// passUntil returns up to where occurrences are to be passed over; the zero time if none are.
+func (a *Ask) passUntil() time.Time {
+	if a.After.IsZero() || !a.Until.IsZero() {
+		return a.Until
+	}
+	return a.At
+}
+
+// decide returns what the ask is to be answered if the store is as the mirror shows it.
+func (p *proposal) decide(now time.Time) Decision {
+	granted := Decision{Granted: true, Run: p.want.Run}
+	if p.key == "" {
+		return granted
+	}
+	p.next = p.lock
+	if _, has := p.lock.find(p.want.Run); has || !p.claim.At.Before(p.ask.At) {
+		return granted // before, or not at all: the transaction changes nothing, and finds out
+	}
+	if !p.ask.Due && !p.lock.free(p.room) {
+		return Decision{Busy: p.lock.holder(), Reason: crony.HolderReason(p.lock.holder())}
+	}
+	next, why := p.lock.enter(crony.Lock{Run: p.want.Run, Agent: p.ask.Agent, Since: now.UTC()}, p.room)
+	if why != "" {
+		return Decision{Busy: p.lock.holder(), Reason: why}
+	}
+	p.next = next
+	granted.Busy = next.held(p.ask.Job, p.want.Run).Behind
+	return granted
+}
+
+// op is the transaction of one ask. A compare on a key that does not exist is false, so a job without a claim key (it is made
+// with the job, or with the assignment) can't be claimed. When occurrences are passed over, it leaves a record of that, and the
+// cursor must be where the agent takes it to be: else some of them may have been decided otherwise.
 //
 // Agents that race for a job share its cursor, and what the one before has claimed may not be reported yet: the agent may be
 // gone. So who moves the cursor on leaves a record of that, and the cursor must be as it was when it was looked at.
-func (p *part) claimOp(ask *Ask, want crony.Claim, now time.Time) clientv3.Op {
-	claim, assignment := p.claimKey(), assignmentKey(ask.Agent, ask.Job)
-	if p.mode() != crony.PlaceRace {
-		return clientv3.OpTxn(
-			[]clientv3.Cmp{
-				clientv3.Compare(clientv3.Value(claim), "<", claimsBefore(ask.At)),
-				clientv3.Compare(clientv3.ModRevision(assignment), "=", ask.Epoch),
-			},
-			[]clientv3.Op{clientv3.OpPut(claim, claimValue(want, p.since))},
-			[]clientv3.Op{clientv3.OpGet(claim), clientv3.OpGet(assignment)},
-		)
-	}
-	return clientv3.OpTxn(
-		[]clientv3.Cmp{
-			clientv3.Compare(clientv3.Value(claim), "<", claimsBefore(ask.At)),
-			clientv3.Compare(clientv3.ModRevision(claim), "=", p.claimRev),
-			clientv3.Compare(clientv3.ModRevision(assignment), "=", ask.Epoch),
-		},
-		append(p.overtake(ask, now), clientv3.OpPut(claim, claimValue(want, p.since))),
-		[]clientv3.Op{clientv3.OpGet(claim), clientv3.OpGet(assignment)},
-	)
-}
-
-// passOp is the transaction that passes over occurrences, and leaves a record of it. The cursor must be where the agent takes
-// it to be: else some of them may have been decided otherwise.
-func (p *part) passOp(ask *Ask, want crony.Claim, now time.Time) clientv3.Op {
-	claim, assignment := p.claimKey(), assignmentKey(ask.Agent, ask.Job)
-	pass := p.passOf(p.def, ask.After, ask.At)
-	pass.Agent, pass.Reason, pass.DecidedAt = ask.Agent, ask.Reason, now.UTC()
+func (p *proposal) op(now time.Time) clientv3.Op {
+	ask, claim, assignment := p.ask, p.claimKey(), assignmentKey(p.ask.Agent, p.ask.Job)
 	conditions := []clientv3.Cmp{
-		clientv3.Compare(clientv3.Value(claim), ">", claimsBefore(ask.After)),
-		clientv3.Compare(clientv3.Value(claim), "<", claimsAfter(ask.After)),
+		clientv3.Compare(clientv3.Value(claim), "<", claimsBefore(ask.At)),
 		clientv3.Compare(clientv3.ModRevision(assignment), "=", ask.Epoch),
 	}
-	puts := []clientv3.Op{clientv3.OpPut(claim, claimValue(want, p.since)), pass.put()}
+	puts := []clientv3.Op{clientv3.OpPut(claim, claimValue(p.want, p.since))}
+	gets := []clientv3.Op{clientv3.OpGet(claim), clientv3.OpGet(assignment)}
+	if !ask.After.IsZero() {
+		pass := p.passOf(p.def, ask.After, ask.passUntil())
+		pass.Agent, pass.Reason, pass.DecidedAt = ask.Agent, ask.Reason, now.UTC()
+		if ask.Skipped {
+			pass.End = crony.EndSkipped
+		}
+		conditions = append(conditions, clientv3.Compare(clientv3.Value(claim), ">", claimsBefore(ask.After)),
+			clientv3.Compare(clientv3.Value(claim), "<", claimsAfter(ask.After)))
+		puts = append(puts, pass.put())
+	}
 	if p.mode() == crony.PlaceRace {
 		conditions = append(conditions, clientv3.Compare(clientv3.ModRevision(claim), "=", p.claimRev))
 		puts = append(puts, p.overtake(ask, now)...)
 	}
-	return clientv3.OpTxn(conditions, puts, []clientv3.Op{clientv3.OpGet(claim), clientv3.OpGet(assignment)})
+	if p.key != "" {
+		conditions = append(conditions, p.lock.is(p.key))
+		puts = append(puts, p.next.op(p.key))
+		gets = append(gets, clientv3.OpGet(p.key))
+	}
+	return clientv3.OpTxn(conditions, puts, gets)
 }
 
 const movedMeanwhile = "the job was changed or moved meanwhile"
@@ -230,16 +297,29 @@ func refused(ask *Ask, id crony.RunID, found []*etcdserverpb.ResponseOp) (d Deci
 		return Decision{Reason: "the job is being removed"}, false
 	}
 	c, err := decodeClaim(held[0].Value)
-	claim := &c.claim
-	switch {
-	case err != nil:
+	if err != nil {
 		return Decision{Reason: fmt.Sprintf("its claim is not readable: %v", err)}, false
-	case claim.At.Equal(ask.At) && claim.Agent == ask.Agent && claim.Epoch == ask.Epoch && claim.Run == id:
+	}
+	d, outrun = ask.refusal(&c.claim, id)
+	if d.Granted && len(found) > 2 {
+		l, err := lockFrom(found[2].GetResponseRange())
+		if err != nil {
+			return Decision{Reason: err.Error()}, false
+		}
+		d.Busy = l.held(ask.Job, id).Behind
+	}
+	return d, outrun
+}
+
+// refusal is the answer to an ask for the run id by where the job's cursor is.
+func (a *Ask) refusal(claim *crony.Claim, id crony.RunID) (d Decision, outrun bool) {
+	switch {
+	case claim.At.Equal(a.At) && claim.Agent == a.Agent && claim.Epoch == a.Epoch && claim.Run == id:
 		return Decision{Granted: true, Run: id}, false
-	case claim.At.Equal(ask.At) && claim.Run != "":
+	case claim.At.Equal(a.At) && claim.Run != "":
 		return Decision{Reason: "claimed by agent " + claim.Agent, Cursor: claim.At}, false
 	}
-	outrun = ask.After.IsZero() && claim.At.Before(ask.At) || claim.At.Equal(ask.After)
+	outrun = a.After.IsZero() && claim.At.Before(a.At) || claim.At.Equal(a.After)
 	return Decision{Reason: "decided already: everything up to " + claim.At.Format(time.RFC3339Nano), Cursor: claim.At}, outrun
 }
 

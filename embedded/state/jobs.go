@@ -199,7 +199,7 @@ func (s *Store) Job(_ context.Context, name string) (crony.JobStatus, error) {
 		return crony.JobStatus{}, noJob(name)
 	}
 	st := j.status(s.now(), s.mirror.all(), math.MaxInt)
-	st.Orders = s.mirror.waiting(name)
+	st.Orders, st.Locks = s.mirror.waiting(name), s.mirror.locksOf(name)
 	return st, nil
 }
 
@@ -299,7 +299,9 @@ func (s *Store) DeleteJob(ctx context.Context, name string) error {
 			t.remove(assignmentKey(a.Agent, name))
 		}
 		t.remove(specs + name)
-		t.ops = append(t.ops, clientv3.OpDelete(history+name+"/", clientv3.WithPrefix()))
+		t.remove(locks + name)
+		t.ops = append(t.ops, clientv3.OpDelete(history+name+"/", clientv3.WithPrefix()),
+			clientv3.OpDelete(locks+name+"/", clientv3.WithPrefix()))
 		if n := len(defs); n == 0 || defs[n-1].UID != old.def.UID || defs[n-1].Generation != old.generation() {
 			var err error
 			if defs, err = s.generations(ctx, &old); err != nil {

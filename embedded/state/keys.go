@@ -21,6 +21,7 @@ const (
 	calendars  = root + "calendar/"     // <name>: preset
 	scripts    = root + "script/"       // <name>: preset
 	claims     = root + "claim/"        // <job>, or of mode each <job>/<agent>: claim; see [claimValue]
+	locks      = root + "lock/"         // <job>, or of mode each <job>/<agent>: lock
 	passes     = root + "ledger/"       // see [Pass.path]: Pass, until it is in the run log
 	systems    = root + "system/"       // <agent>/switch: a time; <agent>/get: crony.HostFigures; leased; see hosts.go
 	servers    = root + "server/"       // <server>: Server

@@ -30,10 +30,12 @@ type mirror struct {
 	procs  map[string]map[crony.RunID]*Proc // by agent
 	creds  map[string]credential            // by key
 	passes map[string]Pass                  // by key
+	locks  map[string]lock                  // by key
 	subs   map[string]map[*Feed]bool
 
-	presets map[string]preset // by key; their keepers are in jobs
-	cluster cluster
+	lockKeys map[string]map[string]bool // of a job, by its name
+	presets  map[string]preset          // by key; their keepers are in jobs
+	cluster  cluster
 }
 
 // await is what is closed when the mirror is at a revision.
@@ -54,6 +56,7 @@ func (m *mirror) clear() {
 	m.known, m.hosts = map[string]*known{}, map[string]host{}
 	m.orders, m.procs = map[string]map[string]*order{}, map[string]map[crony.RunID]*Proc{}
 	m.creds, m.passes = map[string]credential{}, map[string]Pass{}
+	m.locks, m.lockKeys = map[string]lock{}, map[string]map[string]bool{}
 	m.cluster = newCluster()
 }
 
@@ -176,6 +179,8 @@ func (m *mirror) put(kv *mvccpb.KeyValue) (err error) {
 		return m.putAssignment(name, kv)
 	case claims:
 		return m.putClaim(name, kv)
+	case locks:
+		return m.putLock(name, kv)
 	case calendars, scripts:
 		return m.putPreset(key, kv.Value, kv.ModRevision)
 	case nodes:
@@ -267,6 +272,8 @@ func (m *mirror) remove(key string) {
 		} else {
 			m.jobs.setClaim(name, crony.Claim{}, 0)
 		}
+	case locks:
+		m.removeLock(name)
 	case calendars, scripts:
 		delete(m.presets, key)
 	case nodes:

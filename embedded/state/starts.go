@@ -83,9 +83,16 @@ func (s *Store) newOrder(ctx context.Context, t *txn, name string, opts *crony.S
 	o := &order{job: name, request: opts.Request, Digest: digestOf(opts), Chosen: opts.All || opts.Agent != "",
 		What: crony.ClaimedFact{Job: name, JobUID: j.def.UID, Generation: j.generation(), Group: j.def.Job.InGroup(),
 			Labels: j.def.Job.Labels, Trigger: crony.ByHand, By: t.actor, ScheduledAt: t.now, Params: opts.Params}}
+	var places []crony.Lock
 	for _, agent := range agents {
 		t.expect(tombstones+agent, 0)
-		o.Runs = append(o.Runs, orderedRun{Run: crony.NewRunID(t.now), Agent: agent})
+		run := crony.NewRunID(t.now)
+		o.Runs = append(o.Runs, orderedRun{Run: run, Agent: agent})
+		places = append(places, crony.Lock{Run: run, Agent: agent, Since: t.now})
+	}
+	if _, reason := t.enter(&j, places...); reason != "" {
+		return nil, crony.Errorf(crony.Conflict, "%s", reason).
+			WithHint("start it when that has ended; with overlap queue it would wait, with replace take the other's place")
 	}
 	return o, nil
 }

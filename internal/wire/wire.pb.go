@@ -36,6 +36,7 @@ type FromAgent struct {
 	//	*FromAgent_Report
 	//	*FromAgent_Taken
 	//	*FromAgent_Renew
+	//	*FromAgent_Lock
 	//	*FromAgent_Running
 	//	*FromAgent_Figures
 	Kind          isFromAgent_Kind `protobuf_oneof:"kind"`
@@ -125,6 +126,15 @@ func (x *FromAgent) GetRenew() *Renew {
 	return nil
 }
 
+func (x *FromAgent) GetLock() *Lock {
+	if x != nil {
+		if x, ok := x.Kind.(*FromAgent_Lock); ok {
+			return x.Lock
+		}
+	}
+	return nil
+}
+
 func (x *FromAgent) GetRunning() *Running {
 	if x != nil {
 		if x, ok := x.Kind.(*FromAgent_Running); ok {
@@ -167,6 +177,10 @@ type FromAgent_Renew struct {
 	Renew *Renew `protobuf:"bytes,5,opt,name=renew,proto3,oneof"`
 }
 
+type FromAgent_Lock struct {
+	Lock *Lock `protobuf:"bytes,8,opt,name=lock,proto3,oneof"`
+}
+
 type FromAgent_Running struct {
 	Running *Running `protobuf:"bytes,6,opt,name=running,proto3,oneof"`
 }
@@ -184,6 +198,8 @@ func (*FromAgent_Report) isFromAgent_Kind() {}
 func (*FromAgent_Taken) isFromAgent_Kind() {}
 
 func (*FromAgent_Renew) isFromAgent_Kind() {}
+
+func (*FromAgent_Lock) isFromAgent_Kind() {}
 
 func (*FromAgent_Running) isFromAgent_Kind() {}
 
@@ -204,6 +220,7 @@ type FromServer struct {
 	//	*FromServer_Trust
 	//	*FromServer_Certificate
 	//	*FromServer_Move
+	//	*FromServer_Lock
 	//	*FromServer_Kill
 	//	*FromServer_Watched
 	Kind          isFromServer_Kind `protobuf_oneof:"kind"`
@@ -347,6 +364,15 @@ func (x *FromServer) GetMove() *Move {
 	return nil
 }
 
+func (x *FromServer) GetLock() *LockReply {
+	if x != nil {
+		if x, ok := x.Kind.(*FromServer_Lock); ok {
+			return x.Lock
+		}
+	}
+	return nil
+}
+
 func (x *FromServer) GetKill() *Kill {
 	if x != nil {
 		if x, ok := x.Kind.(*FromServer_Kill); ok {
@@ -413,6 +439,10 @@ type FromServer_Move struct {
 	Move *Move `protobuf:"bytes,11,opt,name=move,proto3,oneof"`
 }
 
+type FromServer_Lock struct {
+	Lock *LockReply `protobuf:"bytes,14,opt,name=lock,proto3,oneof"`
+}
+
 type FromServer_Kill struct {
 	Kill *Kill `protobuf:"bytes,12,opt,name=kill,proto3,oneof"`
 }
@@ -442,6 +472,8 @@ func (*FromServer_Trust) isFromServer_Kind() {}
 func (*FromServer_Certificate) isFromServer_Kind() {}
 
 func (*FromServer_Move) isFromServer_Kind() {}
+
+func (*FromServer_Lock) isFromServer_Kind() {}
 
 func (*FromServer_Kill) isFromServer_Kind() {}
 
@@ -769,8 +801,10 @@ type Occurrence struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Job           string                 `protobuf:"bytes,1,opt,name=job,proto3" json:"job,omitempty"`
 	Epoch         int64                  `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
-	At            int64                  `protobuf:"fixed64,3,opt,name=at,proto3" json:"at,omitempty"`   // unix nanoseconds
-	Pass          *Pass                  `protobuf:"bytes,4,opt,name=pass,proto3" json:"pass,omitempty"` // if set, all occurrences after pass.after and up to at are to run nowhere
+	At            int64                  `protobuf:"fixed64,3,opt,name=at,proto3" json:"at,omitempty"`          // unix nanoseconds
+	Pass          *Pass                  `protobuf:"bytes,4,opt,name=pass,proto3" json:"pass,omitempty"`        // if set, all occurrences after pass.after and up to at are to run nowhere
+	Skipped       bool                   `protobuf:"varint,6,opt,name=skipped,proto3" json:"skipped,omitempty"` // with pass: that is as was asked for; else they are missed
+	Due           bool                   `protobuf:"varint,7,opt,name=due,proto3" json:"due,omitempty"`         // its time has come: if it can't start, it is to wait for, or replace, what goes on, or is given up
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -833,10 +867,25 @@ func (x *Occurrence) GetPass() *Pass {
 	return nil
 }
 
+func (x *Occurrence) GetSkipped() bool {
+	if x != nil {
+		return x.Skipped
+	}
+	return false
+}
+
+func (x *Occurrence) GetDue() bool {
+	if x != nil {
+		return x.Due
+	}
+	return false
+}
+
 type Pass struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	After         int64                  `protobuf:"fixed64,1,opt,name=after,proto3" json:"after,omitempty"` // unix nanoseconds: the job's cursor, for all that the agent knows
 	Reason        string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"` // in plain words, for the ledger
+	Until         int64                  `protobuf:"fixed64,3,opt,name=until,proto3" json:"until,omitempty"` // unix nanoseconds; if not 0, only up to here they run nowhere, and at is asked for as well
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -883,6 +932,13 @@ func (x *Pass) GetReason() string {
 		return x.Reason
 	}
 	return ""
+}
+
+func (x *Pass) GetUntil() int64 {
+	if x != nil {
+		return x.Until
+	}
+	return 0
 }
 
 // ClaimReply decides each occurrence of a request, in its order.
@@ -944,6 +1000,7 @@ type Decision struct {
 	Run           string                 `protobuf:"bytes,2,opt,name=run,proto3" json:"run,omitempty"`         // if granted
 	Reason        string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`   // if not
 	Cursor        int64                  `protobuf:"fixed64,4,opt,name=cursor,proto3" json:"cursor,omitempty"` // if not, and not 0: every occurrence up to it is decided
+	Busy          string                 `protobuf:"bytes,5,opt,name=busy,proto3" json:"busy,omitempty"`       // the run that is in the way; if granted, the run waits and is not to start: ask for its lock
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1006,6 +1063,197 @@ func (x *Decision) GetCursor() int64 {
 	return 0
 }
 
+func (x *Decision) GetBusy() string {
+	if x != nil {
+		return x.Busy
+	}
+	return ""
+}
+
+// Lock asks for the lock of a job that has only so many runs at once, for a run that the agent answers for and has not started.
+// It may be asked again with no harm.
+type Lock struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Job           string                 `protobuf:"bytes,1,opt,name=job,proto3" json:"job,omitempty"`
+	Epoch         int64                  `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Run           string                 `protobuf:"bytes,3,opt,name=run,proto3" json:"run,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Lock) Reset() {
+	*x = Lock{}
+	mi := &file_wire_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Lock) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Lock) ProtoMessage() {}
+
+func (x *Lock) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Lock.ProtoReflect.Descriptor instead.
+func (*Lock) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *Lock) GetJob() string {
+	if x != nil {
+		return x.Job
+	}
+	return ""
+}
+
+func (x *Lock) GetEpoch() int64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *Lock) GetRun() string {
+	if x != nil {
+		return x.Run
+	}
+	return ""
+}
+
+// LockReply says how runs of the agent stand with their jobs' locks. It answers Lock, comes unasked when something has changed,
+// and at the beginning of a stream for all of the agent's runs that have a place in a lock.
+type LockReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Places        []*Place               `protobuf:"bytes,1,rep,name=places,proto3" json:"places,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LockReply) Reset() {
+	*x = LockReply{}
+	mi := &file_wire_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LockReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LockReply) ProtoMessage() {}
+
+func (x *LockReply) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LockReply.ProtoReflect.Descriptor instead.
+func (*LockReply) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *LockReply) GetPlaces() []*Place {
+	if x != nil {
+		return x.Places
+	}
+	return nil
+}
+
+type Place struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Job           string                 `protobuf:"bytes,1,opt,name=job,proto3" json:"job,omitempty"`
+	Run           string                 `protobuf:"bytes,2,opt,name=run,proto3" json:"run,omitempty"`
+	Behind        string                 `protobuf:"bytes,3,opt,name=behind,proto3" json:"behind,omitempty"`                           // if set, the run waits for this one, and is not to start
+	ReplacedBy    string                 `protobuf:"bytes,4,opt,name=replaced_by,json=replacedBy,proto3" json:"replaced_by,omitempty"` // if set, the run is to end, or not to begin, in favour of this one
+	Refused       string                 `protobuf:"bytes,5,opt,name=refused,proto3" json:"refused,omitempty"`                         // if set, the run is not to start, and this is why
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Place) Reset() {
+	*x = Place{}
+	mi := &file_wire_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Place) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Place) ProtoMessage() {}
+
+func (x *Place) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Place.ProtoReflect.Descriptor instead.
+func (*Place) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *Place) GetJob() string {
+	if x != nil {
+		return x.Job
+	}
+	return ""
+}
+
+func (x *Place) GetRun() string {
+	if x != nil {
+		return x.Run
+	}
+	return ""
+}
+
+func (x *Place) GetBehind() string {
+	if x != nil {
+		return x.Behind
+	}
+	return ""
+}
+
+func (x *Place) GetReplacedBy() string {
+	if x != nil {
+		return x.ReplacedBy
+	}
+	return ""
+}
+
+func (x *Place) GetRefused() string {
+	if x != nil {
+		return x.Refused
+	}
+	return ""
+}
+
 // Report delivers what happened. Its facts and chunks may have been delivered before.
 type Report struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1018,7 +1266,7 @@ type Report struct {
 
 func (x *Report) Reset() {
 	*x = Report{}
-	mi := &file_wire_proto_msgTypes[12]
+	mi := &file_wire_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1030,7 +1278,7 @@ func (x *Report) String() string {
 func (*Report) ProtoMessage() {}
 
 func (x *Report) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[12]
+	mi := &file_wire_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1043,7 +1291,7 @@ func (x *Report) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Report.ProtoReflect.Descriptor instead.
 func (*Report) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{12}
+	return file_wire_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Report) GetId() uint64 {
@@ -1081,7 +1329,7 @@ type Chunk struct {
 
 func (x *Chunk) Reset() {
 	*x = Chunk{}
-	mi := &file_wire_proto_msgTypes[13]
+	mi := &file_wire_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1093,7 +1341,7 @@ func (x *Chunk) String() string {
 func (*Chunk) ProtoMessage() {}
 
 func (x *Chunk) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[13]
+	mi := &file_wire_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1106,7 +1354,7 @@ func (x *Chunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Chunk.ProtoReflect.Descriptor instead.
 func (*Chunk) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{13}
+	return file_wire_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Chunk) GetRun() string {
@@ -1161,7 +1409,7 @@ type Ack struct {
 
 func (x *Ack) Reset() {
 	*x = Ack{}
-	mi := &file_wire_proto_msgTypes[14]
+	mi := &file_wire_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1173,7 +1421,7 @@ func (x *Ack) String() string {
 func (*Ack) ProtoMessage() {}
 
 func (x *Ack) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[14]
+	mi := &file_wire_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1186,7 +1434,7 @@ func (x *Ack) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ack.ProtoReflect.Descriptor instead.
 func (*Ack) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{14}
+	return file_wire_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Ack) GetId() uint64 {
@@ -1208,7 +1456,7 @@ type Start struct {
 
 func (x *Start) Reset() {
 	*x = Start{}
-	mi := &file_wire_proto_msgTypes[15]
+	mi := &file_wire_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1220,7 +1468,7 @@ func (x *Start) String() string {
 func (*Start) ProtoMessage() {}
 
 func (x *Start) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[15]
+	mi := &file_wire_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1233,7 +1481,7 @@ func (x *Start) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Start.ProtoReflect.Descriptor instead.
 func (*Start) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{15}
+	return file_wire_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Start) GetRequest() []byte {
@@ -1270,7 +1518,7 @@ type Kill struct {
 
 func (x *Kill) Reset() {
 	*x = Kill{}
-	mi := &file_wire_proto_msgTypes[16]
+	mi := &file_wire_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1282,7 +1530,7 @@ func (x *Kill) String() string {
 func (*Kill) ProtoMessage() {}
 
 func (x *Kill) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[16]
+	mi := &file_wire_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1295,7 +1543,7 @@ func (x *Kill) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Kill.ProtoReflect.Descriptor instead.
 func (*Kill) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{16}
+	return file_wire_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Kill) GetRun() string {
@@ -1336,7 +1584,7 @@ type Running struct {
 
 func (x *Running) Reset() {
 	*x = Running{}
-	mi := &file_wire_proto_msgTypes[17]
+	mi := &file_wire_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1348,7 +1596,7 @@ func (x *Running) String() string {
 func (*Running) ProtoMessage() {}
 
 func (x *Running) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[17]
+	mi := &file_wire_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1361,7 +1609,7 @@ func (x *Running) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Running.ProtoReflect.Descriptor instead.
 func (*Running) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{17}
+	return file_wire_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Running) GetProcesses() []*Process {
@@ -1383,7 +1631,7 @@ type Process struct {
 
 func (x *Process) Reset() {
 	*x = Process{}
-	mi := &file_wire_proto_msgTypes[18]
+	mi := &file_wire_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1395,7 +1643,7 @@ func (x *Process) String() string {
 func (*Process) ProtoMessage() {}
 
 func (x *Process) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[18]
+	mi := &file_wire_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1408,7 +1656,7 @@ func (x *Process) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Process.ProtoReflect.Descriptor instead.
 func (*Process) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{18}
+	return file_wire_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Process) GetRun() string {
@@ -1450,7 +1698,7 @@ type Taken struct {
 
 func (x *Taken) Reset() {
 	*x = Taken{}
-	mi := &file_wire_proto_msgTypes[19]
+	mi := &file_wire_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1462,7 +1710,7 @@ func (x *Taken) String() string {
 func (*Taken) ProtoMessage() {}
 
 func (x *Taken) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[19]
+	mi := &file_wire_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1475,7 +1723,7 @@ func (x *Taken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Taken.ProtoReflect.Descriptor instead.
 func (*Taken) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{19}
+	return file_wire_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Taken) GetJob() string {
@@ -1502,7 +1750,7 @@ type Servers struct {
 
 func (x *Servers) Reset() {
 	*x = Servers{}
-	mi := &file_wire_proto_msgTypes[20]
+	mi := &file_wire_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1514,7 +1762,7 @@ func (x *Servers) String() string {
 func (*Servers) ProtoMessage() {}
 
 func (x *Servers) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[20]
+	mi := &file_wire_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1527,7 +1775,7 @@ func (x *Servers) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Servers.ProtoReflect.Descriptor instead.
 func (*Servers) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{20}
+	return file_wire_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Servers) GetServers() []*Server {
@@ -1547,7 +1795,7 @@ type Server struct {
 
 func (x *Server) Reset() {
 	*x = Server{}
-	mi := &file_wire_proto_msgTypes[21]
+	mi := &file_wire_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1559,7 +1807,7 @@ func (x *Server) String() string {
 func (*Server) ProtoMessage() {}
 
 func (x *Server) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[21]
+	mi := &file_wire_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1572,7 +1820,7 @@ func (x *Server) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Server.ProtoReflect.Descriptor instead.
 func (*Server) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{21}
+	return file_wire_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Server) GetId() string {
@@ -1600,7 +1848,7 @@ type Trust struct {
 
 func (x *Trust) Reset() {
 	*x = Trust{}
-	mi := &file_wire_proto_msgTypes[22]
+	mi := &file_wire_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1612,7 +1860,7 @@ func (x *Trust) String() string {
 func (*Trust) ProtoMessage() {}
 
 func (x *Trust) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[22]
+	mi := &file_wire_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1625,7 +1873,7 @@ func (x *Trust) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Trust.ProtoReflect.Descriptor instead.
 func (*Trust) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{22}
+	return file_wire_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Trust) GetAuthorities() []byte {
@@ -1652,7 +1900,7 @@ type Renew struct {
 
 func (x *Renew) Reset() {
 	*x = Renew{}
-	mi := &file_wire_proto_msgTypes[23]
+	mi := &file_wire_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1664,7 +1912,7 @@ func (x *Renew) String() string {
 func (*Renew) ProtoMessage() {}
 
 func (x *Renew) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[23]
+	mi := &file_wire_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1677,7 +1925,7 @@ func (x *Renew) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Renew.ProtoReflect.Descriptor instead.
 func (*Renew) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{23}
+	return file_wire_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Renew) GetRequest() []byte {
@@ -1698,7 +1946,7 @@ type Certificate struct {
 
 func (x *Certificate) Reset() {
 	*x = Certificate{}
-	mi := &file_wire_proto_msgTypes[24]
+	mi := &file_wire_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1710,7 +1958,7 @@ func (x *Certificate) String() string {
 func (*Certificate) ProtoMessage() {}
 
 func (x *Certificate) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[24]
+	mi := &file_wire_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1723,7 +1971,7 @@ func (x *Certificate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Certificate.ProtoReflect.Descriptor instead.
 func (*Certificate) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{24}
+	return file_wire_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Certificate) GetChain() []byte {
@@ -1750,7 +1998,7 @@ type Move struct {
 
 func (x *Move) Reset() {
 	*x = Move{}
-	mi := &file_wire_proto_msgTypes[25]
+	mi := &file_wire_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1762,7 +2010,7 @@ func (x *Move) String() string {
 func (*Move) ProtoMessage() {}
 
 func (x *Move) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[25]
+	mi := &file_wire_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1775,7 +2023,7 @@ func (x *Move) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Move.ProtoReflect.Descriptor instead.
 func (*Move) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{25}
+	return file_wire_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Move) GetServer() string {
@@ -1795,7 +2043,7 @@ type Watched struct {
 
 func (x *Watched) Reset() {
 	*x = Watched{}
-	mi := &file_wire_proto_msgTypes[26]
+	mi := &file_wire_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1807,7 +2055,7 @@ func (x *Watched) String() string {
 func (*Watched) ProtoMessage() {}
 
 func (x *Watched) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[26]
+	mi := &file_wire_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1820,7 +2068,7 @@ func (x *Watched) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Watched.ProtoReflect.Descriptor instead.
 func (*Watched) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{26}
+	return file_wire_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Watched) GetOn() bool {
@@ -1840,7 +2088,7 @@ type Figures struct {
 
 func (x *Figures) Reset() {
 	*x = Figures{}
-	mi := &file_wire_proto_msgTypes[27]
+	mi := &file_wire_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1852,7 +2100,7 @@ func (x *Figures) String() string {
 func (*Figures) ProtoMessage() {}
 
 func (x *Figures) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[27]
+	mi := &file_wire_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1865,7 +2113,7 @@ func (x *Figures) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Figures.ProtoReflect.Descriptor instead.
 func (*Figures) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{27}
+	return file_wire_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Figures) GetFigures() []byte {
@@ -1884,7 +2132,7 @@ type AdmitRequest struct {
 
 func (x *AdmitRequest) Reset() {
 	*x = AdmitRequest{}
-	mi := &file_wire_proto_msgTypes[28]
+	mi := &file_wire_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1896,7 +2144,7 @@ func (x *AdmitRequest) String() string {
 func (*AdmitRequest) ProtoMessage() {}
 
 func (x *AdmitRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[28]
+	mi := &file_wire_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1909,7 +2157,7 @@ func (x *AdmitRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdmitRequest.ProtoReflect.Descriptor instead.
 func (*AdmitRequest) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{28}
+	return file_wire_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *AdmitRequest) GetAddress() string {
@@ -1929,7 +2177,7 @@ type AdmitReply struct {
 
 func (x *AdmitReply) Reset() {
 	*x = AdmitReply{}
-	mi := &file_wire_proto_msgTypes[29]
+	mi := &file_wire_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1941,7 +2189,7 @@ func (x *AdmitReply) String() string {
 func (*AdmitReply) ProtoMessage() {}
 
 func (x *AdmitReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[29]
+	mi := &file_wire_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1954,7 +2202,7 @@ func (x *AdmitReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdmitReply.ProtoReflect.Descriptor instead.
 func (*AdmitReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{29}
+	return file_wire_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *AdmitReply) GetToken() string {
@@ -1981,7 +2229,7 @@ type Member struct {
 
 func (x *Member) Reset() {
 	*x = Member{}
-	mi := &file_wire_proto_msgTypes[30]
+	mi := &file_wire_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1993,7 +2241,7 @@ func (x *Member) String() string {
 func (*Member) ProtoMessage() {}
 
 func (x *Member) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[30]
+	mi := &file_wire_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2006,7 +2254,7 @@ func (x *Member) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Member.ProtoReflect.Descriptor instead.
 func (*Member) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{30}
+	return file_wire_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Member) GetServer() string {
@@ -2031,7 +2279,7 @@ type StatusRequest struct {
 
 func (x *StatusRequest) Reset() {
 	*x = StatusRequest{}
-	mi := &file_wire_proto_msgTypes[31]
+	mi := &file_wire_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2043,7 +2291,7 @@ func (x *StatusRequest) String() string {
 func (*StatusRequest) ProtoMessage() {}
 
 func (x *StatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[31]
+	mi := &file_wire_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2056,7 +2304,7 @@ func (x *StatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusRequest.ProtoReflect.Descriptor instead.
 func (*StatusRequest) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{31}
+	return file_wire_proto_rawDescGZIP(), []int{34}
 }
 
 type StatusReply struct {
@@ -2068,7 +2316,7 @@ type StatusReply struct {
 
 func (x *StatusReply) Reset() {
 	*x = StatusReply{}
-	mi := &file_wire_proto_msgTypes[32]
+	mi := &file_wire_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2080,7 +2328,7 @@ func (x *StatusReply) String() string {
 func (*StatusReply) ProtoMessage() {}
 
 func (x *StatusReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[32]
+	mi := &file_wire_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2093,7 +2341,7 @@ func (x *StatusReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusReply.ProtoReflect.Descriptor instead.
 func (*StatusReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{32}
+	return file_wire_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *StatusReply) GetStatus() []byte {
@@ -2111,7 +2359,7 @@ type DefragmentRequest struct {
 
 func (x *DefragmentRequest) Reset() {
 	*x = DefragmentRequest{}
-	mi := &file_wire_proto_msgTypes[33]
+	mi := &file_wire_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2123,7 +2371,7 @@ func (x *DefragmentRequest) String() string {
 func (*DefragmentRequest) ProtoMessage() {}
 
 func (x *DefragmentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[33]
+	mi := &file_wire_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2136,7 +2384,7 @@ func (x *DefragmentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DefragmentRequest.ProtoReflect.Descriptor instead.
 func (*DefragmentRequest) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{33}
+	return file_wire_proto_rawDescGZIP(), []int{36}
 }
 
 type DefragmentReply struct {
@@ -2147,7 +2395,7 @@ type DefragmentReply struct {
 
 func (x *DefragmentReply) Reset() {
 	*x = DefragmentReply{}
-	mi := &file_wire_proto_msgTypes[34]
+	mi := &file_wire_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2159,7 +2407,7 @@ func (x *DefragmentReply) String() string {
 func (*DefragmentReply) ProtoMessage() {}
 
 func (x *DefragmentReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[34]
+	mi := &file_wire_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2172,7 +2420,7 @@ func (x *DefragmentReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DefragmentReply.ProtoReflect.Descriptor instead.
 func (*DefragmentReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{34}
+	return file_wire_proto_rawDescGZIP(), []int{37}
 }
 
 type TransferRequest struct {
@@ -2184,7 +2432,7 @@ type TransferRequest struct {
 
 func (x *TransferRequest) Reset() {
 	*x = TransferRequest{}
-	mi := &file_wire_proto_msgTypes[35]
+	mi := &file_wire_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2196,7 +2444,7 @@ func (x *TransferRequest) String() string {
 func (*TransferRequest) ProtoMessage() {}
 
 func (x *TransferRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[35]
+	mi := &file_wire_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2209,7 +2457,7 @@ func (x *TransferRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransferRequest.ProtoReflect.Descriptor instead.
 func (*TransferRequest) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{35}
+	return file_wire_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *TransferRequest) GetServer() string {
@@ -2227,7 +2475,7 @@ type TransferReply struct {
 
 func (x *TransferReply) Reset() {
 	*x = TransferReply{}
-	mi := &file_wire_proto_msgTypes[36]
+	mi := &file_wire_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2239,7 +2487,7 @@ func (x *TransferReply) String() string {
 func (*TransferReply) ProtoMessage() {}
 
 func (x *TransferReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[36]
+	mi := &file_wire_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2252,7 +2500,7 @@ func (x *TransferReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransferReply.ProtoReflect.Descriptor instead.
 func (*TransferReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{36}
+	return file_wire_proto_rawDescGZIP(), []int{39}
 }
 
 // Piece is a part of a batch of the run log: of all, or of as much as fits a message. The next pieces of its number follow, in
@@ -2268,7 +2516,7 @@ type Piece struct {
 
 func (x *Piece) Reset() {
 	*x = Piece{}
-	mi := &file_wire_proto_msgTypes[37]
+	mi := &file_wire_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2280,7 +2528,7 @@ func (x *Piece) String() string {
 func (*Piece) ProtoMessage() {}
 
 func (x *Piece) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[37]
+	mi := &file_wire_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2293,7 +2541,7 @@ func (x *Piece) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Piece.ProtoReflect.Descriptor instead.
 func (*Piece) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{37}
+	return file_wire_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *Piece) GetNumber() uint64 {
@@ -2327,7 +2575,7 @@ type ReplicateRequest struct {
 
 func (x *ReplicateRequest) Reset() {
 	*x = ReplicateRequest{}
-	mi := &file_wire_proto_msgTypes[38]
+	mi := &file_wire_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2339,7 +2587,7 @@ func (x *ReplicateRequest) String() string {
 func (*ReplicateRequest) ProtoMessage() {}
 
 func (x *ReplicateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[38]
+	mi := &file_wire_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2352,7 +2600,7 @@ func (x *ReplicateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplicateRequest.ProtoReflect.Descriptor instead.
 func (*ReplicateRequest) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{38}
+	return file_wire_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *ReplicateRequest) GetPieces() []*Piece {
@@ -2379,7 +2627,7 @@ type ReplicateReply struct {
 
 func (x *ReplicateReply) Reset() {
 	*x = ReplicateReply{}
-	mi := &file_wire_proto_msgTypes[39]
+	mi := &file_wire_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2391,7 +2639,7 @@ func (x *ReplicateReply) String() string {
 func (*ReplicateReply) ProtoMessage() {}
 
 func (x *ReplicateReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[39]
+	mi := &file_wire_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2404,7 +2652,7 @@ func (x *ReplicateReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplicateReply.ProtoReflect.Descriptor instead.
 func (*ReplicateReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{39}
+	return file_wire_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *ReplicateReply) GetStored() []uint64 {
@@ -2431,7 +2679,7 @@ type Refusal struct {
 
 func (x *Refusal) Reset() {
 	*x = Refusal{}
-	mi := &file_wire_proto_msgTypes[40]
+	mi := &file_wire_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2443,7 +2691,7 @@ func (x *Refusal) String() string {
 func (*Refusal) ProtoMessage() {}
 
 func (x *Refusal) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[40]
+	mi := &file_wire_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2456,7 +2704,7 @@ func (x *Refusal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refusal.ProtoReflect.Descriptor instead.
 func (*Refusal) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{40}
+	return file_wire_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *Refusal) GetNumber() uint64 {
@@ -2484,7 +2732,7 @@ type Sum struct {
 
 func (x *Sum) Reset() {
 	*x = Sum{}
-	mi := &file_wire_proto_msgTypes[41]
+	mi := &file_wire_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2496,7 +2744,7 @@ func (x *Sum) String() string {
 func (*Sum) ProtoMessage() {}
 
 func (x *Sum) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[41]
+	mi := &file_wire_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2509,7 +2757,7 @@ func (x *Sum) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Sum.ProtoReflect.Descriptor instead.
 func (*Sum) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{41}
+	return file_wire_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *Sum) GetRecords() uint64 {
@@ -2536,7 +2784,7 @@ type DaysRequest struct {
 
 func (x *DaysRequest) Reset() {
 	*x = DaysRequest{}
-	mi := &file_wire_proto_msgTypes[42]
+	mi := &file_wire_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2548,7 +2796,7 @@ func (x *DaysRequest) String() string {
 func (*DaysRequest) ProtoMessage() {}
 
 func (x *DaysRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[42]
+	mi := &file_wire_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2561,7 +2809,7 @@ func (x *DaysRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DaysRequest.ProtoReflect.Descriptor instead.
 func (*DaysRequest) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{42}
+	return file_wire_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *DaysRequest) GetDigest() []byte {
@@ -2591,7 +2839,7 @@ type DaysReply struct {
 
 func (x *DaysReply) Reset() {
 	*x = DaysReply{}
-	mi := &file_wire_proto_msgTypes[43]
+	mi := &file_wire_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2603,7 +2851,7 @@ func (x *DaysReply) String() string {
 func (*DaysReply) ProtoMessage() {}
 
 func (x *DaysReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[43]
+	mi := &file_wire_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2616,7 +2864,7 @@ func (x *DaysReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DaysReply.ProtoReflect.Descriptor instead.
 func (*DaysReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{43}
+	return file_wire_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *DaysReply) GetSameDays() bool {
@@ -2663,7 +2911,7 @@ type MinutesRequest struct {
 
 func (x *MinutesRequest) Reset() {
 	*x = MinutesRequest{}
-	mi := &file_wire_proto_msgTypes[44]
+	mi := &file_wire_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2675,7 +2923,7 @@ func (x *MinutesRequest) String() string {
 func (*MinutesRequest) ProtoMessage() {}
 
 func (x *MinutesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[44]
+	mi := &file_wire_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2688,7 +2936,7 @@ func (x *MinutesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MinutesRequest.ProtoReflect.Descriptor instead.
 func (*MinutesRequest) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{44}
+	return file_wire_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *MinutesRequest) GetDay() string {
@@ -2707,7 +2955,7 @@ type MinutesReply struct {
 
 func (x *MinutesReply) Reset() {
 	*x = MinutesReply{}
-	mi := &file_wire_proto_msgTypes[45]
+	mi := &file_wire_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2719,7 +2967,7 @@ func (x *MinutesReply) String() string {
 func (*MinutesReply) ProtoMessage() {}
 
 func (x *MinutesReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[45]
+	mi := &file_wire_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2732,7 +2980,7 @@ func (x *MinutesReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MinutesReply.ProtoReflect.Descriptor instead.
 func (*MinutesReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{45}
+	return file_wire_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *MinutesReply) GetMinutes() []*Sum {
@@ -2752,7 +3000,7 @@ type ItemsRequest struct {
 
 func (x *ItemsRequest) Reset() {
 	*x = ItemsRequest{}
-	mi := &file_wire_proto_msgTypes[46]
+	mi := &file_wire_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2764,7 +3012,7 @@ func (x *ItemsRequest) String() string {
 func (*ItemsRequest) ProtoMessage() {}
 
 func (x *ItemsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[46]
+	mi := &file_wire_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2777,7 +3025,7 @@ func (x *ItemsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ItemsRequest.ProtoReflect.Descriptor instead.
 func (*ItemsRequest) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{46}
+	return file_wire_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *ItemsRequest) GetDay() string {
@@ -2803,7 +3051,7 @@ type ItemsReply struct {
 
 func (x *ItemsReply) Reset() {
 	*x = ItemsReply{}
-	mi := &file_wire_proto_msgTypes[47]
+	mi := &file_wire_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2815,7 +3063,7 @@ func (x *ItemsReply) String() string {
 func (*ItemsReply) ProtoMessage() {}
 
 func (x *ItemsReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[47]
+	mi := &file_wire_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2828,7 +3076,7 @@ func (x *ItemsReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ItemsReply.ProtoReflect.Descriptor instead.
 func (*ItemsReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{47}
+	return file_wire_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *ItemsReply) GetItems() []*ItemSum {
@@ -2848,7 +3096,7 @@ type ItemSum struct {
 
 func (x *ItemSum) Reset() {
 	*x = ItemSum{}
-	mi := &file_wire_proto_msgTypes[48]
+	mi := &file_wire_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2860,7 +3108,7 @@ func (x *ItemSum) String() string {
 func (*ItemSum) ProtoMessage() {}
 
 func (x *ItemSum) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[48]
+	mi := &file_wire_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2873,7 +3121,7 @@ func (x *ItemSum) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ItemSum.ProtoReflect.Descriptor instead.
 func (*ItemSum) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{48}
+	return file_wire_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *ItemSum) GetKey() []byte {
@@ -2900,7 +3148,7 @@ type RecordsRequest struct {
 
 func (x *RecordsRequest) Reset() {
 	*x = RecordsRequest{}
-	mi := &file_wire_proto_msgTypes[49]
+	mi := &file_wire_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2912,7 +3160,7 @@ func (x *RecordsRequest) String() string {
 func (*RecordsRequest) ProtoMessage() {}
 
 func (x *RecordsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[49]
+	mi := &file_wire_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2925,7 +3173,7 @@ func (x *RecordsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordsRequest.ProtoReflect.Descriptor instead.
 func (*RecordsRequest) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{49}
+	return file_wire_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *RecordsRequest) GetDay() string {
@@ -2951,7 +3199,7 @@ type RecordsReply struct {
 
 func (x *RecordsReply) Reset() {
 	*x = RecordsReply{}
-	mi := &file_wire_proto_msgTypes[50]
+	mi := &file_wire_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2963,7 +3211,7 @@ func (x *RecordsReply) String() string {
 func (*RecordsReply) ProtoMessage() {}
 
 func (x *RecordsReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[50]
+	mi := &file_wire_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2976,7 +3224,7 @@ func (x *RecordsReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordsReply.ProtoReflect.Descriptor instead.
 func (*RecordsReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{50}
+	return file_wire_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *RecordsReply) GetPiece() *Piece {
@@ -2995,7 +3243,7 @@ type DayRequest struct {
 
 func (x *DayRequest) Reset() {
 	*x = DayRequest{}
-	mi := &file_wire_proto_msgTypes[51]
+	mi := &file_wire_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3007,7 +3255,7 @@ func (x *DayRequest) String() string {
 func (*DayRequest) ProtoMessage() {}
 
 func (x *DayRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[51]
+	mi := &file_wire_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3020,7 +3268,7 @@ func (x *DayRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DayRequest.ProtoReflect.Descriptor instead.
 func (*DayRequest) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{51}
+	return file_wire_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *DayRequest) GetDay() string {
@@ -3040,7 +3288,7 @@ type DayReply struct {
 
 func (x *DayReply) Reset() {
 	*x = DayReply{}
-	mi := &file_wire_proto_msgTypes[52]
+	mi := &file_wire_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3052,7 +3300,7 @@ func (x *DayReply) String() string {
 func (*DayReply) ProtoMessage() {}
 
 func (x *DayReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[52]
+	mi := &file_wire_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3065,7 +3313,7 @@ func (x *DayReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DayReply.ProtoReflect.Descriptor instead.
 func (*DayReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{52}
+	return file_wire_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *DayReply) GetSize() int64 {
@@ -3087,16 +3335,17 @@ var File_wire_proto protoreflect.FileDescriptor
 const file_wire_proto_rawDesc = "" +
 	"\n" +
 	"\n" +
-	"wire.proto\x12\rcrony.wire.v1\"\xed\x02\n" +
+	"wire.proto\x12\rcrony.wire.v1\"\x98\x03\n" +
 	"\tFromAgent\x12,\n" +
 	"\x05hello\x18\x01 \x01(\v2\x14.crony.wire.v1.HelloH\x00R\x05hello\x125\n" +
 	"\x06claims\x18\x02 \x01(\v2\x1b.crony.wire.v1.ClaimRequestH\x00R\x06claims\x12/\n" +
 	"\x06report\x18\x03 \x01(\v2\x15.crony.wire.v1.ReportH\x00R\x06report\x12,\n" +
 	"\x05taken\x18\x04 \x01(\v2\x14.crony.wire.v1.TakenH\x00R\x05taken\x12,\n" +
-	"\x05renew\x18\x05 \x01(\v2\x14.crony.wire.v1.RenewH\x00R\x05renew\x122\n" +
+	"\x05renew\x18\x05 \x01(\v2\x14.crony.wire.v1.RenewH\x00R\x05renew\x12)\n" +
+	"\x04lock\x18\b \x01(\v2\x13.crony.wire.v1.LockH\x00R\x04lock\x122\n" +
 	"\arunning\x18\x06 \x01(\v2\x16.crony.wire.v1.RunningH\x00R\arunning\x122\n" +
 	"\afigures\x18\a \x01(\v2\x16.crony.wire.v1.FiguresH\x00R\afiguresB\x06\n" +
-	"\x04kind\"\x98\x05\n" +
+	"\x04kind\"\xc8\x05\n" +
 	"\n" +
 	"FromServer\x122\n" +
 	"\awelcome\x18\x01 \x01(\v2\x16.crony.wire.v1.WelcomeH\x00R\awelcome\x12/\n" +
@@ -3110,7 +3359,8 @@ const file_wire_proto_rawDesc = "" +
 	"\x05trust\x18\t \x01(\v2\x14.crony.wire.v1.TrustH\x00R\x05trust\x12>\n" +
 	"\vcertificate\x18\n" +
 	" \x01(\v2\x1a.crony.wire.v1.CertificateH\x00R\vcertificate\x12)\n" +
-	"\x04move\x18\v \x01(\v2\x13.crony.wire.v1.MoveH\x00R\x04move\x12)\n" +
+	"\x04move\x18\v \x01(\v2\x13.crony.wire.v1.MoveH\x00R\x04move\x12.\n" +
+	"\x04lock\x18\x0e \x01(\v2\x18.crony.wire.v1.LockReplyH\x00R\x04lock\x12)\n" +
 	"\x04kill\x18\f \x01(\v2\x13.crony.wire.v1.KillH\x00R\x04kill\x122\n" +
 	"\awatched\x18\r \x01(\v2\x16.crony.wire.v1.WatchedH\x00R\awatchedB\x06\n" +
 	"\x04kind\"1\n" +
@@ -3133,25 +3383,42 @@ const file_wire_proto_rawDesc = "" +
 	"\x06Synced\"[\n" +
 	"\fClaimRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12;\n" +
-	"\voccurrences\x18\x02 \x03(\v2\x19.crony.wire.v1.OccurrenceR\voccurrences\"m\n" +
+	"\voccurrences\x18\x02 \x03(\v2\x19.crony.wire.v1.OccurrenceR\voccurrences\"\x99\x01\n" +
 	"\n" +
 	"Occurrence\x12\x10\n" +
 	"\x03job\x18\x01 \x01(\tR\x03job\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x03R\x05epoch\x12\x0e\n" +
 	"\x02at\x18\x03 \x01(\x10R\x02at\x12'\n" +
-	"\x04pass\x18\x04 \x01(\v2\x13.crony.wire.v1.PassR\x04pass\"4\n" +
+	"\x04pass\x18\x04 \x01(\v2\x13.crony.wire.v1.PassR\x04pass\x12\x18\n" +
+	"\askipped\x18\x06 \x01(\bR\askipped\x12\x10\n" +
+	"\x03due\x18\a \x01(\bR\x03due\"J\n" +
 	"\x04Pass\x12\x14\n" +
 	"\x05after\x18\x01 \x01(\x10R\x05after\x12\x16\n" +
-	"\x06reason\x18\x02 \x01(\tR\x06reason\"S\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x14\n" +
+	"\x05until\x18\x03 \x01(\x10R\x05until\"S\n" +
 	"\n" +
 	"ClaimReply\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x125\n" +
-	"\tdecisions\x18\x02 \x03(\v2\x17.crony.wire.v1.DecisionR\tdecisions\"f\n" +
+	"\tdecisions\x18\x02 \x03(\v2\x17.crony.wire.v1.DecisionR\tdecisions\"z\n" +
 	"\bDecision\x12\x18\n" +
 	"\agranted\x18\x01 \x01(\bR\agranted\x12\x10\n" +
 	"\x03run\x18\x02 \x01(\tR\x03run\x12\x16\n" +
 	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x16\n" +
-	"\x06cursor\x18\x04 \x01(\x10R\x06cursor\"\\\n" +
+	"\x06cursor\x18\x04 \x01(\x10R\x06cursor\x12\x12\n" +
+	"\x04busy\x18\x05 \x01(\tR\x04busy\"@\n" +
+	"\x04Lock\x12\x10\n" +
+	"\x03job\x18\x01 \x01(\tR\x03job\x12\x14\n" +
+	"\x05epoch\x18\x02 \x01(\x03R\x05epoch\x12\x10\n" +
+	"\x03run\x18\x03 \x01(\tR\x03run\"9\n" +
+	"\tLockReply\x12,\n" +
+	"\x06places\x18\x01 \x03(\v2\x14.crony.wire.v1.PlaceR\x06places\"~\n" +
+	"\x05Place\x12\x10\n" +
+	"\x03job\x18\x01 \x01(\tR\x03job\x12\x10\n" +
+	"\x03run\x18\x02 \x01(\tR\x03run\x12\x16\n" +
+	"\x06behind\x18\x03 \x01(\tR\x06behind\x12\x1f\n" +
+	"\vreplaced_by\x18\x04 \x01(\tR\n" +
+	"replacedBy\x12\x18\n" +
+	"\arefused\x18\x05 \x01(\tR\arefused\"\\\n" +
 	"\x06Report\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x14\n" +
 	"\x05facts\x18\x02 \x03(\fR\x05facts\x12,\n" +
@@ -3307,7 +3574,7 @@ func file_wire_proto_rawDescGZIP() []byte {
 	return file_wire_proto_rawDescData
 }
 
-var file_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 55)
+var file_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 58)
 var file_wire_proto_goTypes = []any{
 	(*FromAgent)(nil),         // 0: crony.wire.v1.FromAgent
 	(*FromServer)(nil),        // 1: crony.wire.v1.FromServer
@@ -3321,114 +3588,120 @@ var file_wire_proto_goTypes = []any{
 	(*Pass)(nil),              // 9: crony.wire.v1.Pass
 	(*ClaimReply)(nil),        // 10: crony.wire.v1.ClaimReply
 	(*Decision)(nil),          // 11: crony.wire.v1.Decision
-	(*Report)(nil),            // 12: crony.wire.v1.Report
-	(*Chunk)(nil),             // 13: crony.wire.v1.Chunk
-	(*Ack)(nil),               // 14: crony.wire.v1.Ack
-	(*Start)(nil),             // 15: crony.wire.v1.Start
-	(*Kill)(nil),              // 16: crony.wire.v1.Kill
-	(*Running)(nil),           // 17: crony.wire.v1.Running
-	(*Process)(nil),           // 18: crony.wire.v1.Process
-	(*Taken)(nil),             // 19: crony.wire.v1.Taken
-	(*Servers)(nil),           // 20: crony.wire.v1.Servers
-	(*Server)(nil),            // 21: crony.wire.v1.Server
-	(*Trust)(nil),             // 22: crony.wire.v1.Trust
-	(*Renew)(nil),             // 23: crony.wire.v1.Renew
-	(*Certificate)(nil),       // 24: crony.wire.v1.Certificate
-	(*Move)(nil),              // 25: crony.wire.v1.Move
-	(*Watched)(nil),           // 26: crony.wire.v1.Watched
-	(*Figures)(nil),           // 27: crony.wire.v1.Figures
-	(*AdmitRequest)(nil),      // 28: crony.wire.v1.AdmitRequest
-	(*AdmitReply)(nil),        // 29: crony.wire.v1.AdmitReply
-	(*Member)(nil),            // 30: crony.wire.v1.Member
-	(*StatusRequest)(nil),     // 31: crony.wire.v1.StatusRequest
-	(*StatusReply)(nil),       // 32: crony.wire.v1.StatusReply
-	(*DefragmentRequest)(nil), // 33: crony.wire.v1.DefragmentRequest
-	(*DefragmentReply)(nil),   // 34: crony.wire.v1.DefragmentReply
-	(*TransferRequest)(nil),   // 35: crony.wire.v1.TransferRequest
-	(*TransferReply)(nil),     // 36: crony.wire.v1.TransferReply
-	(*Piece)(nil),             // 37: crony.wire.v1.Piece
-	(*ReplicateRequest)(nil),  // 38: crony.wire.v1.ReplicateRequest
-	(*ReplicateReply)(nil),    // 39: crony.wire.v1.ReplicateReply
-	(*Refusal)(nil),           // 40: crony.wire.v1.Refusal
-	(*Sum)(nil),               // 41: crony.wire.v1.Sum
-	(*DaysRequest)(nil),       // 42: crony.wire.v1.DaysRequest
-	(*DaysReply)(nil),         // 43: crony.wire.v1.DaysReply
-	(*MinutesRequest)(nil),    // 44: crony.wire.v1.MinutesRequest
-	(*MinutesReply)(nil),      // 45: crony.wire.v1.MinutesReply
-	(*ItemsRequest)(nil),      // 46: crony.wire.v1.ItemsRequest
-	(*ItemsReply)(nil),        // 47: crony.wire.v1.ItemsReply
-	(*ItemSum)(nil),           // 48: crony.wire.v1.ItemSum
-	(*RecordsRequest)(nil),    // 49: crony.wire.v1.RecordsRequest
-	(*RecordsReply)(nil),      // 50: crony.wire.v1.RecordsReply
-	(*DayRequest)(nil),        // 51: crony.wire.v1.DayRequest
-	(*DayReply)(nil),          // 52: crony.wire.v1.DayReply
-	nil,                       // 53: crony.wire.v1.DaysReply.DaysEntry
-	nil,                       // 54: crony.wire.v1.DaysReply.MarksEntry
+	(*Lock)(nil),              // 12: crony.wire.v1.Lock
+	(*LockReply)(nil),         // 13: crony.wire.v1.LockReply
+	(*Place)(nil),             // 14: crony.wire.v1.Place
+	(*Report)(nil),            // 15: crony.wire.v1.Report
+	(*Chunk)(nil),             // 16: crony.wire.v1.Chunk
+	(*Ack)(nil),               // 17: crony.wire.v1.Ack
+	(*Start)(nil),             // 18: crony.wire.v1.Start
+	(*Kill)(nil),              // 19: crony.wire.v1.Kill
+	(*Running)(nil),           // 20: crony.wire.v1.Running
+	(*Process)(nil),           // 21: crony.wire.v1.Process
+	(*Taken)(nil),             // 22: crony.wire.v1.Taken
+	(*Servers)(nil),           // 23: crony.wire.v1.Servers
+	(*Server)(nil),            // 24: crony.wire.v1.Server
+	(*Trust)(nil),             // 25: crony.wire.v1.Trust
+	(*Renew)(nil),             // 26: crony.wire.v1.Renew
+	(*Certificate)(nil),       // 27: crony.wire.v1.Certificate
+	(*Move)(nil),              // 28: crony.wire.v1.Move
+	(*Watched)(nil),           // 29: crony.wire.v1.Watched
+	(*Figures)(nil),           // 30: crony.wire.v1.Figures
+	(*AdmitRequest)(nil),      // 31: crony.wire.v1.AdmitRequest
+	(*AdmitReply)(nil),        // 32: crony.wire.v1.AdmitReply
+	(*Member)(nil),            // 33: crony.wire.v1.Member
+	(*StatusRequest)(nil),     // 34: crony.wire.v1.StatusRequest
+	(*StatusReply)(nil),       // 35: crony.wire.v1.StatusReply
+	(*DefragmentRequest)(nil), // 36: crony.wire.v1.DefragmentRequest
+	(*DefragmentReply)(nil),   // 37: crony.wire.v1.DefragmentReply
+	(*TransferRequest)(nil),   // 38: crony.wire.v1.TransferRequest
+	(*TransferReply)(nil),     // 39: crony.wire.v1.TransferReply
+	(*Piece)(nil),             // 40: crony.wire.v1.Piece
+	(*ReplicateRequest)(nil),  // 41: crony.wire.v1.ReplicateRequest
+	(*ReplicateReply)(nil),    // 42: crony.wire.v1.ReplicateReply
+	(*Refusal)(nil),           // 43: crony.wire.v1.Refusal
+	(*Sum)(nil),               // 44: crony.wire.v1.Sum
+	(*DaysRequest)(nil),       // 45: crony.wire.v1.DaysRequest
+	(*DaysReply)(nil),         // 46: crony.wire.v1.DaysReply
+	(*MinutesRequest)(nil),    // 47: crony.wire.v1.MinutesRequest
+	(*MinutesReply)(nil),      // 48: crony.wire.v1.MinutesReply
+	(*ItemsRequest)(nil),      // 49: crony.wire.v1.ItemsRequest
+	(*ItemsReply)(nil),        // 50: crony.wire.v1.ItemsReply
+	(*ItemSum)(nil),           // 51: crony.wire.v1.ItemSum
+	(*RecordsRequest)(nil),    // 52: crony.wire.v1.RecordsRequest
+	(*RecordsReply)(nil),      // 53: crony.wire.v1.RecordsReply
+	(*DayRequest)(nil),        // 54: crony.wire.v1.DayRequest
+	(*DayReply)(nil),          // 55: crony.wire.v1.DayReply
+	nil,                       // 56: crony.wire.v1.DaysReply.DaysEntry
+	nil,                       // 57: crony.wire.v1.DaysReply.MarksEntry
 }
 var file_wire_proto_depIdxs = []int32{
 	2,  // 0: crony.wire.v1.FromAgent.hello:type_name -> crony.wire.v1.Hello
 	7,  // 1: crony.wire.v1.FromAgent.claims:type_name -> crony.wire.v1.ClaimRequest
-	12, // 2: crony.wire.v1.FromAgent.report:type_name -> crony.wire.v1.Report
-	19, // 3: crony.wire.v1.FromAgent.taken:type_name -> crony.wire.v1.Taken
-	23, // 4: crony.wire.v1.FromAgent.renew:type_name -> crony.wire.v1.Renew
-	17, // 5: crony.wire.v1.FromAgent.running:type_name -> crony.wire.v1.Running
-	27, // 6: crony.wire.v1.FromAgent.figures:type_name -> crony.wire.v1.Figures
-	3,  // 7: crony.wire.v1.FromServer.welcome:type_name -> crony.wire.v1.Welcome
-	4,  // 8: crony.wire.v1.FromServer.assign:type_name -> crony.wire.v1.Assign
-	5,  // 9: crony.wire.v1.FromServer.unassign:type_name -> crony.wire.v1.Unassign
-	6,  // 10: crony.wire.v1.FromServer.synced:type_name -> crony.wire.v1.Synced
-	10, // 11: crony.wire.v1.FromServer.claims:type_name -> crony.wire.v1.ClaimReply
-	14, // 12: crony.wire.v1.FromServer.ack:type_name -> crony.wire.v1.Ack
-	15, // 13: crony.wire.v1.FromServer.start:type_name -> crony.wire.v1.Start
-	20, // 14: crony.wire.v1.FromServer.servers:type_name -> crony.wire.v1.Servers
-	22, // 15: crony.wire.v1.FromServer.trust:type_name -> crony.wire.v1.Trust
-	24, // 16: crony.wire.v1.FromServer.certificate:type_name -> crony.wire.v1.Certificate
-	25, // 17: crony.wire.v1.FromServer.move:type_name -> crony.wire.v1.Move
-	16, // 18: crony.wire.v1.FromServer.kill:type_name -> crony.wire.v1.Kill
-	26, // 19: crony.wire.v1.FromServer.watched:type_name -> crony.wire.v1.Watched
-	8,  // 20: crony.wire.v1.ClaimRequest.occurrences:type_name -> crony.wire.v1.Occurrence
-	9,  // 21: crony.wire.v1.Occurrence.pass:type_name -> crony.wire.v1.Pass
-	11, // 22: crony.wire.v1.ClaimReply.decisions:type_name -> crony.wire.v1.Decision
-	13, // 23: crony.wire.v1.Report.chunks:type_name -> crony.wire.v1.Chunk
-	18, // 24: crony.wire.v1.Running.processes:type_name -> crony.wire.v1.Process
-	21, // 25: crony.wire.v1.Servers.servers:type_name -> crony.wire.v1.Server
-	30, // 26: crony.wire.v1.AdmitReply.members:type_name -> crony.wire.v1.Member
-	37, // 27: crony.wire.v1.ReplicateRequest.pieces:type_name -> crony.wire.v1.Piece
-	40, // 28: crony.wire.v1.ReplicateReply.refused:type_name -> crony.wire.v1.Refusal
-	53, // 29: crony.wire.v1.DaysReply.days:type_name -> crony.wire.v1.DaysReply.DaysEntry
-	54, // 30: crony.wire.v1.DaysReply.marks:type_name -> crony.wire.v1.DaysReply.MarksEntry
-	41, // 31: crony.wire.v1.MinutesReply.minutes:type_name -> crony.wire.v1.Sum
-	48, // 32: crony.wire.v1.ItemsReply.items:type_name -> crony.wire.v1.ItemSum
-	41, // 33: crony.wire.v1.ItemSum.sum:type_name -> crony.wire.v1.Sum
-	37, // 34: crony.wire.v1.RecordsReply.piece:type_name -> crony.wire.v1.Piece
-	41, // 35: crony.wire.v1.DaysReply.DaysEntry.value:type_name -> crony.wire.v1.Sum
-	0,  // 36: crony.wire.v1.Link.Connect:input_type -> crony.wire.v1.FromAgent
-	28, // 37: crony.wire.v1.Peers.Admit:input_type -> crony.wire.v1.AdmitRequest
-	31, // 38: crony.wire.v1.Peers.Status:input_type -> crony.wire.v1.StatusRequest
-	33, // 39: crony.wire.v1.Peers.Defragment:input_type -> crony.wire.v1.DefragmentRequest
-	35, // 40: crony.wire.v1.Peers.Transfer:input_type -> crony.wire.v1.TransferRequest
-	38, // 41: crony.wire.v1.Peers.Replicate:input_type -> crony.wire.v1.ReplicateRequest
-	42, // 42: crony.wire.v1.Peers.Days:input_type -> crony.wire.v1.DaysRequest
-	44, // 43: crony.wire.v1.Peers.Minutes:input_type -> crony.wire.v1.MinutesRequest
-	46, // 44: crony.wire.v1.Peers.Items:input_type -> crony.wire.v1.ItemsRequest
-	49, // 45: crony.wire.v1.Peers.Records:input_type -> crony.wire.v1.RecordsRequest
-	51, // 46: crony.wire.v1.Peers.Day:input_type -> crony.wire.v1.DayRequest
-	1,  // 47: crony.wire.v1.Link.Connect:output_type -> crony.wire.v1.FromServer
-	29, // 48: crony.wire.v1.Peers.Admit:output_type -> crony.wire.v1.AdmitReply
-	32, // 49: crony.wire.v1.Peers.Status:output_type -> crony.wire.v1.StatusReply
-	34, // 50: crony.wire.v1.Peers.Defragment:output_type -> crony.wire.v1.DefragmentReply
-	36, // 51: crony.wire.v1.Peers.Transfer:output_type -> crony.wire.v1.TransferReply
-	39, // 52: crony.wire.v1.Peers.Replicate:output_type -> crony.wire.v1.ReplicateReply
-	43, // 53: crony.wire.v1.Peers.Days:output_type -> crony.wire.v1.DaysReply
-	45, // 54: crony.wire.v1.Peers.Minutes:output_type -> crony.wire.v1.MinutesReply
-	47, // 55: crony.wire.v1.Peers.Items:output_type -> crony.wire.v1.ItemsReply
-	50, // 56: crony.wire.v1.Peers.Records:output_type -> crony.wire.v1.RecordsReply
-	52, // 57: crony.wire.v1.Peers.Day:output_type -> crony.wire.v1.DayReply
-	47, // [47:58] is the sub-list for method output_type
-	36, // [36:47] is the sub-list for method input_type
-	36, // [36:36] is the sub-list for extension type_name
-	36, // [36:36] is the sub-list for extension extendee
-	0,  // [0:36] is the sub-list for field type_name
+	15, // 2: crony.wire.v1.FromAgent.report:type_name -> crony.wire.v1.Report
+	22, // 3: crony.wire.v1.FromAgent.taken:type_name -> crony.wire.v1.Taken
+	26, // 4: crony.wire.v1.FromAgent.renew:type_name -> crony.wire.v1.Renew
+	12, // 5: crony.wire.v1.FromAgent.lock:type_name -> crony.wire.v1.Lock
+	20, // 6: crony.wire.v1.FromAgent.running:type_name -> crony.wire.v1.Running
+	30, // 7: crony.wire.v1.FromAgent.figures:type_name -> crony.wire.v1.Figures
+	3,  // 8: crony.wire.v1.FromServer.welcome:type_name -> crony.wire.v1.Welcome
+	4,  // 9: crony.wire.v1.FromServer.assign:type_name -> crony.wire.v1.Assign
+	5,  // 10: crony.wire.v1.FromServer.unassign:type_name -> crony.wire.v1.Unassign
+	6,  // 11: crony.wire.v1.FromServer.synced:type_name -> crony.wire.v1.Synced
+	10, // 12: crony.wire.v1.FromServer.claims:type_name -> crony.wire.v1.ClaimReply
+	17, // 13: crony.wire.v1.FromServer.ack:type_name -> crony.wire.v1.Ack
+	18, // 14: crony.wire.v1.FromServer.start:type_name -> crony.wire.v1.Start
+	23, // 15: crony.wire.v1.FromServer.servers:type_name -> crony.wire.v1.Servers
+	25, // 16: crony.wire.v1.FromServer.trust:type_name -> crony.wire.v1.Trust
+	27, // 17: crony.wire.v1.FromServer.certificate:type_name -> crony.wire.v1.Certificate
+	28, // 18: crony.wire.v1.FromServer.move:type_name -> crony.wire.v1.Move
+	13, // 19: crony.wire.v1.FromServer.lock:type_name -> crony.wire.v1.LockReply
+	19, // 20: crony.wire.v1.FromServer.kill:type_name -> crony.wire.v1.Kill
+	29, // 21: crony.wire.v1.FromServer.watched:type_name -> crony.wire.v1.Watched
+	8,  // 22: crony.wire.v1.ClaimRequest.occurrences:type_name -> crony.wire.v1.Occurrence
+	9,  // 23: crony.wire.v1.Occurrence.pass:type_name -> crony.wire.v1.Pass
+	11, // 24: crony.wire.v1.ClaimReply.decisions:type_name -> crony.wire.v1.Decision
+	14, // 25: crony.wire.v1.LockReply.places:type_name -> crony.wire.v1.Place
+	16, // 26: crony.wire.v1.Report.chunks:type_name -> crony.wire.v1.Chunk
+	21, // 27: crony.wire.v1.Running.processes:type_name -> crony.wire.v1.Process
+	24, // 28: crony.wire.v1.Servers.servers:type_name -> crony.wire.v1.Server
+	33, // 29: crony.wire.v1.AdmitReply.members:type_name -> crony.wire.v1.Member
+	40, // 30: crony.wire.v1.ReplicateRequest.pieces:type_name -> crony.wire.v1.Piece
+	43, // 31: crony.wire.v1.ReplicateReply.refused:type_name -> crony.wire.v1.Refusal
+	56, // 32: crony.wire.v1.DaysReply.days:type_name -> crony.wire.v1.DaysReply.DaysEntry
+	57, // 33: crony.wire.v1.DaysReply.marks:type_name -> crony.wire.v1.DaysReply.MarksEntry
+	44, // 34: crony.wire.v1.MinutesReply.minutes:type_name -> crony.wire.v1.Sum
+	51, // 35: crony.wire.v1.ItemsReply.items:type_name -> crony.wire.v1.ItemSum
+	44, // 36: crony.wire.v1.ItemSum.sum:type_name -> crony.wire.v1.Sum
+	40, // 37: crony.wire.v1.RecordsReply.piece:type_name -> crony.wire.v1.Piece
+	44, // 38: crony.wire.v1.DaysReply.DaysEntry.value:type_name -> crony.wire.v1.Sum
+	0,  // 39: crony.wire.v1.Link.Connect:input_type -> crony.wire.v1.FromAgent
+	31, // 40: crony.wire.v1.Peers.Admit:input_type -> crony.wire.v1.AdmitRequest
+	34, // 41: crony.wire.v1.Peers.Status:input_type -> crony.wire.v1.StatusRequest
+	36, // 42: crony.wire.v1.Peers.Defragment:input_type -> crony.wire.v1.DefragmentRequest
+	38, // 43: crony.wire.v1.Peers.Transfer:input_type -> crony.wire.v1.TransferRequest
+	41, // 44: crony.wire.v1.Peers.Replicate:input_type -> crony.wire.v1.ReplicateRequest
+	45, // 45: crony.wire.v1.Peers.Days:input_type -> crony.wire.v1.DaysRequest
+	47, // 46: crony.wire.v1.Peers.Minutes:input_type -> crony.wire.v1.MinutesRequest
+	49, // 47: crony.wire.v1.Peers.Items:input_type -> crony.wire.v1.ItemsRequest
+	52, // 48: crony.wire.v1.Peers.Records:input_type -> crony.wire.v1.RecordsRequest
+	54, // 49: crony.wire.v1.Peers.Day:input_type -> crony.wire.v1.DayRequest
+	1,  // 50: crony.wire.v1.Link.Connect:output_type -> crony.wire.v1.FromServer
+	32, // 51: crony.wire.v1.Peers.Admit:output_type -> crony.wire.v1.AdmitReply
+	35, // 52: crony.wire.v1.Peers.Status:output_type -> crony.wire.v1.StatusReply
+	37, // 53: crony.wire.v1.Peers.Defragment:output_type -> crony.wire.v1.DefragmentReply
+	39, // 54: crony.wire.v1.Peers.Transfer:output_type -> crony.wire.v1.TransferReply
+	42, // 55: crony.wire.v1.Peers.Replicate:output_type -> crony.wire.v1.ReplicateReply
+	46, // 56: crony.wire.v1.Peers.Days:output_type -> crony.wire.v1.DaysReply
+	48, // 57: crony.wire.v1.Peers.Minutes:output_type -> crony.wire.v1.MinutesReply
+	50, // 58: crony.wire.v1.Peers.Items:output_type -> crony.wire.v1.ItemsReply
+	53, // 59: crony.wire.v1.Peers.Records:output_type -> crony.wire.v1.RecordsReply
+	55, // 60: crony.wire.v1.Peers.Day:output_type -> crony.wire.v1.DayReply
+	50, // [50:61] is the sub-list for method output_type
+	39, // [39:50] is the sub-list for method input_type
+	39, // [39:39] is the sub-list for extension type_name
+	39, // [39:39] is the sub-list for extension extendee
+	0,  // [0:39] is the sub-list for field type_name
 }
 
 func init() { file_wire_proto_init() }
@@ -3442,6 +3715,7 @@ func file_wire_proto_init() {
 		(*FromAgent_Report)(nil),
 		(*FromAgent_Taken)(nil),
 		(*FromAgent_Renew)(nil),
+		(*FromAgent_Lock)(nil),
 		(*FromAgent_Running)(nil),
 		(*FromAgent_Figures)(nil),
 	}
@@ -3457,6 +3731,7 @@ func file_wire_proto_init() {
 		(*FromServer_Trust)(nil),
 		(*FromServer_Certificate)(nil),
 		(*FromServer_Move)(nil),
+		(*FromServer_Lock)(nil),
 		(*FromServer_Kill)(nil),
 		(*FromServer_Watched)(nil),
 	}
@@ -3466,7 +3741,7 @@ func file_wire_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_wire_proto_rawDesc), len(file_wire_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   55,
+			NumMessages:   58,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

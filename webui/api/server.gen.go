@@ -196,6 +196,9 @@ type LedgerPage = crony.LedgerPage
 // Limits defines model for Limits.
 type Limits = crony.Limits
 
+// Lock defines model for Lock.
+type Lock = crony.Lock
+
 // Misfire defines model for Misfire.
 type Misfire = crony.Misfire
 

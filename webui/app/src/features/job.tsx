@@ -12,7 +12,7 @@ import {
 import {useInfiniteQuery, useQuery} from '@tanstack/react-query'
 import {getRouteApi, Link, useNavigate} from '@tanstack/react-router'
 import {useMemo} from 'react'
-import {type Assignment, type JobStatus, Problem} from '../api/client.ts'
+import {type Assignment, type JobStatus, type Lock, Problem} from '../api/client.ts'
 import {historyQuery, jobQuery, runsQuery, sessionQuery} from '../api/queries.ts'
 import {useT} from '../i18n/index.ts'
 import {yaml} from '../lib/yaml.ts'
@@ -233,9 +233,33 @@ function WhyThere({assignment}: {assignment: Assignment}) {
   )
 }
 
+/** The runs that hold the job, or that wait for it; the first of them, if they are many. */
+function Holders({title, locks}: {title: string; locks: Lock[]}) {
+  const t = useT()
+  if (locks.length === 0) return null
+  return (
+    <>
+      <dt>{title}</dt>
+      <dd>
+        {locks.slice(0, 5).map((lock) => (
+          <div key={lock.run}>
+            <Link to="/runs/$id" params={{id: lock.run}}>
+              <span className="mono">{lock.run}</span>
+            </Link>{' '}
+            <span className="dim">
+              · <Ago at={lock.since} />
+            </span>
+          </div>
+        ))}
+        {locks.length > 5 && <span className="dim">{t.job.moreAgents(locks.length - 5)}</span>}
+      </dd>
+    </>
+  )
+}
+
 function Status({status}: {status: JobStatus}) {
   const t = useT()
-  const {job, assignments = [], last_run: last} = status
+  const {job, assignments = [], locks = [], last_run: last} = status
   const only = assignments.length === 1 ? assignments[0] : undefined
   return (
     <section className="panel" aria-label={t.job.status}>
@@ -282,6 +306,8 @@ function Status({status}: {status: JobStatus}) {
             t.jobs.noRun
           )}
         </dd>
+        <Holders title={t.job.holders} locks={locks.filter((l) => !l.waits)} />
+        <Holders title={t.job.queue} locks={locks.filter((l) => l.waits)} />
         {assignments.length === 0 && (
           <>
             <dt>{t.job.agent}</dt>

@@ -1,0 +1,227 @@
+package agent
+
+import (
+	"container/heap"
+	"time"
+
+	"crony"
+	"crony/internal/wire"
+)
+
+// Of some jobs only so many runs may go on at once. What comes due while they do is given up by the agent, or waits for the
+// job's lock, or takes the place of what goes on; which of these is for the servers to say, as runs of other agents count too.
+//
+// It is decided when it is due, and not, as all else is, a second ahead: by then a place may be free.
+
+// row is occurrences right after a job's cursor that were given up, as a run was in the way. The servers are told of many at
+// once, so that a job that is due each second costs little behind a run that takes an hour.
+type row struct {
+	until  nanos
+	run    crony.RunID // that was in the way
+	reason string
+	tell   nanos // when the servers are to be told, at the latest
+}
+
+// question is what is asked of the servers about a job.
+type question struct {
+	crony.Step
+
+	row     *row // that goes with it; nil: there is none
+	skipped bool // what is passed over is a row, and nothing else is asked
+	due     bool // the occurrence's time has come
+}
+
+func (r *row) question() *question {
+	return &question{Step: crony.Step{Until: r.until.time(), Reason: r.reason}, skipped: true}
+}
+
+const (
+	rowTime   = 50 * time.Second       // how long the servers are not told of a row
+	probeLast = 200 * time.Millisecond // before an occurrence: nearer to it, its slot is not looked for again
+	probeSoon = 100 * time.Millisecond // after which a slot is looked for that is about to be given back
+)
+
+// reached returns up to where the job's occurrences are decided or given up.
+func (j *job) reached() time.Time {
+	if j.row != nil && j.row.until > j.cursor {
+		return j.row.until.time()
+	}
+	return j.cursor.time()
+}
+
+// reach moves the cursor on, and never back.
+func (j *job) reach(cursor time.Time) {
+	j.cursor = max(j.cursor, nanosOf(cursor))
+	if j.row != nil && j.row.until <= j.cursor {
+		j.row = nil
+	}
+}
+
+// blocks says whether runs of this agent keep a job, the first in the queue, from its next occurrence; nobody need be asked
+// then. Of an occurrence whose time has come that is the end, unless it may wait for them or take their place.
+func (t *timetable) blocks(j *job, step *crony.Step, now time.Time) bool {
+	if j.slots == 0 {
+		return false
+	}
+	run := t.holder(j)
+	switch {
+	case run == "":
+		return false
+	case step.Start.After(now):
+		t.blocked[j] = true
+		t.put(j, step.Start)
+		return true
+	case !j.skips:
+		return false
+	}
+	t.blocked[j] = true
+	t.giveUp(j, step.At, row{run: run, reason: crony.HolderReason(run)}, now)
+	return true
+}
+
+// put has j come up in the queue at a time.
+func (t *timetable) put(j *job, at time.Time) {
+	if j.next = nanosOf(at); j.place > 0 {
+		heap.Fix(&t.asks, int(j.place-1))
+	}
+}
+
+// giveUp notes that an occurrence finds no slot. If something else was in the way of those before it, the servers are told of
+// them first, and the occurrence comes up again.
+func (t *timetable) giveUp(j *job, at time.Time, why row, now time.Time) {
+	switch {
+	case j.row == nil:
+		why.until, why.tell = nanosOf(at), nanosOf(now.Add(rowTime))
+		j.row = &why
+	case j.row.run == why.run && j.row.reason == why.reason:
+		why.until, why.tell = nanosOf(at), j.row.tell
+		j.row = &why
+	default:
+		j.row.tell = nanosOf(now)
+	}
+	t.plan(j)
+}
+
+// wait takes in that a run was in the way of what was asked for. Ending says that it is one of this agent's that has ended, of
+// which the servers hear just now.
+func (t *timetable) wait(j *job, why row, ending bool, now time.Time) {
+	q := j.asked
+	if !t.current(j) || q == nil {
+		return
+	}
+	j.asked = nil
+	left := q.Start.Sub(now)
+	switch {
+	case left > 0 && ending:
+		t.put(j, now.Add(min(left, probeSoon)))
+	case left > probeLast:
+		t.put(j, now.Add(left/2))
+	case left > 0:
+		t.put(j, q.Start)
+	case !q.due:
+		t.put(j, now)
+	case ending && -left < crony.MisfireGrace:
+		t.put(j, now.Add(probeSoon))
+	default:
+		t.giveUp(j, q.At, why, now)
+	}
+}
+
+// unblock takes up the jobs that no run of this agent keeps any more: the servers are told of what was given up meanwhile, and
+// the next occurrence is asked for in time.
+func (t *timetable) unblock(now time.Time) {
+	for j := range t.blocked {
+		if t.holder(j) != "" {
+			continue
+		}
+		delete(t.blocked, j)
+		if j.row != nil {
+			j.row.tell = nanosOf(now)
+		}
+		if j.asked == nil {
+			t.plan(j)
+		}
+	}
+}
+
+// enter seats a run that was not granted together with its job's lock, if it has one: then it waits until it has it.
+func (l *loop) enter(g *seat) {
+	if g.job.slots > 0 && l.table.current(g.job) {
+		l.await(g)
+		return
+	}
+	l.seat(g)
+}
+
+// startOrdered starts a run that a person has asked for, as soon as it has its job's lock if there is one.
+func (l *loop) startOrdered(g *seat) {
+	if g.what.def.Job.Slots() == 0 {
+		l.begin(g)
+		return
+	}
+	l.await(g)
+}
+
+// await has a run wait for its job's lock.
+func (l *loop) await(g *seat) {
+	l.locked[g.run] = g
+}
+
+// unlock has a run wait for its job's lock no more, and says whether it did.
+func (l *loop) unlock(run crony.RunID) bool {
+	g := l.locked[run]
+	delete(l.locked, run)
+	return g != nil
+}
+
+// admit starts a run that has its job's lock, when its time has come.
+func (l *loop) admit(g *seat) {
+	if g.ordered {
+		l.begin(g)
+		return
+	}
+	l.seat(g)
+}
+
+// doubt says that what the servers told of locks may not be so any more: they are asked again.
+func (l *loop) doubt() {
+	for _, g := range l.locked {
+		g.told, g.again = false, 0
+	}
+}
+
+// askLocks asks for the locks that runs wait for, of which the servers have said nothing.
+func (l *loop) askLocks(now time.Time) {
+	for _, g := range l.locked {
+		if g.told || g.again > nanosOf(now) {
+			continue
+		}
+		g.again = nanosOf(now.Add(askAgain))
+		ask := &wire.Lock{Run: string(g.run), Job: g.what.def.Job.Name, Epoch: g.what.epoch}
+		l.link.post(&wire.FromAgent{Kind: &wire.FromAgent_Lock{Lock: ask}})
+	}
+}
+
+// placed takes in how runs stand with their jobs' locks.
+func (l *loop) placed(reply *wire.LockReply) {
+	for _, p := range reply.GetPlaces() {
+		run := crony.RunID(p.GetRun())
+		if by := crony.RunID(p.GetReplacedBy()); by != "" {
+			l.end(run, crony.KillOrder{At: l.clock().UTC(), ReplacedBy: by})
+			continue
+		}
+		g := l.locked[run]
+		if g == nil {
+			continue
+		}
+		g.told = true
+		switch {
+		case p.GetRefused() != "":
+			delete(l.locked, run)
+			l.runner.skip(run, p.GetRefused())
+		case p.GetBehind() == "":
+			delete(l.locked, run)
+			l.admit(g)
+		}
+	}
+}
