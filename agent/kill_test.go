@@ -172,6 +172,9 @@ func TestOrderOutlivesTheAgent(t *testing.T) {
 		t.Errorf("it waits for its job: %v", claims)
 	}
 	r.begin()
+	for _, g := range r.runner.ordered {
+		r.runner.start(g.attempt())
+	}
 	if got := r.ended(runAt(1)); got.State != crony.Succeeded || got.By != "eve" || got.Params["day"] != "of rest" {
 		t.Errorf("%+v", got)
 	}

@@ -250,9 +250,14 @@ func (l *loop) begin(g *seat) {
 		l.prep.hurry(g.job.lack, l.clock())
 		return
 	}
+	l.runner.start(g.attempt())
+}
+
+// attempt returns the first attempt of the seat's run.
+func (g *seat) attempt() *attempt {
 	a := newAttempt(g.run, g.what, g.at)
 	a.params = g.params
-	l.runner.start(a)
+	return a
 }
 
 // parkedOf takes out the runs of a job that wait until its host is prepared, in the order of their times.

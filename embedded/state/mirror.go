@@ -33,7 +33,7 @@ type mirror struct {
 	locks  map[string]lock                  // by key
 	subs   map[string]map[*Feed]bool
 
-	lockKeys map[string]map[string]bool // of a job, by its name
+	lockKeys map[string]map[string]bool // of a job's locks, by its name
 	presets  map[string]preset          // by key; their keepers are in jobs
 	cluster  cluster
 }
