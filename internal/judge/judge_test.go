@@ -52,7 +52,9 @@ func (h *tale) add(j Job) {
 	}
 }
 
-func id(job, agent string, due time.Time) string { return fmt.Sprintf("%s-%s-%d", job, agent, due.Unix()) }
+func id(job, agent string, due time.Time) string {
+	return fmt.Sprintf("%s-%s-%d", job, agent, due.Unix())
+}
 
 func (h *tale) claim(j Job, agent, run string, epoch int64, due time.Time) {
 	key := "claim/" + j.Name

@@ -60,19 +60,24 @@ func TestChaos(t *testing.T) {
 // newChaosFleet makes a fleet with clocks of its own, and an observer.
 func newChaosFleet(t *testing.T, servers, agents int) *fleet {
 	t.Helper()
-	f := &fleet{t: t, Lab: testhosts.New(t, servers+agents), bin: t.TempDir(), clocks: map[string]*testhosts.Clock{},
-		extra: "etcd: {client_listen: 'HOST:2379'}\n"}
-	module := filepath.Join("..", "..")
-	testhosts.SteppedPrograms(t, module, f.bin, "./cmd/crony", "./cmd/crony-agent")
+	f := &fleet{t: t, Lab: testhosts.New(t, servers+agents), bin: t.TempDir(), clocks: map[string]*testhosts.Clock{}}
+	testhosts.SteppedPrograms(t, filepath.Join("..", ".."), f.bin, "./cmd/crony", "./cmd/crony-agent")
 	build(t, f.bin, "./internal/testhosts/witness")
 	for _, h := range f.Hosts() {
 		f.clocks[h.Name] = testhosts.NewClock(t, filepath.Join(h.Dir, "clock"))
 	}
+	f.judged(servers, agents)
+	return f
+}
+
+// judged forms the cluster, and has it observed. Its store is open to etcd's own tool.
+func (f *fleet) judged(servers, agents int) {
+	f.t.Helper()
+	f.extra = "etcd: {client_listen: 'HOST:2379'}\n"
 	f.form(servers, agents)
 	f.Wait(time.Minute, "the cluster to be whole", func() bool { return f.up() == servers && f.connected() == agents })
 	f.observer = f.observe()
 	f.observer.follow()
-	return f
 }
 
 // run has both hands at work until the time is over.
