@@ -57,8 +57,8 @@ func (c *court) claimed() (found []Violation) {
 		}
 		if last, ok := cursor[v.thread]; ok && v.At.Before(last.At) {
 			found = append(found, c.fault(Claimed, "", v.At, "revision %d takes its cursor back from %s", change.Revision, clock(last.At)))
-		} else if ok && v.At.Equal(last.At) && v.Run != last.Run {
-			found = append(found, c.fault(Claimed, "", v.At, "revision %d gives it to run %s, and it was %s's", change.Revision, v.Run, last.Run))
+		} else if ok && v.At.Equal(last.At) && v.Run != last.Run && v.Run != "" { // without a run: its last one is on record
+			found = append(found, c.fault(Claimed, "", v.At, "revision %d gives it to run %s, and it was that of %q", change.Revision, v.Run, last.Run))
 		}
 		cursor[v.thread] = v
 		if v.Run == "" {

@@ -234,6 +234,11 @@ func TestJudge(t *testing.T) {
 		{"the cursor goes back", func(h *tale) { h.claim(h.Jobs[0], "a", id("one", "a", at(3)), 1, at(3)) },
 			[]string{"claimed one takes its cursor back"}},
 		{"two winners", func(h *tale) { h.claim(h.Jobs[0], "a", "other", 1, at(seconds)) }, []string{"claimed one and it was"}},
+		{"won after it was passed over", func(h *tale) {
+			h.claim(h.Jobs[1], "a", "", h.epoch("slow"), at(seconds+2))
+			h.claim(h.Jobs[1], "a", "late", h.epoch("slow"), at(seconds+2))
+		}, []string{"claimed slow and it was"}},
+		{"settled after it was won", func(h *tale) { h.claim(h.Jobs[1], "", "", 99, at(seconds)) }, nil},
 		{"won without having it", func(h *tale) { h.claim(h.Jobs[0], "b", "other", 1, at(seconds+1)) }, []string{"claimed one its agent's is 0"}},
 		{"started without a claim", func(h *tale) { h.unclaim("one", 4) }, []string{"claimed one no claim"}},
 		{"started without a claim, cut off", func(h *tale) {

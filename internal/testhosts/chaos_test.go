@@ -51,7 +51,7 @@ func chaos(t *testing.T, onlyServers bool) {
 	stood := ticking()
 	n.tell("settled")
 	h.Lines, h.Troubles = o.lines(f.lines()), n.troubles
-	h.Claims, _ = o.claims()
+	h.Claims = o.claims()
 
 	found := judge.Judge(h)
 	if onlyServers {

@@ -6,13 +6,13 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -89,8 +89,9 @@ func (o *observer) agents() []agentSeen {
 
 // clusterSeen is the cluster as the API shows it.
 type clusterSeen struct {
-	Leader  string `json:"leader"`
-	Servers []struct {
+	Leader   string `json:"leader"`
+	Revision int64  `json:"revision"`
+	Servers  []struct {
 		ID        string `json:"id"`
 		Name      string `json:"name"`
 		State     string `json:"state"`
@@ -247,11 +248,32 @@ func (o *observer) lines(file string) []judge.Line {
 	return list
 }
 
-// follow has etcd's own tool write down each change of claims and assignments from now on. It asks all servers by the port that
-// their configuration opens for it, and goes on where it was when it loses one.
+// follow has etcd's own tool write down each change of the store from now on. It asks all servers by the port that their configuration
+// opens for it. When it ends, as it does when no server leads, it is started again where it was.
 func (o *observer) follow() {
 	o.fleet.t.Helper()
-	o.watch = o.Start("watch", "etcdctl", o.etcdctl("watch", "--rev=1", "--prefix", "-w", "json", "/crony/")...)
+	stop, over := make(chan struct{}), make(chan struct{})
+	o.watch = o.watchFrom(1)
+	go func() {
+		defer close(over)
+		for {
+			select {
+			case <-stop:
+				return
+			case <-o.watch.Ended():
+				time.Sleep(200 * time.Millisecond)
+				o.watch = o.watchFrom(o.history().last + 1)
+			}
+		}
+	}()
+	o.fleet.t.Cleanup(func() {
+		close(stop)
+		<-over
+	})
+}
+
+func (o *observer) watchFrom(revision int64) *testhosts.Process {
+	return o.Start("watch", "etcdctl", o.etcdctl("watch", "--prefix", "-w", "json", "--rev", strconv.FormatInt(revision, 10), "/crony/")...)
 }
 
 func (o *observer) etcdctl(args ...string) []string {
@@ -265,20 +287,23 @@ func (o *observer) etcdctl(args ...string) []string {
 		"--keepalive-time", "2s", "--keepalive-timeout", "2s"}, args...)
 }
 
-// claims are the changes that were written down. If the store's history had a hole by then, there are none, and false.
-func (o *observer) claims() ([]judge.Change, bool) {
-	o.fleet.t.Helper()
-	select {
-	case <-o.watch.Ended():
-		o.fleet.t.Logf("the store's history was not followed to the end: %s", o.watch.Log())
-		return nil, false
-	default:
+// history is what was written down of the store's.
+type history struct {
+	changes []judge.Change // of claims and assignments
+	last    int64          // the last revision
+	hole    bool           // the store had forgotten some of it before it could be read
+}
+
+func (o *observer) history() history {
+	data, err := os.ReadFile(filepath.Join(o.Dir, "watch.log"))
+	if err != nil {
+		return history{}
 	}
-	var list []judge.Change
-	dec := json.NewDecoder(strings.NewReader(o.watch.Log()))
-	for {
+	var h history
+	for line := range strings.Lines(string(data)) {
 		var told struct {
-			Events []struct {
+			CompactRevision int64
+			Events          []struct {
 				KV struct {
 					Key      []byte `json:"key"`
 					Value    []byte `json:"value"`
@@ -286,18 +311,34 @@ func (o *observer) claims() ([]judge.Change, bool) {
 				} `json:"kv"`
 			}
 		}
-		err := dec.Decode(&told)
-		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) { // it writes on
-			return list, true
+		if json.Unmarshal([]byte(line), &told) != nil {
+			continue // the tool's own words, or the last line, which it still writes
 		}
-		if err != nil {
-			o.fleet.t.Fatalf("read the store's history: %v", err)
-		}
+		h.hole = h.hole || told.CompactRevision > 0
 		for _, e := range told.Events {
+			h.last = max(h.last, e.KV.Revision)
 			key := strings.TrimPrefix(string(e.KV.Key), "/crony/")
 			if strings.HasPrefix(key, "claim/") || strings.HasPrefix(key, "job/") {
-				list = append(list, judge.Change{Revision: e.KV.Revision, Key: key, Value: string(e.KV.Value)})
+				h.changes = append(h.changes, judge.Change{Revision: e.KV.Revision, Key: key, Value: string(e.KV.Value)})
 			}
 		}
 	}
+	return h
+}
+
+// claims are the changes of claims and assignments up to now; none if the store had forgotten some of them.
+func (o *observer) claims() []judge.Change {
+	o.fleet.t.Helper()
+	var now clusterSeen
+	o.must("/cluster", nil, &now)
+	var h history
+	o.fleet.Wait(time.Minute, "the store's history", func() bool {
+		h = o.history()
+		return h.last >= now.Revision || h.hole
+	})
+	if h.hole {
+		o.fleet.t.Log("the store has forgotten some of its history, and claims are not judged")
+		return nil
+	}
+	return h.changes
 }

@@ -60,7 +60,7 @@ func TestFailover(t *testing.T) {
 	o.settle(h)
 	h.Lines = o.lines(f.lines())
 	h.Troubles = []judge.Trouble{{Agent: dies.Name, What: "kill", From: killed, To: h.To}}
-	h.Claims, _ = o.claims()
+	h.Claims = o.claims()
 	first := time.Hour
 	for _, l := range h.Lines {
 		if l.Kind == judge.Start && l.Agent != dies.Name && l.Wall.After(killed) {
@@ -137,7 +137,7 @@ func TestLeaderKilled(t *testing.T) {
 	o.settle(h)
 	stood := ticking()
 	h.Lines = o.lines(f.lines())
-	h.Claims, _ = o.claims()
+	h.Claims = o.claims()
 	late := judge.Late(h, stood)
 	t.Logf("%d kills, %d occurrences; %d starts were late by %s (median), %s (99 %%), %s (most); %d left out for %d stalls of the machine",
 		kills, counted(h), late.Starts, late.P50, late.P99, late.Most, late.LeftOut, len(stood))
