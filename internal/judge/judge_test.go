@@ -185,7 +185,12 @@ func TestJudge(t *testing.T) {
 		{"a double that is told", func(h *tale) {
 			h.ran("one", "b", id("one", "a", at(4)), 1, at(4), at(4.1), time.Millisecond)
 			h.Runs["one"] = append(h.Runs["one"], Run{ID: "d", Doubles: id("one", "a", at(4)), ScheduledAt: at(4), Agent: "b"})
+			h.Ledger["one"] = append(h.Ledger["one"], Entry{From: at(4), To: at(4), Count: 1, End: "ran", Run: "d", State: "succeeded", Agent: "b"})
 		}, nil},
+		{"a double that never was", func(h *tale) {
+			h.Runs["one"] = append(h.Runs["one"], Run{ID: "d", Doubles: id("one", "a", at(4)), ScheduledAt: at(4), Agent: "b"})
+			h.Ledger["one"] = append(h.Ledger["one"], Entry{From: at(4), To: at(4), Count: 1, End: "ran", Run: "d", State: "succeeded", Agent: "b"})
+		}, []string{"truthful one none wrote there"}},
 		{"a double that is not told", func(h *tale) { h.ran("one", "b", id("one", "a", at(4)), 1, at(4), at(4.1), time.Millisecond) },
 			[]string{"once one ran 2 times"}},
 		{"twice on one agent", func(h *tale) {

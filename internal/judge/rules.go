@@ -19,6 +19,8 @@ type court struct {
 	job    *Job
 	starts []Line // within the time, by occurrence
 	ends   map[process]Line
+
+	doubles map[string]Run // by their ids
 }
 
 // process names one process of a run.
@@ -31,7 +33,12 @@ type process struct {
 func (l Line) process() process { return process{l.Agent, l.Run, l.PID} }
 
 func (h *History) open(j *Job) *court {
-	c := &court{History: h, job: j, ends: map[process]Line{}}
+	c := &court{History: h, job: j, ends: map[process]Line{}, doubles: map[string]Run{}}
+	for _, r := range h.Runs[j.Name] {
+		if r.Doubles != "" {
+			c.doubles[r.ID] = r
+		}
+	}
 	for _, l := range h.Lines {
 		switch {
 		case l.Job != j.Name:
@@ -57,11 +64,11 @@ func (c *court) threads() []string {
 	return []string{""}
 }
 
-// entries are the ledger's of a thread, in order.
+// entries are the ledger's of a thread, in order, but for those of doubles, which stand beside what they double.
 func (c *court) entries(agent string) []Entry {
 	var list []Entry
 	for _, e := range c.Ledger[c.job.Name] {
-		if c.job.Mode != "each" || e.Agent == agent {
+		if _, double := c.doubles[e.Run]; !double && (c.job.Mode != "each" || e.Agent == agent) {
 			list = append(list, e)
 		}
 	}
@@ -129,11 +136,19 @@ func unfinished(e Entry) string {
 
 // truthful: what is called ran has a start line; what has one is not called skipped or missed.
 func (c *court) truthful() (found []Violation) {
+	type place struct{ run, agent string }
 	byRun := map[string]bool{}
+	byPlace := map[place]bool{}
 	for _, l := range c.starts {
-		byRun[l.Run] = true
+		byRun[l.Run], byPlace[place{l.Run, l.Agent}] = true, true
 		if !c.job.names(l.Due) {
 			found = append(found, c.fault(Truthful, l.Agent, l.Due, "it ran on %s for an instant that its schedule does not name", l.Agent))
+		}
+	}
+	for _, e := range c.Ledger[c.job.Name] {
+		// A double's processes know the run that they double.
+		if r, double := c.doubles[e.Run]; double && e.End == "ran" && !byPlace[place{r.Doubles, r.Agent}] && !c.dark(e) {
+			found = append(found, c.fault(Truthful, r.Agent, e.From, "the ledger shows a double on %s, and none wrote there", r.Agent))
 		}
 	}
 	for _, agent := range c.threads() {
@@ -206,8 +221,8 @@ func (c *court) once() (found []Violation) {
 
 // shown is how many doubles the ledger shows of an occurrence.
 func (c *court) shown(due time.Time) (n int) {
-	for _, r := range c.Runs[c.job.Name] {
-		if r.Doubles != "" && r.ScheduledAt.Equal(due) {
+	for _, r := range c.doubles {
+		if r.ScheduledAt.Equal(due) {
 			n++
 		}
 	}
