@@ -34,8 +34,8 @@ func (c Change) claim() (v claim, ok bool) {
 	return v, true
 }
 
-// claimed: a claim's key only goes forward, and moves by the agent that has the job, at the epoch by which it has it; and each run that
-// an agent did not start by itself has won its claim, at its epoch.
+// claimed: a claim's key only goes forward, and moves by the agent that has the job, at the epoch by which it has it; and each run
+// that an agent did not start by itself has won its claim, at its epoch.
 func (c *court) claimed() (found []Violation) {
 	if len(c.Claims) == 0 {
 		return nil
@@ -58,14 +58,16 @@ func (c *court) claimed() (found []Violation) {
 		if last, ok := cursor[v.thread]; ok && v.At.Before(last.At) {
 			found = append(found, c.fault(Claimed, "", v.At, "revision %d takes its cursor back from %s", change.Revision, clock(last.At)))
 		} else if ok && v.At.Equal(last.At) && v.Run != last.Run && v.Run != "" { // without a run: its last one is on record
-			found = append(found, c.fault(Claimed, "", v.At, "revision %d gives it to run %s, and it was that of %q", change.Revision, v.Run, last.Run))
+			found = append(found, c.fault(Claimed, "", v.At, "revision %d gives it to run %s, and it was that of %q",
+				change.Revision, v.Run, last.Run))
 		}
 		cursor[v.thread] = v
 		if v.Run == "" {
 			continue
 		}
 		if epoch := assigned[v.Agent]; epoch != v.Epoch {
-			found = append(found, c.fault(Claimed, "", v.At, "revision %d grants it at epoch %d, and its agent's is %d", change.Revision, v.Epoch, epoch))
+			found = append(found, c.fault(Claimed, "", v.At, "revision %d grants it at epoch %d, and its agent's is %d",
+				change.Revision, v.Epoch, epoch))
 		}
 		won[v.Run] = v.Epoch
 	}
@@ -92,9 +94,11 @@ func (c *court) winners(won map[string]int64) (found []Violation) {
 		switch {
 		case alone[l.Run]:
 		case !ok:
-			found = append(found, c.fault(Claimed, l.Agent, l.Due, "run %s started on %s, and no claim was granted for it", l.Run, l.Agent))
+			found = append(found, c.fault(Claimed, l.Agent, l.Due, "run %s started on %s, and no claim was granted for it",
+				l.Run, l.Agent))
 		case epoch != l.Epoch:
-			found = append(found, c.fault(Claimed, l.Agent, l.Due, "run %s started on %s at epoch %d, and its claim's is %d", l.Run, l.Agent, l.Epoch, epoch))
+			found = append(found, c.fault(Claimed, l.Agent, l.Due, "run %s started on %s at epoch %d, and its claim's is %d",
+				l.Run, l.Agent, l.Epoch, epoch))
 		}
 	}
 	return found

@@ -139,13 +139,14 @@ func (h *History) About(v Violation) string {
 	var b strings.Builder
 	for _, l := range h.Lines {
 		if l.Job == v.Job && l.Due.Equal(v.At) {
-			fmt.Fprintf(&b, "  disk: %s %s on %s, run %s, epoch %d, pid %d %s\n", clock(l.Wall), l.Kind, l.Agent, l.Run, l.Epoch, l.PID, l.How)
+			fmt.Fprintf(&b, "  disk: %s %s on %s, run %s, epoch %d, pid %d %s\n", clock(l.Wall), l.Kind,
+				l.Agent, l.Run, l.Epoch, l.PID, l.How)
 		}
 	}
 	for _, e := range h.Ledger[v.Job] {
 		if !v.At.Before(e.From) && !v.At.After(e.To) {
-			fmt.Fprintf(&b, "  ledger: %s to %s, %d: %s %s %q run %s, agent %s\n", clock(e.From), clock(e.To), e.Count, e.End, e.State, e.Reason,
-				e.Run, e.Agent)
+			fmt.Fprintf(&b, "  ledger: %s to %s, %d: %s %s %q run %s, agent %s\n", clock(e.From), clock(e.To),
+				e.Count, e.End, e.State, e.Reason, e.Run, e.Agent)
 		}
 	}
 	for _, r := range h.Runs[v.Job] {

@@ -89,7 +89,8 @@ func (c *court) accounted() (found []Violation) {
 				found = append(found, c.fault(Accounted, agent, e.From, "the entry up to %s counts %d, which the schedule does not name so",
 					clock(e.To), e.Count))
 			case e.From.After(next):
-				found = append(found, c.fault(Accounted, agent, next, "a gap of %d up to %s%s", c.job.count(next, e.From)-1, clock(e.From), on(agent)))
+				found = append(found, c.fault(Accounted, agent, next, "a gap of %d up to %s%s",
+					c.job.count(next, e.From)-1, clock(e.From), on(agent)))
 			case e.From.Before(next) && e.From.After(c.From):
 				found = append(found, c.fault(Accounted, agent, e.From, "it is in the ledger twice%s", on(agent)))
 			}
@@ -142,7 +143,8 @@ func (c *court) truthful() (found []Violation) {
 	for _, l := range c.starts {
 		byRun[l.Run], byPlace[place{l.Run, l.Agent}] = true, true
 		if !c.job.names(l.Due) {
-			found = append(found, c.fault(Truthful, l.Agent, l.Due, "it ran on %s for an instant that its schedule does not name", l.Agent))
+			found = append(found, c.fault(Truthful, l.Agent, l.Due, "it ran on %s for an instant that its schedule does not name",
+				l.Agent))
 		}
 	}
 	for _, e := range c.Ledger[c.job.Name] {
@@ -167,7 +169,8 @@ func (c *court) truthful() (found []Violation) {
 					continue
 				}
 				if e.End == "skipped" || e.End == "missed" {
-					found = append(found, c.fault(Truthful, l.Agent, l.Due, "it ran on %s, and the ledger calls it %s: %s", l.Agent, e.End, e.Reason))
+					found = append(found, c.fault(Truthful, l.Agent, l.Due, "it ran on %s, and the ledger calls it %s: %s",
+						l.Agent, e.End, e.Reason))
 				}
 			}
 		}
@@ -178,7 +181,8 @@ func (c *court) truthful() (found []Violation) {
 // dark says whether a run may have been cut short by the loss of its host's power before it wrote a word.
 func (c *court) dark(e Entry) bool {
 	return slices.ContainsFunc(c.Troubles, func(t Trouble) bool {
-		return t.Dark && (e.Agent == "" || t.Agent == e.Agent) && t.From.After(e.From.Add(-margin)) && t.From.Before(e.From.Add(lease+margin))
+		return t.Dark && (e.Agent == "" || t.Agent == e.Agent) &&
+			t.From.After(e.From.Add(-margin)) && t.From.Before(e.From.Add(lease+margin))
 	})
 }
 
@@ -208,7 +212,8 @@ func (c *court) once() (found []Violation) {
 		}
 		switch shown := c.shown(s.due); {
 		case c.job.OnDisconnect != "run" || c.job.Mode == "race":
-			found = append(found, c.fault(Never, s.agent, s.due, "it ran %d times, and is never to run twice: %s", len(lines), places(lines)))
+			found = append(found, c.fault(Never, s.agent, s.due, "it ran %d times, and is never to run twice: %s",
+				len(lines), places(lines)))
 		case samePlace(lines):
 			found = append(found, c.fault(Once, s.agent, s.due, "the same agent ran it %d times: %s", len(lines), places(lines)))
 		case shown < len(lines)-1:
@@ -267,7 +272,8 @@ func (c *court) lonely() (found []Violation) {
 					clock(l.Wall), l.Agent, clock(t.From)))
 			}
 			end, ended := c.ends[l.process()]
-			if c.job.OnDisconnect == "stop" && l.Wall.Before(from) && ended && end.Wall.After(from.Add(grace)) && t.To.After(from.Add(grace)) {
+			late := from.Add(grace)
+			if c.job.OnDisconnect == "stop" && l.Wall.Before(from) && ended && end.Wall.After(late) && t.To.After(late) {
 				found = append(found, c.fault(Lonely, l.Agent, l.Due, "it went on until %s on %s, which nothing had reached since %s",
 					clock(end.Wall), l.Agent, clock(t.From)))
 			}
@@ -276,7 +282,8 @@ func (c *court) lonely() (found []Violation) {
 	return found
 }
 
-// apart: two runs of a job that forbids it do not overlap, while no agent was in trouble that may have kept a run from being known.
+// apart: two runs of a job that forbids it do not overlap, while no agent was in trouble that may have kept a run from being
+// known.
 func (c *court) apart() (found []Violation) {
 	if c.job.Overlap != "forbid" {
 		return nil

@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Dial connects to an IP:PORT as a program on the host would: the connection is in the host's network, and stays there. So a test can
-// speak to a host's programs itself.
+// Dial connects to an IP:PORT as a program on the host would: the connection is in the host's network, and stays there. So a
+// test can speak to a host's programs itself.
 func (h *Host) Dial(ctx context.Context, network, address string) (net.Conn, error) {
 	// A socket belongs to the network that its thread was in when it was made, and an address that is a number is dialled on the
 	// goroutine that asks. The thread must go back, and not end: what it has started would be killed with it.

@@ -5,7 +5,6 @@ import (
 	"math/rand/v2"
 	"strings"
 	"sync"
-	"testing"
 	"time"
 
 	"crony/internal/judge"
@@ -20,7 +19,6 @@ type nemesis struct {
 	stop  time.Time
 
 	mu       sync.Mutex
-	story    []string
 	troubles []judge.Trouble
 }
 
@@ -53,11 +51,8 @@ var (
 )
 
 func (n *nemesis) tell(format string, args ...any) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	line := time.Now().UTC().Format("15:04:05.000") + " " + fmt.Sprintf(format, args...)
-	n.story = append(n.story, line)
-	n.fleet.t.Log(line)
+	n.fleet.t.Helper()
+	n.fleet.t.Log(time.Now().UTC().Format("15:04:05.000") + " " + fmt.Sprintf(format, args...))
 }
 
 // trouble notes that something is done to an agent. The function that it returns notes that it is over.
@@ -252,12 +247,4 @@ func (n *nemesis) hurtAgent(a *agent, k stroke) (undo func()) {
 		undo = a.Heal
 	}
 	return undo
-}
-
-// print tells the whole story.
-func (n *nemesis) print(t *testing.T) {
-	t.Helper()
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	t.Logf("what was done:\n%s", strings.Join(n.story, "\n"))
 }

@@ -45,7 +45,8 @@ func run(args []string) error {
 	}
 	asked := make(chan os.Signal, 1)
 	signal.Notify(asked, syscall.SIGTERM)
-	l := line{Kind: "start", Job: os.Getenv("CRONY_JOB"), Run: os.Getenv("CRONY_RUN_ID"), Due: os.Getenv("CRONY_SCHEDULED_AT"), PID: os.Getpid()}
+	l := line{Kind: "start", Job: os.Getenv("CRONY_JOB"), Run: os.Getenv("CRONY_RUN_ID"), Due: os.Getenv("CRONY_SCHEDULED_AT"),
+		PID: os.Getpid()}
 	lasts, err := time.ParseDuration(args[1])
 	if err != nil {
 		return err
