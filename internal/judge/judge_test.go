@@ -187,6 +187,11 @@ func TestJudge(t *testing.T) {
 			h.Runs["one"] = append(h.Runs["one"], Run{ID: "d", Doubles: id("one", "a", at(4)), ScheduledAt: at(4), Agent: "b"})
 			h.Ledger["one"] = append(h.Ledger["one"], Entry{From: at(4), To: at(4), Count: 1, End: "ran", Run: "d", State: "succeeded", Agent: "b"})
 		}, nil},
+		{"a double of what was given up", func(h *tale) {
+			h.unclaim("one", 4)
+			*h.entry("one", 4) = Entry{From: at(4), To: at(4), Count: 1, End: "ran", Run: "d", State: "succeeded", Agent: "a"}
+			h.Runs["one"] = append(h.Runs["one"], Run{ID: "d", Doubles: id("one", "a", at(4)), ScheduledAt: at(4), Agent: "a", Unclaimed: true})
+		}, nil},
 		{"a double that never was", func(h *tale) {
 			h.Runs["one"] = append(h.Runs["one"], Run{ID: "d", Doubles: id("one", "a", at(4)), ScheduledAt: at(4), Agent: "b"})
 			h.Ledger["one"] = append(h.Ledger["one"], Entry{From: at(4), To: at(4), Count: 1, End: "ran", Run: "d", State: "succeeded", Agent: "b"})

@@ -64,12 +64,23 @@ func (c *court) threads() []string {
 	return []string{""}
 }
 
-// entries are the ledger's of a thread, in order, but for those of doubles, which stand beside what they double.
+// entries are the ledger's of a thread, in order. A double stands beside what it doubles, and is left out; but it is all there is
+// where what it would double was given up, as it then outweighs the entry that says so.
 func (c *court) entries(agent string) []Entry {
-	var list []Entry
+	var list, doubles []Entry
 	for _, e := range c.Ledger[c.job.Name] {
-		if _, double := c.doubles[e.Run]; !double && (c.job.Mode != "each" || e.Agent == agent) {
+		if c.job.Mode == "each" && e.Agent != agent {
+			continue
+		}
+		if _, double := c.doubles[e.Run]; double {
+			doubles = append(doubles, e)
+		} else {
 			list = append(list, e)
+		}
+	}
+	for _, d := range doubles {
+		if !slices.ContainsFunc(list, func(e Entry) bool { return !d.From.Before(e.From) && !d.From.After(e.To) }) {
+			list = append(list, d)
 		}
 	}
 	slices.SortStableFunc(list, func(a, b Entry) int { return a.From.Compare(b.From) })
@@ -156,6 +167,9 @@ func (c *court) truthful() (found []Violation) {
 	for _, agent := range c.threads() {
 		entries := c.entries(agent)
 		for _, e := range entries {
+			if _, double := c.doubles[e.Run]; double {
+				continue
+			}
 			if e.End == "ran" && e.From.After(c.From) && !e.From.After(c.To) && !byRun[e.Run] && !c.dark(e) {
 				found = append(found, c.fault(Truthful, e.Agent, e.From, "the ledger calls it ran, and run %s wrote nothing", e.Run))
 			}
