@@ -34,8 +34,8 @@ func (c Change) claim() (v claim, ok bool) {
 	return v, true
 }
 
-// claimed: a claim's key only goes forward, and moves by the agent that has the job, at the epoch by which it has it; and each run
-// that an agent did not start by itself has won its claim, at its epoch.
+// claimed: a claim's key only goes forward, and moves by the agent that has the job, at the epoch by which it has it; and each
+// run that an agent did not start by itself has won its claim, at its epoch.
 func (c *court) claimed() (found []Violation) {
 	if len(c.Claims) == 0 {
 		return nil
