@@ -66,7 +66,7 @@ run: build ## Build and start a server with an agent and three small jobs; Ctrl-
 	@exec bin/crony dev --demo $(ARGS)
 
 ##@ Check
-.PHONY: test test-go test-web lint vet check-gen check-fmt bench fuzz soak hosts setup
+.PHONY: test test-go test-web lint vet check-gen check-fmt bench fuzz soak hosts chaos chaos-short setup
 STAGES := check-gen check-fmt vet lint test-web
 test: setup ## Everything that must be green: generated code, format, vet, lint, web app, Go and browser tests
 	@for stage in $(STAGES); do
@@ -134,6 +134,18 @@ soak: ## A simulated year of 10,000 jobs, in which all sorts of things happen; l
 
 hosts: ## A cluster of the real programs on hosts in network namespaces, to which all sorts of things happen; takes root
 	@CRONY_HOSTS=1 go test -count 1 -v -timeout 1h $(TESTFLAGS) ./internal/testhosts
+
+# CRONY_CHAOS_SEED replays what was done; with CRONY_CHAOS_ONLY=servers no agent fails, and one server at a time.
+chaos: export CRONY_CHAOS_FOR ?= 10m
+chaos: export CRONY_CHAOS_LEADER ?= 5m
+chaos: ## Faults of all kinds for ten minutes, judged by what is promised, and how fast jobs fail over; takes root
+	@CRONY_HOSTS=1 go test -count 1 -v -timeout 2h -run '^(TestChaos|TestServersFail|TestFailover|TestLeaderKilled)$$' \
+		$(TESTFLAGS) ./internal/testhosts
+
+chaos-short: export CRONY_CHAOS_FOR ?= 2m
+chaos-short: export CRONY_CHAOS_LEADER ?= 1m
+chaos-short: ## The same for two minutes
+	@$(MAKE) chaos
 
 setup: export PACKAGES := $(PACKAGES)
 setup: ## Install the Debian packages that the tests want; when not root, say which

@@ -34,8 +34,11 @@ func house() map[string]int {
 		"crony/internal/floors":      tests,
 		"crony/internal/testcluster": tests,
 		"crony/internal/testhosts":   tests,
+		"crony/internal/judge":       tests,
 		"crony/internal/storetest":   tests,
 		"crony/embedded/fakeetcd":    tests,
+
+		"crony/internal/testhosts/witness": tests,
 
 		"crony/cmd/crony":       6,
 		"crony/cmd/crony-agent": 6,
@@ -101,6 +104,11 @@ func notInAgent() []string {
 	return []string{"go.etcd.io", "github.com/gofiber", "github.com/valyala"}
 }
 
+// onlyStd are those that share no code with what they judge.
+func onlyStd() []string {
+	return []string{"crony/internal/judge"}
+}
+
 // besideStd is all that the root package imports besides the standard library.
 func besideStd() []string {
 	return []string{"crony/internal/schedule", "crony/internal/selector", "crony/internal/strict", "github.com/oklog/ulid/v2"}
@@ -108,7 +116,7 @@ func besideStd() []string {
 
 func TestFloors(t *testing.T) {
 	packages := list(t)
-	for _, name := range []string{root, agent, "crony/sdk"} {
+	for _, name := range append(onlyStd(), root, agent, "crony/sdk") {
 		if _, ok := packages[name]; !ok {
 			t.Errorf("there is no package %s: a rule below speaks of it, and would hold for nothing", name)
 		}
@@ -182,6 +190,7 @@ func faults(packages map[string]pkg, house map[string]int) []string {
 		found = append(found, fenceFaults(p)...)
 	}
 	found = append(found, rootFaults(packages)...)
+	found = append(found, judgeFaults(packages)...)
 	found = append(found, sdkFaults(packages)...)
 	found = append(found, agentFaults(packages)...)
 	slices.Sort(found)
@@ -244,6 +253,18 @@ func rootFaults(packages map[string]pkg) []string {
 	return found
 }
 
+func judgeFaults(packages map[string]pkg) []string {
+	var found []string
+	for _, judge := range onlyStd() {
+		for _, name := range packages[judge].Imports {
+			if !packages[name].Standard {
+				found = append(found, fmt.Sprintf("%s imports %s, and is to judge by the standard library alone", judge, name))
+			}
+		}
+	}
+	return found
+}
+
 // sdkFaults keeps the module graph of who uses the sdk small: it needs no module that the domain does not need.
 func sdkFaults(packages map[string]pkg) []string {
 	allowed := map[string]bool{}
@@ -298,6 +319,7 @@ func TestFaults(t *testing.T) {
 		"crony":                    {"fmt", "crony/internal/schedule", "github.com/oklog/ulid/v2"},
 		"crony/internal/schedule":  {"fmt"},
 		"crony/internal/storetest": {"crony", "testing"},
+		"crony/internal/judge":     {"fmt"},
 		"crony/internal/wire":      {"crony", "google.golang.org/grpc"},
 		"crony/sdk":                {"crony"},
 		"crony/embedded/state":     {"crony", "go.etcd.io/etcd/client/v3"},
@@ -315,6 +337,7 @@ func TestFaults(t *testing.T) {
 		{"no floor", "crony/attic", "crony/agent", "crony/attic has no floor yet: give it one in house(), "},
 		{"a fence", "crony/agent", "go.uber.org/zap", "crony/agent imports go.uber.org/zap, which belongs in crony/"},
 		{"the domain", "crony", "example.org/yaml", "the root package imports example.org/yaml: the domain needs"},
+		{"the judge", "crony/internal/judge", "crony/internal/schedule", "crony/internal/judge imports crony/internal/schedule, and"},
 		{"the sdk", "crony/sdk", "example.org/http", "the sdk needs example.org/http (by crony/sdk), of a module"},
 		{"the agent", "crony/internal/wire", "go.etcd.io/raft/v3", "crony/cmd/crony-agent needs go.etcd.io/raft/v3"},
 	} {

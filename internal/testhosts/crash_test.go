@@ -26,27 +26,11 @@ import (
 func TestAcked(t *testing.T) {
 	long(t)
 	f := newFleet(t, 3, 2)
-	seed := uint64(time.Now().UnixNano())
-	if text := os.Getenv("CRONY_CRASH_SEED"); text != "" {
-		n, err := strconv.ParseUint(text, 10, 64)
-		if err != nil {
-			t.Fatal(err)
-		}
-		seed = n
-	}
-	t.Logf("CRONY_CRASH_SEED=%d", seed)
+	seed := seedOf(t, "CRONY_CRASH_SEED")
 	random := rand.New(rand.NewPCG(seed, 2))
 	recorders := f.recorders(random)
 
-	lasts := time.Minute
-	if text := os.Getenv("CRONY_CRASH_FOR"); text != "" {
-		d, err := time.ParseDuration(text)
-		if err != nil {
-			t.Fatal(err)
-		}
-		lasts = d
-	}
-	for end := time.Now().Add(lasts); time.Now().Before(end); {
+	for end := time.Now().Add(durationOf(t, "CRONY_CRASH_FOR", time.Minute)); time.Now().Before(end); {
 		f.strike(random)
 		pauseUpTo(random, 2*time.Second)
 	}
@@ -217,7 +201,7 @@ func (f *fleet) holdAll(sent map[crony.RunID][]acked) {
 			f.t.Errorf("%s holds other records than %s:\n%s", s.Name, f.servers[0].Name, diff)
 		}
 		for day, kept := range sums {
-			if counted := counted(f.t, l, day); counted != kept {
+			if counted := countedIn(f.t, l, day); counted != kept {
 				f.t.Errorf("%s counts %+v on %s, and has %+v", s.Name, kept, day, counted)
 			}
 		}
@@ -228,8 +212,8 @@ func (f *fleet) holdAll(sent map[crony.RunID][]acked) {
 	}
 }
 
-// counted is what a log holds of a day, counted record by record.
-func counted(t *testing.T, l *runlog.Log, day string) (sum runlog.Sum) {
+// countedIn is what a log holds of a day, counted record by record.
+func countedIn(t *testing.T, l *runlog.Log, day string) (sum runlog.Sum) {
 	t.Helper()
 	for minute := range 24 * 60 {
 		items, err := l.Items(t.Context(), day, minute)

@@ -25,7 +25,11 @@ type fleet struct {
 	bin     string
 	servers []*server
 	agents  []*agent
-	out     string // where the jobs write: the hosts share the machine's files
+	out     string                      // where the jobs write: the hosts share the machine's files
+	extra   string                      // what is in each server's configuration besides
+	clocks  map[string]*testhosts.Clock // by host: of its programs; nil: the machine's
+
+	observer *observer // of a fleet that is judged
 }
 
 type server struct {
@@ -46,23 +50,36 @@ type agent struct {
 func programs(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
-	cmd := exec.Command("go", "build", "-o", dir+"/", "./cmd/crony", "./cmd/crony-agent")
+	build(t, dir, "./cmd/crony", "./cmd/crony-agent")
+	return dir
+}
+
+func build(t *testing.T, dir string, packages ...string) {
+	t.Helper()
+	cmd := exec.Command("go", append([]string{"build", "-o", dir + "/"}, packages...)...)
 	cmd.Dir = filepath.Join("..", "..")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("build: %v\n%s", err, out)
 	}
-	return dir
 }
 
 // newFleet makes a cluster and waits until it is whole.
 func newFleet(t *testing.T, servers, agents int) *fleet {
 	t.Helper()
-	f := &fleet{t: t, Lab: testhosts.New(t, servers+agents)}
-	f.bin, f.out = programs(t), filepath.Join(f.Dir, "out")
+	f := &fleet{t: t, Lab: testhosts.New(t, servers+agents), bin: programs(t)}
+	f.form(servers, agents)
+	f.Wait(time.Minute, "the cluster to be whole", func() bool { return f.up() == servers && f.connected() == agents })
+	return f
+}
+
+// form makes the first hosts a cluster, and the others its agents.
+func (f *fleet) form(servers, agents int) {
+	f.t.Helper()
+	f.out = filepath.Join(f.Dir, "out")
 	if err := os.Mkdir(f.out, 0o700); err != nil {
-		t.Fatal(err)
+		f.t.Fatal(err)
 	}
-	for i, h := range f.Hosts() {
+	for i, h := range f.Hosts()[:servers+agents] {
 		if i < servers {
 			dir := filepath.Join(h.Dir, "server")
 			if i == 2 {
@@ -82,13 +99,11 @@ func newFleet(t *testing.T, servers, agents int) *fleet {
 	for _, a := range f.agents {
 		f.joinAgent(a)
 	}
-	f.Wait(time.Minute, "the cluster to be whole", func() bool { return f.up() == servers && f.connected() == agents })
-	return f
 }
 
 func (f *fleet) server(h *testhosts.Host, data string) *server {
 	s := &server{Host: h, data: data, conf: filepath.Join(h.Dir, "crony.yaml")}
-	config := fmt.Sprintf("dir: %s\nname: %s\nmetrics: {public: true}\n", data, h.Name)
+	config := fmt.Sprintf("dir: %s\nname: %s\nmetrics: {public: true}\n%s", data, h.Name, strings.ReplaceAll(f.extra, "HOST", h.IP))
 	if err := os.WriteFile(s.conf, []byte(config), 0o600); err != nil {
 		f.t.Fatal(err)
 	}
@@ -111,11 +126,19 @@ func (f *fleet) joinAgent(a *agent) {
 }
 
 func (f *fleet) startAgent(a *agent) {
-	a.proc = a.Start("agent", filepath.Join(f.bin, "crony-agent"), "run", "-c", a.conf)
+	a.proc = f.program(a.Host, "agent", "crony-agent", "run", "-c", a.conf)
 }
 
 func (f *fleet) start(s *server) {
-	s.proc = s.Start("server", filepath.Join(f.bin, "crony"), "server", "-c", s.conf)
+	s.proc = f.program(s.Host, "server", "crony", "server", "-c", s.conf)
+}
+
+// program starts one of the programs in a host, by the host's clock if it has one.
+func (f *fleet) program(h *testhosts.Host, log, name string, args ...string) *testhosts.Process {
+	if clock := f.clocks[h.Name]; clock != nil {
+		return h.Start(log, "env", append([]string{clock.Env(), filepath.Join(f.bin, name)}, args...)...)
+	}
+	return h.Start(log, filepath.Join(f.bin, name), args...)
 }
 
 func (s *server) url() string { return "https://" + s.IP + ":8470" }

@@ -59,8 +59,8 @@ func New(t testing.TB, n int) *Lab {
 	t.Cleanup(l.close)
 	l.must("ip", "-n", l.bridge(), "link", "add", "br0", "type", "bridge")
 	l.must("ip", "-n", l.bridge(), "link", "set", "br0", "up")
-	for i := range n {
-		l.add(i + 1)
+	for range n {
+		l.Add()
 	}
 	return l
 }
@@ -79,8 +79,10 @@ func missing() string {
 
 func (l *Lab) bridge() string { return l.name + "b" }
 
-func (l *Lab) add(n int) {
+// Add makes one more host.
+func (l *Lab) Add() *Host {
 	l.t.Helper()
+	n := len(l.hosts) + 1
 	h := &Host{Name: fmt.Sprintf("h%d", n), IP: fmt.Sprintf("10.77.0.%d", n), lab: l, ns: fmt.Sprintf("%sh%d", l.name, n),
 		veth: fmt.Sprintf("v%d", n), Dir: filepath.Join(l.Dir, fmt.Sprintf("h%d", n))}
 	if err := os.MkdirAll(h.Dir, 0o700); err != nil {
@@ -93,6 +95,7 @@ func (l *Lab) add(n int) {
 	l.must("ip", "-n", h.ns, "addr", "add", h.IP+"/24", "dev", "eth0")
 	l.must("ip", "-n", h.ns, "link", "set", "eth0", "up")
 	l.must("ip", "-n", h.ns, "link", "set", "lo", "up")
+	return h
 }
 
 // Host returns a host by its number, from 1.
@@ -108,6 +111,9 @@ func (l *Lab) close() {
 		}
 	}
 	for _, h := range l.hosts {
+		if err := h.killAll(); err != nil { // runs that outlive their agents
+			l.t.Log(err)
+		}
 		l.try("ip", "netns", "del", h.ns)
 	}
 	l.try("ip", "netns", "del", l.bridge())

@@ -3,6 +3,7 @@ package testhosts
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -21,7 +22,6 @@ type Process struct {
 	cmd  *exec.Cmd
 	done chan struct{}
 	err  error
-	once sync.Once
 }
 
 // Start starts a program in the host. What it logs goes to a file of its name; it is killed when the test ends.
@@ -52,6 +52,35 @@ func (p *Process) Kill() {
 	p.signal(syscall.SIGCONT)
 	p.signal(syscall.SIGKILL)
 	<-p.done
+}
+
+// PowerOff kills all that runs in the host, its jobs too, as the loss of its power would.
+func (h *Host) PowerOff() {
+	h.lab.t.Helper()
+	if err := h.killAll(); err != nil {
+		h.lab.t.Fatal(err)
+	}
+}
+
+func (h *Host) killAll() error {
+	for range 1000 {
+		out, err := exec.Command("ip", "netns", "pids", h.ns).Output()
+		if err != nil {
+			return fmt.Errorf("list what runs in %s: %w", h.Name, err)
+		}
+		pids := strings.Fields(string(out))
+		if len(pids) == 0 {
+			return nil
+		}
+		for _, text := range pids {
+			// The test itself is there for a moment when it dials.
+			if pid, err := strconv.Atoi(text); err == nil && pid != os.Getpid() {
+				syscall.Kill(pid, syscall.SIGKILL) //nolint:errcheck // it may have ended by itself
+			}
+		}
+		time.Sleep(time.Millisecond) // until they are gone
+	}
+	return fmt.Errorf("what runs in %s is not to be killed", h.Name)
 }
 
 // Freeze stops the process where it stands; Thaw lets it go on.
@@ -135,6 +164,7 @@ func (p *Process) Fault(inject string) func() {
 		cmd.Process.Signal(syscall.SIGINT) //nolint:errcheck // it may have ended with the process
 		<-ended
 	}
-	p.host.lab.t.Cleanup(func() { p.once.Do(end) })
-	return func() { p.once.Do(end) }
+	var once sync.Once
+	p.host.lab.t.Cleanup(func() { once.Do(end) })
+	return func() { once.Do(end) }
 }
