@@ -238,7 +238,8 @@ func (l *loop) succeeded(t *try) {
 	}
 }
 
-// begin starts a run whose time has come, or has it wait until its host is prepared. Hosts are prepared for the jobs that they have.
+// begin starts a run whose time has come, or has it wait until its host is prepared. A host is prepared for the jobs that
+// its agent has.
 func (l *loop) begin(g *seat) {
 	switch {
 	case g.job == nil && len(g.what.def.Job.Scripts) > 0:

@@ -50,7 +50,8 @@ func (r rest) VerifyLedger(ctx context.Context, req api.VerifyLedgerRequestObjec
 	if err != nil {
 		return nil, err
 	}
-	shown, err := r.opts.Ledger.VerifyLedger(ctx, crony.VerifyQuery{Job: req.Name, Agent: deref(req.Params.Agent), From: from, To: to})
+	q := crony.VerifyQuery{Job: req.Name, Agent: deref(req.Params.Agent), From: from, To: to}
+	shown, err := r.opts.Ledger.VerifyLedger(ctx, q)
 	if err != nil {
 		return nil, err
 	}

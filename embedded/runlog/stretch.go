@@ -30,7 +30,8 @@ func (s *stretchRecord) name() string {
 	return fmt.Sprintf("the stretch of job %.80q from %s", s.stretch.Job, s.stretch.From.Format(time.RFC3339Nano))
 }
 
-// A stretch's key has its job, its times, its job's uid and, after a NUL, whose it is if it is one agent's alone. Its value is a version byte, where it is stored, and then
+// A stretch's key has its job, its times, its job's uid and, after a NUL, whose it is if it is one agent's alone. Its value is
+// a version byte, where it is stored, and then
 //
 //	generation, count, end byte; references: agent, reason; when it was decided
 func appendStretch(b []byte, t texts, s *crony.Stretch) []byte {
