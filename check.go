@@ -154,7 +154,6 @@ func (c *checker) jobLater(at string, j *Job) {
 	}
 	c.later(at+"overlap", or(j.Overlap, OverlapAllow) != OverlapAllow)
 	c.later(at+"max_parallel", j.MaxParallel != 0)
-	c.later(at+"on_disconnect", j.OnDisconnect != "")
 	c.later(at+"on_lost", or(j.OnLost, LostFail) != LostFail)
 	c.later(at+"retry", j.Retry != nil)
 	c.later(at+"scripts", len(j.Scripts) > 0)

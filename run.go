@@ -55,6 +55,8 @@ type Run struct {
 	By          string            `json:"by,omitempty"` // who triggered it, if a person did
 	ScheduledAt time.Time         `json:"scheduled_at"`
 	CatchUp     bool              `json:"catch_up,omitempty"` // it makes up for an occurrence that was missed
+	Unclaimed   bool              `json:"unclaimed,omitempty"` // its agent was cut off and started it without a claim
+	Doubles     RunID             `json:"doubles,omitempty"`   // the run of the same occurrence that others decided on meanwhile
 	Epoch       int64             `json:"epoch"`
 	State       RunState          `json:"state"`
 	Reason      string            `json:"reason,omitempty"` // why it ended so, in plain words
@@ -114,6 +116,8 @@ type ClaimedFact struct {
 	By          string            `json:"by,omitempty"`
 	ScheduledAt time.Time         `json:"scheduled_at"`
 	CatchUp     bool              `json:"catch_up,omitempty"`
+	Unclaimed   bool              `json:"unclaimed,omitempty"`
+	Doubles     RunID             `json:"doubles,omitempty"`
 	Epoch       int64             `json:"epoch"`
 }
 
@@ -170,6 +174,7 @@ func (r *Run) apply(f *Fact) {
 		r.ID, r.Job, r.JobUID, r.Generation, r.Group = f.Run, c.Job, c.JobUID, c.Generation, c.Group
 		r.Agent, r.Trigger, r.By, r.ScheduledAt, r.Epoch = c.Agent, c.Trigger, c.By, c.ScheduledAt, c.Epoch
 		r.CatchUp, r.Labels = c.CatchUp, c.Labels
+		r.Unclaimed, r.Doubles = c.Unclaimed, c.Doubles
 		r.State = Claimed
 	case f.Started != nil:
 		r.Attempts = append(r.Attempts, Attempt{Number: f.Started.Attempt, PID: f.Started.PID, StartedAt: f.At})
