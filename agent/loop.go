@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"log/slog"
+	"math"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -21,25 +22,30 @@ type loop struct {
 	now     func() time.Time
 	log     *slog.Logger
 
-	table   *timetable
-	zones   zones
-	boots   boots
-	listed  bool            // all jobs have been heard of since the host booted, and those that come with it are not started
-	booted  map[string]bool // jobs that this boot has started
-	boot    []*seat         // their runs, until the boot is written down
-	late    bool            // it could not be
-	began   time.Time       // when the loop began
-	up, cut time.Time       // when the newest stream began, and when the one before it was over
-	seen    time.Time       // the latest that the clock has shown since it last went back, with its monotonic reading
-	request uint64
-	asked   map[uint64][]ask        // by request
-	waiting map[string][]crony.Fact // by job: runs of an earlier life that were claimed and not started
-	untaken []grant                 // that could not be written down yet
-	orders  []*wire.Start           // likewise
-	holding string                  // why nothing is asked for; "" while it is
-	held    hold                    // the last time that nothing was
-	born    time.Time               // when it was made; monotonic
-	beat    atomic.Int64            // nanoseconds from born to when it last went round; -1: its work is over
+	table    *timetable
+	zones    zones
+	boots    boots
+	listed   bool            // all jobs have been heard of since the host booted, and those that come with it are not started
+	booted   map[string]bool // jobs that this boot has started
+	boot     []*seat         // their runs, until the boot is written down
+	late     bool            // it could not be
+	began    time.Time       // when the loop began
+	up, cut  time.Time       // when the newest stream began, and when the one before it was over
+	seen     time.Time       // the latest that the clock has shown since it last went back, with its monotonic reading
+	linked   bool            // there is a stream, for all that was heard
+	lease    *lease          // see there
+	pinged   time.Duration   // by the lease's clock, when something was asked last
+	request  uint64
+	asked    map[uint64]question     // by request
+	claims   map[string]lastAsk      // by leased job: what was claimed last
+	waiting  map[string][]crony.Fact // by job: runs of an earlier life that were claimed and not started
+	unjudged map[string]bool         // jobs: what the servers decided of runs without a claim could not be written down yet
+	untaken  []grant                 // that could not be written down yet
+	orders   []*wire.Start           // likewise
+	holding  string                  // why nothing is asked for; "" while it is
+	held     hold                    // the last time that nothing was
+	born     time.Time               // when it was made; monotonic
+	beat     atomic.Int64            // nanoseconds from born to when it last went round; -1: its work is over
 }
 
 // hold is a time in which the agent took on nothing.
@@ -53,13 +59,30 @@ type ask struct {
 	job     *job
 	at      time.Time
 	catchUp bool
+	pass    bool
+}
+
+// question is a request that has no answer yet.
+type question struct {
+	asks []ask
+	sent time.Duration // by the lease's clock
+}
+
+// lastAsk is what was claimed of a job last.
+type lastAsk struct {
+	at   time.Time
+	sent time.Duration // by the lease's clock
 }
 
 // grant is an ask that was granted.
 type grant struct {
 	ask
-	run crony.RunID
+	run  crony.RunID
+	sent time.Duration // by the lease's clock, when it was asked; [longAgo] if that is not known
 }
+
+// longAgo is before all that the lease's clock has shown.
+const longAgo = time.Duration(math.MinInt64 / 2)
 
 // tick is how long the loop sleeps at most, so that a step of the wall clock is noticed.
 const tick = time.Second
@@ -75,7 +98,8 @@ func newLoop(
 	link poster, runner *runner, journal *journal, boots boots, now func() time.Time, log *slog.Logger,
 ) *loop {
 	l := &loop{born: time.Now(), inbox: make(chan *wire.FromServer, 64), link: link, runner: runner, journal: journal, now: now,
-		log: log, boots: boots, booted: map[string]bool{}, asked: map[uint64][]ask{}, waiting: map[string][]crony.Fact{}}
+		log: log, boots: boots, booted: map[string]bool{}, lease: runner.lease, asked: map[uint64]question{},
+		claims: map[string]lastAsk{}, unjudged: map[string]bool{}, waiting: map[string][]crony.Fact{}}
 	l.table = newTimetable(l.zones.load)
 	return l
 }
@@ -89,6 +113,7 @@ func (l *loop) run(ctx context.Context, recovered []crony.Fact) {
 			l.booted[f.Claimed.Job] = true
 		}
 	}
+	l.remember()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -136,15 +161,24 @@ func (l *loop) work() time.Duration {
 	for _, g := range l.table.ready(now) {
 		l.runner.start(newAttempt(g.run, g.what, g.at))
 	}
+	over := l.lapse()
 	asking := l.mayAsk()
-	if asking {
+	switch {
+	case over && !l.linked:
+		l.alone(now, asking)
+	case asking:
 		l.claim(l.table.due(now))
+	}
+	l.ping()
+	most := tick
+	if !over && !l.linked {
+		most = min(most, l.lease.left())
 	}
 	wake := l.table.wake(asking)
 	if wake.IsZero() {
-		return tick
+		return most
 	}
-	return min(max(wake.Sub(now), 0), tick)
+	return min(max(wake.Sub(now), 0), most)
 }
 
 // clock returns the time on the wall, which schedules follow. When it went back, or the zones' rules have changed,
@@ -182,6 +216,9 @@ func (l *loop) retry() {
 	}
 	for _, o := range orders {
 		l.order(o)
+	}
+	for name := range l.unjudged {
+		l.judge(name)
 	}
 }
 
@@ -222,8 +259,20 @@ func (l *loop) claim(jobs []*job) {
 			msg.Occurrences = append(msg.Occurrences, o)
 			j.ask = l.request
 		}
-		if l.link.post(&wire.FromAgent{Kind: &wire.FromAgent_Claims{Claims: msg}}) {
-			l.asked[l.request] = asks
+		l.post(msg, asks)
+	}
+}
+
+// post asks the server. What can't be sent comes due again.
+func (l *loop) post(msg *wire.ClaimRequest, asks []ask) {
+	sent := l.lease.now() // before it goes: what is answered was asked no earlier
+	if !l.link.post(&wire.FromAgent{Kind: &wire.FromAgent_Claims{Claims: msg}}) {
+		return
+	}
+	l.pinged, l.asked[msg.GetId()] = sent, question{asks, sent}
+	for _, a := range asks {
+		if a.job.leased && !a.pass {
+			l.claims[a.job.name] = lastAsk{a.at, sent}
 		}
 	}
 }
@@ -232,8 +281,11 @@ func (l *loop) claim(jobs []*job) {
 func (l *loop) ask(j *job) (ask, *wire.Occurrence) {
 	step := j.asked
 	o := &wire.Occurrence{Job: j.name, Epoch: j.epoch, At: step.At.UnixNano()}
+	if until, ran, ok := l.table.tell(j); ok {
+		return l.tell(j, o, until, ran)
+	}
 	if step.Until.IsZero() {
-		return ask{j, step.At, step.CatchUp}, o
+		return ask{job: j, at: step.At, catchUp: step.CatchUp}, o
 	}
 	until := step.Until
 	for _, change := range []time.Time{j.since.time(), l.began} {
@@ -243,7 +295,7 @@ func (l *loop) ask(j *job) (ask, *wire.Occurrence) {
 	}
 	o.At = until.UnixNano()
 	o.Pass = &wire.Pass{After: int64(j.cursor), Reason: l.cause(j, until) + "; " + step.Reason}
-	return ask{job: j, at: until}, o
+	return ask{job: j, at: until, pass: true}, o
 }
 
 // cause says why occurrences up to a time were not asked for when they came due.

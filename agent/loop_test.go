@@ -17,10 +17,11 @@ import (
 // loopRig is a loop in a bubble, whose server is the test. Its runner starts nothing: what would start waits in its queue.
 type loopRig struct {
 	*rig
-	loop *loop
-	mu   sync.Mutex
-	step time.Duration // of the wall clock, away from the bubble's
-	read int           // messages of the loop that the test has read
+	loop  *loop
+	mu    sync.Mutex
+	step  time.Duration // of the wall clock, away from the bubble's
+	slept time.Duration // by which CLOCK_BOOTTIME is ahead of the bubble's
+	read  int           // messages of the loop that the test has read
 }
 
 // inBubble runs a test with a loop that is connected and has no jobs.
@@ -38,6 +39,11 @@ func bootedLoop(t *testing.T, boots boots, recovered []crony.Fact, test func(t *
 			defer l.mu.Unlock()
 			return time.Now().Add(l.step)
 		}
+		l.runner.lease = newLease(func() time.Duration {
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			return time.Since(bubbleBegan()) + l.slept
+		})
 		l.loop = newLoop(l.desk, l.runner, l.journal, boots, now, l.journal.log)
 		l.runner.now = now
 		ctx, cancel := context.WithCancel(t.Context())
@@ -49,6 +55,9 @@ func bootedLoop(t *testing.T, boots boots, recovered []crony.Fact, test func(t *
 		test(t, l)
 	})
 }
+
+// bubbleBegan returns when every bubble's time begins.
+func bubbleBegan() time.Time { return time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC) }
 
 func (l *loopRig) stepBy(d time.Duration) {
 	l.mu.Lock()
@@ -99,13 +108,13 @@ func grantAll(req *wire.ClaimRequest) *wire.FromServer {
 	return &wire.FromServer{Kind: &wire.FromServer_Claims{Claims: reply}}
 }
 
-// asks returns the requests that came since it was last called.
+// asks returns the requests for something that came since it was last called.
 func (l *loopRig) asks() []*wire.ClaimRequest {
 	l.desk.mu.Lock()
 	defer l.desk.mu.Unlock()
 	var list []*wire.ClaimRequest
 	for ; l.read < len(l.desk.posted); l.read++ {
-		if req := l.desk.posted[l.read].GetClaims(); req != nil {
+		if req := l.desk.posted[l.read].GetClaims(); len(req.GetOccurrences()) > 0 { // else it is for the lease
 			list = append(list, req)
 		}
 	}

@@ -17,6 +17,12 @@ func (r *runner) recover() []crony.Fact {
 	for _, rec := range r.journal.records() {
 		last := rec.last()
 		kept[last.Run] = true
+		switch {
+		case rec.open():
+			r.reports.withhold(last.Run)
+		case rec.double != "":
+			r.reports.release(last.Run, rec.double)
+		}
 		for _, f := range rec.facts {
 			r.reports.fact(f)
 		}
@@ -27,6 +33,10 @@ func (r *runner) recover() []crony.Fact {
 			r.adoptBegun(last.Run, &rec)
 		default:
 			removeAll(outputs(r.dir, last.Run, 1, 0)) // made ahead of the start, or in part
+			if last.Claimed.Unclaimed {
+				r.end(last.Run, crony.Skipped, "its agent was cut off, and stopped before it had started it")
+				continue
+			}
 			claims = append(claims, *last)
 		}
 	}

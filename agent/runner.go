@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -20,6 +21,7 @@ type runner struct {
 	now     func() time.Time
 	log     *slog.Logger
 	metrics *metrics
+	lease   *lease
 
 	mu      sync.Mutex
 	waiting []*attempt // for a starter
@@ -40,10 +42,11 @@ type attempt struct {
 	job    *crony.Job
 	due    time.Time
 	epoch  int64
+	asked  time.Duration // by the lease's clock, when it was claimed, if it starts only while the lease holds; else 0
 }
 
 func newAttempt(run crony.RunID, j *assignment, due time.Time) *attempt {
-	return &attempt{run: run, number: 1, job: &j.def.Job, due: due, epoch: j.epoch}
+	return &attempt{run: run, number: 1, job: &j.def.Job, due: due, epoch: j.epoch, asked: j.asked}
 }
 
 // starters is how many processes are being started at once. Starting one takes the kernel most of a millisecond of work on
@@ -55,7 +58,7 @@ func newRunner(agent, dir string, journal *journal, reports *reporter, now func(
 	if err != nil {
 		return nil, fmt.Errorf("ask for the host's boot: %w", err)
 	}
-	r := &runner{agent: agent, dir: dir, boot: boot, journal: journal, reports: reports, now: now, log: log,
+	r := &runner{agent: agent, dir: dir, boot: boot, journal: journal, reports: reports, now: now, log: log, lease: newLease(boottime),
 		metrics: newMetrics(), claimed: map[crony.RunID]*files{}, running: map[crony.RunID]*process{}}
 	r.idle = sync.NewCond(&r.mu)
 	reports.starting = r.starting
@@ -76,9 +79,15 @@ func (r *runner) claim(run crony.RunID, j *assignment, what crony.ClaimedFact) e
 	what.Labels = def.Job.Labels
 	what.Agent, what.Epoch = r.agent, j.epoch
 	t := termsOf(&def.Job)
+	if j.asked != 0 {
+		t.Asked, t.Boot = j.asked, r.boot
+	}
 	written, err := r.journal.add(entry{Fact: &crony.Fact{Run: run, At: r.now().UTC(), Claimed: &what}, Terms: &t})
 	if err != nil {
 		return err
+	}
+	if what.Unclaimed {
+		r.reports.withhold(run)
 	}
 	r.reports.fact(*written.Fact)
 	r.want(run, t.Limit)
@@ -216,7 +225,12 @@ func (r *runner) startOne(a *attempt) {
 		return
 	}
 	p, err := r.launch(a)
-	if err != nil {
+	switch {
+	case errors.Is(err, errLeaseOver):
+		r.end(a.run, crony.Skipped, errLeaseOver.Error())
+		r.runs.Done()
+		return
+	case err != nil:
 		r.log.Warn("run not started", "job", a.job.Name, "run", a.run, "err", err)
 		r.end(a.run, crony.Failed, err.Error())
 		r.runs.Done()
@@ -226,6 +240,9 @@ func (r *runner) startOne(a *attempt) {
 		Started: &crony.StartedFact{Attempt: a.number, PID: p.pid}}})
 	r.reports.output(p.outputs...)
 	r.hold(p)
+	if p.terms.Stop && !r.mayStart(a) { // the lease ended while it started
+		p.kill(crony.Killed, stopReason)
+	}
 	go func() {
 		defer r.runs.Done()
 		r.finish(p, p.wait())
@@ -249,7 +266,7 @@ func (r *runner) launch(a *attempt) (*process, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make the run's output files: %w", err)
 	}
-	p, err := startProcess(r.dir, r.boot, a, list, r.now)
+	p, err := startProcess(r.dir, r.boot, a, list, r.now, r.mayStart)
 	if err != nil {
 		removeAll(list)
 	}

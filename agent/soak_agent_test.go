@@ -50,6 +50,7 @@ func (s *soak) begin() error {
 	if a.runner, err = newRunner(soakAgentID, s.dir, j, a.reports, s.agentNow, quiet); err != nil {
 		return errors.Join(err, j.close())
 	}
+	a.runner.lease = newLease(func() time.Duration { return s.now().Sub(bubbleBegan()) })
 	a.loop = newLoop(a.link, a.runner, j, boots{}, s.agentNow, quiet)
 
 	recovered := a.runner.recover()

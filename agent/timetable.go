@@ -16,6 +16,8 @@ type timetable struct {
 	asks   queue[*job]
 	starts queue[*seat]
 	turn   time.Time // when the next missed occurrence may be made up for
+	solo   map[string]*solo
+	alone  bool // the agent is cut off, and decides by itself
 }
 
 // job is a job that the agent has, in one state: another epoch is another job. There may be a hundred thousand of them, of
@@ -33,6 +35,9 @@ type job struct {
 	place  int32       // in the queue, from 1; 0: not in it
 	held   bool        // it has missed something, and waits for its turn to make up for that
 	loose  bool        // not confirmed since the link came up
+
+	unclaimed bool // an agent that is cut off starts it without a claim
+	leased    bool // what was claimed starts only while the servers can't have given the agent up
 }
 
 // seat is a place of a run that waits for its time.
@@ -56,7 +61,7 @@ const askAgain = 5 * time.Second
 const pace = 20 * time.Millisecond
 
 func newTimetable(zones crony.Zones) *timetable {
-	return &timetable{zones: zones, jobs: map[string]*job{}}
+	return &timetable{zones: zones, jobs: map[string]*job{}, solo: map[string]*solo{}}
 }
 
 // assign takes a job in, or a newer state of it. Occurrences up to the cursor are decided.
@@ -70,11 +75,16 @@ func (t *timetable) assign(def crony.Definition, epoch int64, since, cursor time
 	}
 	j.loose = false
 	j.cursor = max(j.cursor, nanosOf(cursor))
+	if s := t.solo[j.name]; s != nil && len(s.runs) == 0 {
+		delete(t.solo, j.name) // it only passed over some, which is for the servers to hear of as ever
+	}
 	t.plan(j)
 }
 
 func newJob(def *crony.Definition, epoch int64, since time.Time) *job {
 	j := &job{name: def.Job.Name, def: pack(def), epoch: epoch, since: nanosOf(since)}
+	j.leased = leased(&def.Job)
+	j.unclaimed = !j.leased && (def.Job.Placement == nil || def.Job.Placement.Mode != crony.PlaceRace)
 	if i := strings.Index(string(j.def), j.name); i >= 0 {
 		j.name = string(j.def)[i : i+len(j.name)] // the same letters, which needn't be in memory twice
 	}
@@ -101,6 +111,10 @@ func (t *timetable) unassign(name string) {
 
 // plan puts j in the queue with the first occurrence after its cursor.
 func (t *timetable) plan(j *job) {
+	if t.alone {
+		t.planAlone(j)
+		return
+	}
 	t.asks.remove(j)
 	j.asked, j.held = nil, false
 	if j.plan == nil {
@@ -139,7 +153,11 @@ func (t *timetable) due(now time.Time) []*job {
 
 // decide finds out what is to be asked for j, the first in the queue, and says whether it is j's turn.
 func (t *timetable) decide(j *job, now time.Time) bool {
-	step, held := j.plan.Step(j.cursor.time(), now), j.held
+	if until, _, ok := t.tell(j); ok && !t.alone {
+		j.asked = &crony.Step{Until: until}
+		return true
+	}
+	step, held := j.plan.Step(t.decided(j), now), j.held
 	j.held = false
 	switch {
 	case step == (crony.Step{}):
@@ -291,6 +309,8 @@ func (q *queue[T]) Pop() any {
 }
 
 func (q *queue[T]) add(x T) { heap.Push(q, x) }
+
+func (q *queue[T]) fix(x T) { heap.Fix(q, int(*x.where()-1)) }
 
 func (q *queue[T]) remove(x T) {
 	if i := *x.where(); i > 0 {
