@@ -31,7 +31,8 @@ type Assignment struct {
 	Reason     string    `json:"reason"` // why this agent, in plain words
 }
 
-// Claim is the last occurrence of a job that was decided: nobody may start an occurrence at or before it.
+// Claim is the last occurrence of a job that was decided: nobody may start an occurrence at or before it. A job of mode each
+// has one for every agent that has it, of that agent's own occurrences.
 type Claim struct {
 	At         time.Time `json:"at"`
 	Run        RunID     `json:"run,omitempty"`   // of the occurrence at At, if that was claimed; "" if it was passed over
@@ -73,8 +74,17 @@ type StartRequest struct {
 // JobStatus is a job with what is known of it now.
 type JobStatus struct {
 	Definition
-	Assignment *Assignment `json:"assignment,omitempty"` // nil: no agent has it
-	Waiting    string      `json:"waiting,omitempty"`    // why no agent has it, if none does
-	NextAt     time.Time   `json:"next_at,omitzero"`     // its next occurrence, unless it is paused or has none
-	LastRun    *Run        `json:"last_run,omitempty"`
+	// Assignments are those of the agents that have the job, by their ids: all of them, but in a list of jobs no more than
+	// [ListedAssignments].
+	Assignments []Assignment `json:"assignments,omitempty"`
+	Assigned    int          `json:"assigned"`          // how many agents have it
+	Waiting     string       `json:"waiting,omitempty"` // why no agent has it, if none does
+	NextAt      time.Time    `json:"next_at,omitzero"`  // its next occurrence, unless it is paused or has none
+	LastRun     *Run         `json:"last_run,omitempty"`
 }
+
+// Bounds on how many agents have a job.
+const (
+	MaxAssigned       = 4000 // at once: a change of the job is a change for all of them, in one transaction
+	ListedAssignments = 3    // of a job in a list
+)

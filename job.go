@@ -190,6 +190,14 @@ func (j *Job) Entries() []ScheduleEntry {
 	return append([]ScheduleEntry{{Cron: j.Schedule}}, j.Schedules...)
 }
 
+// Mode returns how many of the matching agents have the job.
+func (j *Job) Mode() PlacementMode {
+	if j.Placement == nil {
+		return PlaceOne
+	}
+	return or(j.Placement.Mode, PlaceOne)
+}
+
 // Kind returns "shell", "http" or "grpc".
 func (j *Job) Kind() string {
 	switch {

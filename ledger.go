@@ -24,10 +24,11 @@ func (End) Allowed() []string {
 }
 
 // Stretch is a row of a job's occurrences that did not run and ended alike: the ledger's entry for them, whether they are one
-// or a million. A stretch never changes; JobUID and From identify it, and the same one may be stored twice without effect.
+// or a million. A stretch never changes; JobUID, Of and From identify it, and the same one may be stored twice without effect.
 type Stretch struct {
 	Job        string    `json:"job"`
 	JobUID     string    `json:"job_uid"`
+	Of         string    `json:"of,omitempty"`    // the agent whose occurrences they are, of a job of mode each; else ""
 	Generation int64     `json:"generation"`      // of the definition that named them
 	Agent      string    `json:"agent,omitempty"` // that decided so; "" if a server did
 	From       time.Time `json:"from"`            // the first of the occurrences

@@ -76,7 +76,7 @@ func (a *child) placed(job string) {
 	a.t.Helper()
 	a.c.Wait(job+" to be placed", func() bool {
 		j, err := a.c.Job(a.t.Context(), job)
-		return err == nil && j.Assignment != nil
+		return err == nil && j.Assigned > 0
 	})
 }
 

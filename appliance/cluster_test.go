@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -201,8 +202,8 @@ func TestServerRestarts(t *testing.T) {
 	}
 	for i := range before.Items {
 		b, a := before.Items[i], after.Items[i]
-		if a.UID != b.UID || a.Generation != b.Generation || a.Assignment.Epoch != b.Assignment.Epoch {
-			t.Errorf("%s changed by the restart: %+v %+v", b.Job.Name, b.Assignment, a.Assignment)
+		if a.UID != b.UID || a.Generation != b.Generation || !slices.Equal(a.Assignments, b.Assignments) {
+			t.Errorf("%s changed by the restart: %+v %+v", b.Job.Name, b.Assignments, a.Assignments)
 		}
 	}
 }

@@ -214,7 +214,7 @@ func foreign(w *world) *world {
 }
 
 func away(w *world) *world {
-	w.Connected = false
+	w.Holders[0].Connected = false
 	return w
 }
 

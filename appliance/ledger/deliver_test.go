@@ -192,10 +192,10 @@ func TestDeliverClaimed(t *testing.T) {
 		var runs []crony.RunID
 		for _, name := range []string{"a", "b"} {
 			job, err := store.Job(t.Context(), name)
-			if err != nil || job.Assignment == nil {
+			if err != nil || job.Assigned == 0 {
 				t.Fatalf("%+v, %v", job, err)
 			}
-			d, err := store.Claim(t.Context(), []state.Ask{{Job: name, Agent: "a1", Epoch: job.Assignment.Epoch,
+			d, err := store.Claim(t.Context(), []state.Ask{{Job: name, Agent: "a1", Epoch: job.Assignments[0].Epoch,
 				At: time.Now().Truncate(time.Second).Add(time.Second)}})
 			if err != nil || !d[0].Granted {
 				t.Fatalf("%+v, %v", d, err)
@@ -221,10 +221,10 @@ func TestDeliverClaimed(t *testing.T) {
 func TestDeliverKnownElsewhere(t *testing.T) {
 	delivering(t, func(t *testing.T, store *state.Store, k *keeper) {
 		job, err := store.Job(t.Context(), "a")
-		if err != nil || job.Assignment == nil {
+		if err != nil || job.Assigned == 0 {
 			t.Fatalf("%+v, %v", job, err)
 		}
-		d, err := store.Claim(t.Context(), []state.Ask{{Job: "a", Agent: "a1", Epoch: job.Assignment.Epoch,
+		d, err := store.Claim(t.Context(), []state.Ask{{Job: "a", Agent: "a1", Epoch: job.Assignments[0].Epoch,
 			At: time.Now().Truncate(time.Second).Add(time.Second)}})
 		if err != nil || !d[0].Granted {
 			t.Fatalf("%+v, %v", d, err)

@@ -16,7 +16,7 @@ import (
 
 // historyOf is that of a job that an agent has, which is connected.
 func historyOf(agent string) state.History {
-	return state.History{Assignment: &crony.Assignment{Job: "backup", Agent: agent}, Connected: true}
+	return state.History{Holders: []state.Holder{{Agent: agent, Assigned: true, Connected: true}}}
 }
 
 // world is the definitions and the records of one job, with a clock that stands still.

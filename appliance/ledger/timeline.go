@@ -60,15 +60,28 @@ func newTimeline(h state.History, now time.Time) *timeline {
 
 // waits says why an occurrence of the definition in force is not decided, though its time has come.
 func waits(h *state.History) string {
+	var up, down []string
+	for _, a := range h.Holders {
+		switch {
+		case a.Assigned && a.Connected:
+			up = append(up, a.Agent)
+		case a.Assigned:
+			down = append(down, a.Agent)
+		}
+	}
 	switch {
 	case h.Waiting != "":
 		return h.Waiting
-	case h.Assignment == nil:
-		return "no agent has it"
-	case !h.Connected:
-		return fmt.Sprintf("its agent %s is not connected", h.Assignment.Agent)
+	case len(up) == 1:
+		return fmt.Sprintf("its agent %s is about to decide it", up[0])
+	case len(up) > 1:
+		return fmt.Sprintf("one of its %d agents that are connected is about to decide it", len(up))
+	case len(down) == 1:
+		return fmt.Sprintf("its agent %s is not connected", down[0])
+	case len(down) > 1:
+		return fmt.Sprintf("none of its %d agents is connected", len(down))
 	}
-	return fmt.Sprintf("its agent %s is about to decide it", h.Assignment.Agent)
+	return "no agent has it"
 }
 
 // whoPaused returns who paused a job that is paused in the i-th era: who made the first of the definitions that have come

@@ -302,10 +302,15 @@ func (n agentNames) name(id string) string {
 	return id
 }
 
-// of returns the name of the agent that has a job.
+// of returns the names of the agents that have a job: the first few, and how many more there are.
 func (n agentNames) of(j *crony.JobStatus) string {
-	if j.Assignment == nil {
-		return ""
+	names := make([]string, 0, crony.ListedAssignments)
+	for _, a := range j.Assignments[:min(len(j.Assignments), crony.ListedAssignments)] {
+		names = append(names, n.name(a.Agent))
 	}
-	return n.name(j.Assignment.Agent)
+	text := strings.Join(names, ", ")
+	if more := j.Assigned - len(names); more > 0 {
+		text += fmt.Sprintf(" and %d more", more)
+	}
+	return text
 }

@@ -106,11 +106,11 @@ jobs:
 
 func TestJobList(t *testing.T) {
 	busy, paused, waiting := job("busy"), job("paused"), job("waiting")
-	busy.Assignment = &crony.Assignment{Agent: "A1"}
+	busy.Assignments, busy.Assigned = []crony.Assignment{{Agent: "A1"}}, 1
 	busy.NextAt = noon.Add(2 * time.Second)
 	busy.LastRun = &crony.Run{State: crony.Failed, StartedAt: noon.Add(-time.Hour), EndedAt: noon.Add(-5 * time.Minute)}
 	paused.Job.Paused, paused.Job.Group = true, "ops"
-	paused.Assignment = &crony.Assignment{Agent: "A2"}
+	paused.Assignments, paused.Assigned = []crony.Assignment{{Agent: "A2"}}, 1
 	waiting.Job.Schedule = ""
 	s := start(t, &fake{jobs: jobs(busy, paused, waiting),
 		agents: []crony.AgentStatus{{Agent: crony.Agent{ID: "A1", Name: "db-1"}}}})
@@ -165,7 +165,7 @@ func TestJobShow(t *testing.T) {
 	j.Job.Title, j.Job.Labels = "每日\n\x1b[2J报表", map[string]string{"tier": "gold", "team": "data"}
 	j.Job.Timeout = crony.Duration(90 * time.Second)
 	j.Job.Retention = &crony.Retention{Age: crony.Duration(36 * time.Hour), Runs: 50}
-	j.Assignment = &crony.Assignment{Agent: "A1", Since: noon.Add(-time.Hour), Reason: "the only one that matches"}
+	j.Assignments, j.Assigned = []crony.Assignment{{Agent: "A1", Since: noon.Add(-time.Hour), Reason: "the only one that matches"}}, 1
 	j.LastRun = &crony.Run{ID: "R", State: crony.Running, StartedAt: noon.Add(-3 * time.Second)}
 	j.CreatedAt, j.UpdatedAt, j.UpdatedBy = noon.Add(-72*time.Hour), noon.Add(-48*time.Hour), "ada"
 	s := start(t, &fake{jobs: jobs(j)})

@@ -30,7 +30,11 @@ func (c *cli) jobSheet(j *crony.JobStatus, agents agentNames) error {
 		s.line("Timeout", j.Job.Timeout.String())
 	}
 	s.line("Kept", retention(j.Job.Retention))
-	if a := j.Assignment; a != nil {
+	if n := j.Assigned; n > 1 {
+		s.line("Agents", strconv.Itoa(n))
+	}
+	for i := range j.Assignments {
+		a := &j.Assignments[i]
 		s.line("Agent", agents.name(a.Agent))
 		s.line("Placed", instant(now, a.Since)+", "+a.Reason)
 	}
@@ -67,7 +71,7 @@ func jobState(j *crony.JobStatus) string {
 	switch {
 	case j.Job.Paused:
 		return "paused"
-	case j.Assignment == nil:
+	case j.Assigned == 0:
 		return "waiting"
 	default:
 		return "active"

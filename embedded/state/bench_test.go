@@ -2,7 +2,6 @@ package state
 
 import (
 	"fmt"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -50,8 +49,8 @@ func BenchmarkClaim(b *testing.B) {
 	r.give("a1", names...)
 	asks := make([]Ask, batch)
 	for n, name := range names {
-		asks[n] = Ask{Job: name, Agent: "a1", Epoch: r.look(name).assignment.Epoch}
-		r.put("raw/"+name, claimValue(crony.Claim{At: noon}))
+		asks[n] = Ask{Job: name, Agent: "a1", Epoch: r.newest(name).Epoch}
+		r.put("raw/"+name, claimValue(crony.Claim{At: noon}, time.Time{}))
 	}
 	var at [2]time.Time
 	at[0], at[1] = noon, noon
@@ -71,7 +70,7 @@ func BenchmarkClaim(b *testing.B) {
 		for range to - from {
 			at[1] = at[1].Add(time.Second)
 			ops := make([]clientv3.Op, 0, batch)
-			value := claimValue(crony.Claim{At: at[1], Run: "01M7YZMQBG78T7SKDZDQB3Z651", Agent: "a1", Epoch: 1000})
+			value := claimValue(crony.Claim{At: at[1], Run: "01M7YZMQBG78T7SKDZDQB3Z651", Agent: "a1", Epoch: 1000}, time.Time{})
 			for n, name := range names {
 				ops = append(ops, clientv3.OpTxn([]clientv3.Cmp{
 					clientv3.Compare(clientv3.Value("raw/"+name), "<", value),
@@ -155,9 +154,8 @@ func BenchmarkReads(b *testing.B) {
 		name := fmt.Sprintf("job-%06d", i)
 		def := crony.Definition{Job: job1(name, ""), Generation: 1}
 		def.Job.Title = fmt.Sprintf("Title %d", i)
-		m.jobs.change(name, func(j *job) { j.def, j.rev, j.title = &def, 1, strings.ToLower(def.Job.Title) })
-		a := crony.Assignment{Job: name, Agent: fmt.Sprint("a", i%agents), Generation: 1}
-		m.jobs.change(name, func(j *job) { j.assignment = &a })
+		m.jobs.define(name, &def, 1)
+		m.jobs.assign(&crony.Assignment{Job: name, Agent: fmt.Sprint("a", i%agents), Generation: 1})
 	}
 	for i := range agents {
 		id := fmt.Sprint("a", i)

@@ -141,11 +141,7 @@ func (m *mirror) share(def *crony.Definition) {
 // keep enters a job among those that keep its calendars, or with by -1 takes it out.
 func (x *index) keep(j *job, by int) {
 	for _, use := range j.def.Job.Calendars {
-		if by > 0 {
-			x.keepers[use.Name] = add(x.keepers[use.Name], j.name)
-		} else if delete(x.keepers[use.Name], j.name); len(x.keepers[use.Name]) == 0 {
-			delete(x.keepers, use.Name)
-		}
+		among(x.keepers, use.Name, j.name, by > 0)
 	}
 }
 

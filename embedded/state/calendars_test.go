@@ -51,10 +51,10 @@ func TestCalendarChangesEpochs(t *testing.T) {
 		list := map[string]int64{}
 		for _, name := range []string{"ja", "jb", "paused", "j"} {
 			j := r.look(name)
-			if j.assignment.Generation != j.generation() {
-				t.Errorf("%s is at generation %d, its assignment at %d", name, j.generation(), j.assignment.Generation)
+			if j.newest().Generation != j.generation() {
+				t.Errorf("%s is at generation %d, its assignment at %d", name, j.generation(), j.newest().Generation)
 			}
-			list[name] = j.assignment.Epoch
+			list[name] = j.newest().Epoch
 		}
 		return list
 	}

@@ -50,6 +50,7 @@ func (s *Store) Claim(ctx context.Context, asks []Ask) ([]Decision, error) {
 		return nil, err
 	}
 	decisions := make([]Decision, len(asks))
+	tries := 0
 	for todo := indexes(len(asks)); len(todo) > 0; {
 		var batch, rest []int
 		seen := make(map[string]bool, len(todo))
@@ -61,10 +62,17 @@ func (s *Store) Claim(ctx context.Context, asks []Ask) ([]Decision, error) {
 			seen[asks[i].Job] = true
 			batch = append(batch, i)
 		}
-		if err := s.claimBatch(ctx, asks, batch, decisions); err != nil {
+		again, err := s.claimBatch(ctx, asks, batch, decisions)
+		if err != nil {
 			return nil, err
 		}
-		todo = rest
+		if len(again) > 0 {
+			tries++
+		}
+		if tries > attempts {
+			return nil, crony.Errorf(crony.Unavailable, "claim: others keep claiming the same jobs")
+		}
+		todo = append(again, rest...)
 	}
 	return decisions, nil
 }
@@ -87,52 +95,62 @@ func indexes(n int) []int {
 	return list
 }
 
-func (s *Store) claimBatch(ctx context.Context, asks []Ask, batch []int, decisions []Decision) error {
+// claimBatch decides those of asks that batch names, and returns which are to be decided again: what this server knew of
+// them was not the latest.
+func (s *Store) claimBatch(ctx context.Context, asks []Ask, batch []int, decisions []Decision) ([]int, error) {
 	ops := make([]clientv3.Op, 0, len(batch))
 	asked := make([]int, 0, len(batch))
 	now := s.now()
 	for _, i := range batch {
 		ask := &asks[i]
-		j := s.mirror.look(ask.Job)
-		if why := impossible(ask, j, now); why != "" {
+		p := s.mirror.part(ask.Job, ask.Agent)
+		if why := impossible(ask, &p, now); why != "" {
 			decisions[i] = Decision{Reason: why}
 			continue
 		}
-		claim := crony.Claim{At: ask.At, Agent: ask.Agent, Epoch: ask.Epoch, Generation: j.assignment.Generation}
+		claim := crony.Claim{At: ask.At, Agent: ask.Agent, Epoch: ask.Epoch, Generation: p.def.Generation}
 		if ask.After.IsZero() {
-			claim.Run = crony.OccurrenceRunID(j.def.UID, ask.At, "")
-			ops = append(ops, claimOp(ask, claim))
+			claim.Run = crony.OccurrenceRunID(p.def.UID, ask.At, p.whose)
+			ops = append(ops, p.claimOp(ask, claim, now))
 		} else {
-			ops = append(ops, s.passOp(ask, claim, j.def))
+			ops = append(ops, p.passOp(ask, claim, now))
 		}
 		decisions[i] = Decision{Granted: true, Run: claim.Run}
 		asked = append(asked, i)
 	}
 	if len(ops) == 0 {
-		return nil
+		return nil, nil
 	}
 	resp, err := s.transact(ctx, nil, ops)
 	if err != nil {
-		return err
+		return nil, err
 	}
+	var again []int
 	for n, i := range asked {
 		if nested := resp.Responses[n].GetResponseTxn(); !nested.Succeeded {
-			decisions[i] = s.refused(&asks[i], decisions[i].Run, nested.Responses)
+			var outrun bool
+			if decisions[i], outrun = refused(&asks[i], decisions[i].Run, nested.Responses); outrun {
+				again = append(again, i)
+			}
 		}
 	}
-	return nil
+	if len(again) > 0 {
+		err = s.mirror.wait(ctx, resp.Header.Revision)
+	}
+	return again, err
 }
 
 // impossible says why a claim can't be granted whatever the store holds; "" if it may be.
-func impossible(ask *Ask, j job, now time.Time) string {
+func impossible(ask *Ask, p *part, now time.Time) string {
+	a := p.of(ask.Agent)
 	switch {
-	case j.rev == 0:
+	case p.rev == 0:
 		return "there is no such job"
 	case ask.Epoch <= 0:
 		return "no assignment is named" // the store gives 0 as the revision of a key that is not there
-	case j.agent() != ask.Agent || j.assignment.Epoch != ask.Epoch:
+	case a == nil || a.Epoch != ask.Epoch || a.Generation != p.def.Generation:
 		return movedMeanwhile
-	case j.claim.Generation != j.assignment.Generation:
+	case p.claim.Generation != p.def.Generation:
 		return "what came due before the job was changed is not decided yet"
 	case !ask.After.IsZero() && !ask.After.Before(ask.At):
 		return "nothing is to be passed over"
@@ -145,72 +163,102 @@ func impossible(ask *Ask, j job, now time.Time) string {
 }
 
 // claimOp is the transaction of one claim. A compare on a key that does not exist is false, so a job without a claim key
-// (it is made with the job) can't be claimed.
-func claimOp(ask *Ask, want crony.Claim) clientv3.Op {
-	claim, assignment := claims+ask.Job, assignmentKey(ask.Agent, ask.Job)
+// (it is made with the job, or with the assignment) can't be claimed.
+//
+// Agents that race for a job share its cursor, and what the one before has claimed may not be reported yet: the agent may be
+// gone. So who moves the cursor on leaves a record of that, and the cursor must be as it was when it was looked at.
+func (p *part) claimOp(ask *Ask, want crony.Claim, now time.Time) clientv3.Op {
+	claim, assignment := p.claimKey(), assignmentKey(ask.Agent, ask.Job)
+	if p.mode() != crony.PlaceRace {
+		return clientv3.OpTxn(
+			[]clientv3.Cmp{
+				clientv3.Compare(clientv3.Value(claim), "<", claimsBefore(ask.At)),
+				clientv3.Compare(clientv3.ModRevision(assignment), "=", ask.Epoch),
+			},
+			[]clientv3.Op{clientv3.OpPut(claim, claimValue(want, p.since))},
+			[]clientv3.Op{clientv3.OpGet(claim), clientv3.OpGet(assignment)},
+		)
+	}
 	return clientv3.OpTxn(
 		[]clientv3.Cmp{
 			clientv3.Compare(clientv3.Value(claim), "<", claimsBefore(ask.At)),
+			clientv3.Compare(clientv3.ModRevision(claim), "=", p.claimRev),
 			clientv3.Compare(clientv3.ModRevision(assignment), "=", ask.Epoch),
 		},
-		[]clientv3.Op{clientv3.OpPut(claim, claimValue(want))},
+		append(p.overtake(ask, now), clientv3.OpPut(claim, claimValue(want, p.since))),
 		[]clientv3.Op{clientv3.OpGet(claim), clientv3.OpGet(assignment)},
 	)
+}
+
+// overtake returns what records the run that another agent has claimed, from which the cursor is moved on.
+func (p *part) overtake(ask *Ask, now time.Time) []clientv3.Op {
+	if p.claim.Run == "" || p.claim.Agent == ask.Agent {
+		return nil
+	}
+	lost := p.lost(now.UTC())
+	return []clientv3.Op{lost.put()}
 }
 
 // passOp is the transaction that passes over occurrences, and leaves a record of it. The cursor must be where the agent takes
 // it to be: else some of them may have been decided otherwise.
-func (s *Store) passOp(ask *Ask, want crony.Claim, def *crony.Definition) clientv3.Op {
-	claim, assignment := claims+ask.Job, assignmentKey(ask.Agent, ask.Job)
-	pass := passOf(def, ask.After, ask.At)
-	pass.Agent, pass.Reason, pass.DecidedAt = ask.Agent, ask.Reason, s.now().UTC()
-	return clientv3.OpTxn(
-		[]clientv3.Cmp{
-			clientv3.Compare(clientv3.Value(claim), ">", claimsBefore(ask.After)),
-			clientv3.Compare(clientv3.Value(claim), "<", claimsAfter(ask.After)),
-			clientv3.Compare(clientv3.ModRevision(assignment), "=", ask.Epoch),
-		},
-		[]clientv3.Op{clientv3.OpPut(claim, claimValue(want)), pass.put()},
-		[]clientv3.Op{clientv3.OpGet(claim), clientv3.OpGet(assignment)},
-	)
+func (p *part) passOp(ask *Ask, want crony.Claim, now time.Time) clientv3.Op {
+	claim, assignment := p.claimKey(), assignmentKey(ask.Agent, ask.Job)
+	pass := p.passOf(p.def, ask.After, ask.At)
+	pass.Agent, pass.Reason, pass.DecidedAt = ask.Agent, ask.Reason, now.UTC()
+	conditions := []clientv3.Cmp{
+		clientv3.Compare(clientv3.Value(claim), ">", claimsBefore(ask.After)),
+		clientv3.Compare(clientv3.Value(claim), "<", claimsAfter(ask.After)),
+		clientv3.Compare(clientv3.ModRevision(assignment), "=", ask.Epoch),
+	}
+	puts := []clientv3.Op{clientv3.OpPut(claim, claimValue(want, p.since)), pass.put()}
+	if p.mode() == crony.PlaceRace {
+		conditions = append(conditions, clientv3.Compare(clientv3.ModRevision(claim), "=", p.claimRev))
+		puts = append(puts, p.overtake(ask, now)...)
+	}
+	return clientv3.OpTxn(conditions, puts, []clientv3.Op{clientv3.OpGet(claim), clientv3.OpGet(assignment)})
 }
 
 const movedMeanwhile = "the job was changed or moved meanwhile"
 
-// refused says why a claim was not granted, unless it was granted to the same agent before.
-func (s *Store) refused(ask *Ask, id crony.RunID, found []*etcdserverpb.ResponseOp) Decision {
+// refused says why a claim was not granted, unless it was granted to the same agent before. Outrun says that it may be granted
+// yet: the cursor moves, but is not there.
+func refused(ask *Ask, id crony.RunID, found []*etcdserverpb.ResponseOp) (d Decision, outrun bool) {
 	held, assigned := found[0].GetResponseRange().Kvs, found[1].GetResponseRange().Kvs
 	if len(assigned) == 0 || assigned[0].ModRevision != ask.Epoch {
-		return Decision{Reason: movedMeanwhile}
+		return Decision{Reason: movedMeanwhile}, false
 	}
 	if len(held) == 0 {
-		return Decision{Reason: "the job is being removed"}
+		return Decision{Reason: "the job is being removed"}, false
 	}
-	claim, err := decodeClaim(held[0].Value)
+	c, err := decodeClaim(held[0].Value)
+	claim := &c.claim
 	switch {
 	case err != nil:
-		return Decision{Reason: fmt.Sprintf("its claim is not readable: %v", err)}
+		return Decision{Reason: fmt.Sprintf("its claim is not readable: %v", err)}, false
 	case claim.At.Equal(ask.At) && claim.Agent == ask.Agent && claim.Epoch == ask.Epoch && claim.Run == id:
-		return Decision{Granted: true, Run: id}
+		return Decision{Granted: true, Run: id}, false
 	case claim.At.Equal(ask.At) && claim.Run != "":
-		return Decision{Reason: "claimed by agent " + claim.Agent, Cursor: claim.At}
+		return Decision{Reason: "claimed by agent " + claim.Agent, Cursor: claim.At}, false
 	}
-	return Decision{Reason: "decided already: everything up to " + claim.At.Format(time.RFC3339Nano), Cursor: claim.At}
+	outrun = ask.After.IsZero() && claim.At.Before(ask.At) || claim.At.Equal(ask.After)
+	return Decision{Reason: "decided already: everything up to " + claim.At.Format(time.RFC3339Nano), Cursor: claim.At}, outrun
 }
 
-func decodeClaim(data []byte) (crony.Claim, error) {
+// decodeClaim reads a cursor; its revision is the key's and not in the value.
+func decodeClaim(data []byte) (cursor, error) {
 	var c struct {
 		crony.Claim
-		V int `json:"v"`
+		V     int       `json:"v"`
+		Since time.Time `json:"since"`
 	}
 	if !bytes.HasPrefix(data, []byte(claimStart)) {
-		return c.Claim, fmt.Errorf("a claim must begin with its time")
+		return cursor{}, fmt.Errorf("a claim must begin with its time")
 	}
 	if err := json.Unmarshal(data, &c); err != nil {
-		return c.Claim, err
+		return cursor{}, err
 	}
 	if c.V != version {
-		return c.Claim, fmt.Errorf("schema version %d; this crony reads %d", c.V, version)
+		return cursor{}, fmt.Errorf("schema version %d; this crony reads %d", c.V, version)
 	}
-	return c.Claim, nil
+	return cursor{claim: c.Claim, since: c.Since}, nil
 }

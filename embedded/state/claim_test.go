@@ -180,7 +180,8 @@ func TestOneWinner(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := decodeClaim(resp.Kvs[0].Value)
+	held, err := decodeClaim(resp.Kvs[0].Value)
+	c := held.claim
 	if err != nil || !c.At.Equal(at) {
 		t.Fatalf("the claim is %+v, %v", c, err)
 	}
@@ -241,7 +242,7 @@ func TestClaimsAgainstAModel(t *testing.T) {
 	jobs := map[string]*model{}
 	refresh := func(name string) {
 		r.settle(name)
-		m, a := jobs[name], r.look(name).assignment
+		m, a := jobs[name], r.newest(name)
 		m.old, m.agent, m.epoch = append(m.old, m.epoch), a.Agent, a.Epoch
 	}
 	now := 0
@@ -359,11 +360,12 @@ func FuzzClaimOrder(f *testing.F) {
 		if cmp.Compare(x, y) != a.Compare(b) {
 			t.Errorf("%v and %v compare as %d, %s and %s as %d", a, b, a.Compare(b), x, y, cmp.Compare(x, y))
 		}
-		value := claimValue(crony.Claim{At: a, Run: "R", Agent: agent, Epoch: n1})
+		value := claimValue(crony.Claim{At: a, Run: "R", Agent: agent, Epoch: n1}, b)
 		if earlier := a.Before(b); earlier != (value < y) {
 			t.Errorf("%s < %s is not %v", value, y, earlier)
 		}
-		if got, err := decodeClaim([]byte(value)); err != nil || !got.At.Equal(a) || got.Run != "R" || got.Epoch != n1 ||
+		held, err := decodeClaim([]byte(value))
+		if got := held.claim; err != nil || !got.At.Equal(a) || got.Run != "R" || got.Epoch != n1 || !held.since.Equal(b) ||
 			got.Agent != agent && utf8.ValidString(agent) {
 			t.Errorf("%s is read as %+v, %v", value, got, err)
 		}

@@ -159,7 +159,7 @@ func TestFeedLosesNothing(t *testing.T) {
 			return ""
 		}
 		j := r.look(name)
-		return fmt.Sprint(j.rev, j.agent())
+		return fmt.Sprint(j.rev, agentOf(j))
 	}
 	var readers sync.WaitGroup
 	views := make([]view, 12)

@@ -71,7 +71,7 @@ func TestCatchingUp(t *testing.T) {
 	const n = 1300
 	revs := make([]int64, n)
 	for i := range n {
-		revs[i] = r.put(claims+"a", claimValue(crony.Claim{At: noon.Add(time.Duration(i+1) * time.Second)}))
+		revs[i] = r.put(claims+"a", claimValue(crony.Claim{At: noon.Add(time.Duration(i+1) * time.Second)}, time.Time{}))
 	}
 	var all sync.WaitGroup
 	for _, i := range []int{n / 4, n / 2, n - 1} {
@@ -132,7 +132,7 @@ func TestCompactedMeanwhile(t *testing.T) {
 
 	r.link.hold()
 	r.link.cut()
-	other.wait("the other server", func() bool { return other.look("goes").assignment != nil })
+	other.wait("the other server", func() bool { return other.newest("goes") != nil })
 	if err := other.DeleteJob(t.Context(), "goes"); err != nil {
 		t.Fatal(err)
 	}
@@ -156,8 +156,8 @@ func TestCompactedMeanwhile(t *testing.T) {
 		t.Fatal(err)
 	}
 	sameView(t, other, r)
-	if j := r.look("changes"); j.agent() != "a2" || j.generation() != 2 {
-		t.Errorf("a changed job: %+v %+v", j.def, j.assignment)
+	if j := r.look("changes"); agentOf(j) != "a2" || j.generation() != 2 {
+		t.Errorf("a changed job: %+v %+v", j.def, j.newest())
 	}
 	for _, f := range []*Feed{everything, ofAgent} {
 		c, err := f.Next(t.Context())
@@ -182,9 +182,9 @@ func sameView(t *testing.T, want, got *rig) {
 		defer r.mirror.mu.RUnlock()
 		x := map[string]any{"agents": r.mirror.agents, "starts": fmt.Sprint(r.mirror.starts), "creds": fmt.Sprint(r.mirror.creds),
 			"cluster": fmt.Sprint(r.mirror.cluster), "byAgent": r.mirror.jobs.byAgent, "open": r.mirror.jobs.open,
-			"orphans": r.mirror.jobs.orphans, "figures": [2]int{r.mirror.jobs.paused, r.mirror.jobs.homeless}}
+			"orphans": r.mirror.jobs.orphans, "wide": r.mirror.jobs.wide, "own": fmt.Sprint(r.mirror.jobs.own), "figures": [2]int{r.mirror.jobs.paused, r.mirror.jobs.homeless}}
 		for name, j := range r.mirror.jobs.byName {
-			x["job "+name] = []any{j.def, j.rev, j.assignment, j.claim}
+			x["job "+name] = []any{j.def, j.rev, j.assignments, j.stale, j.claim, j.claimRev}
 		}
 		for i, j := range r.mirror.jobs.list {
 			x[fmt.Sprint("list ", i)] = j.name
@@ -226,7 +226,7 @@ func TestUnreadableValues(t *testing.T) {
 		}
 	}
 	after := r.look("b")
-	if diff := cmp.Diff(*before.def, *after.def); diff != "" || after.rev != before.rev || after.assignment != before.assignment {
+	if diff := cmp.Diff(*before.def, *after.def); diff != "" || after.rev != before.rev || after.newest() != before.newest() {
 		t.Errorf("a job whose new form can't be read (-before +after):\n%s", diff)
 	}
 	if _, ok := r.Order("b"); !ok {
@@ -266,10 +266,10 @@ func TestTwoAssignmentsOfOneJob(t *testing.T) {
 		t.Fatal(err)
 	}
 	again := newRig(t, client)
-	if got := r.look("a").assignment; got.Agent != "a5" || got.Epoch != first {
+	if got := r.newest("a"); got.Agent != "a5" || got.Epoch != first {
 		t.Errorf("followed: %+v, want the one that was made last", got)
 	}
-	if got := again.look("a").assignment; got.Agent != "a5" || got.Epoch != first {
+	if got := again.newest("a"); got.Agent != "a5" || got.Epoch != first {
 		t.Errorf("listed: %+v, want the one that was made last", got)
 	}
 }

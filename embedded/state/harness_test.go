@@ -321,7 +321,7 @@ func (r *rig) give(agent string, names ...string) int64 {
 	if err := r.Place(r.ctx(), r.elect(), list); err != nil {
 		r.t.Fatal(err)
 	}
-	a := r.look(names[len(names)-1]).assignment
+	a := r.newest(names[len(names)-1])
 	if a == nil || a.Agent != agent {
 		r.t.Fatalf("%v are not placed on %s: %+v", names, agent, a)
 	}
@@ -334,8 +334,7 @@ func (r *rig) give(agent string, names ...string) int64 {
 // settle has the decisions on a job catch up with its definition, as before its agent is told, and returns its epoch.
 func (r *rig) settle(name string) int64 {
 	r.t.Helper()
-	j := r.look(name)
-	a, has, err := r.Settle(r.ctx(), j.agent(), name)
+	a, has, err := r.Settle(r.ctx(), r.agentOf(name), name)
 	if err != nil || !has {
 		r.t.Fatalf("%s is not settled: %v", name, err)
 	}
@@ -344,9 +343,19 @@ func (r *rig) settle(name string) int64 {
 
 func (r *rig) look(name string) job { return r.mirror.look(name) }
 
-func (r *rig) agentOf(name string) string {
+func (r *rig) newest(name string) *crony.Assignment {
 	j := r.look(name)
-	return j.agent()
+	return j.newest()
+}
+
+func (r *rig) agentOf(name string) string { return agentOf(r.look(name)) }
+
+// agentOf returns who got a job last; "" if nobody has it.
+func agentOf(j job) string {
+	if a := j.newest(); a != nil {
+		return a.Agent
+	}
+	return ""
 }
 
 // put writes a value as another crony would, or anybody.

@@ -111,7 +111,6 @@ func (t *txn) define(old job, want *crony.Job, keeps []crony.Calendar) (crony.Ap
 	def := crony.Definition{UID: rand.Text(), CreatedAt: t.now, UpdatedAt: t.now, PlanSince: t.now}
 	if old.rev == 0 {
 		action = crony.Created
-		one.put(claims+want.Name, claimValue(crony.Claim{At: t.now, Generation: 1})) // it begins now
 	} else {
 		def = *old.def
 		def.UpdatedAt = later(t.now, old.def.UpdatedAt) // servers' clocks differ; a job's history does not go back
@@ -123,11 +122,25 @@ func (t *txn) define(old job, want *crony.Job, keeps []crony.Calendar) (crony.Ap
 	def.Job, def.Calendars, def.UpdatedBy = *want, keeps, t.actor
 	def.Generation++
 	one.put(specs+want.Name, encode(def))
-	if a := old.assignment; a != nil {
+	if old.claimRev == 0 && want.Mode() != crony.PlaceEach {
+		one.put(claims+want.Name, claimValue(crony.Claim{At: def.PlanSince, Generation: def.Generation}, time.Time{})) // it begins now
+	}
+	stays := old.rev == 0 || samePlaces(&old.def.Job, want)
+	for _, a := range old.assignments {
 		t.expect(assignmentKey(a.Agent, want.Name), a.Epoch)
-		one.assign(crony.Assignment{Job: want.Name, Agent: a.Agent, Generation: def.Generation, Since: a.Since, Reason: a.Reason})
+		if stays {
+			one.assign(crony.Assignment{Job: want.Name, Agent: a.Agent, Generation: def.Generation, Since: a.Since, Reason: a.Reason})
+		} else {
+			one.remove(assignmentKey(a.Agent, want.Name))
+		}
 	}
 	return crony.Applied{Kind: crony.KindJob, Name: want.Name, Action: action, Generation: def.Generation}, one.ops
+}
+
+// samePlaces says that a changed job may stay on the agents that have it. If it may not, it is taken from all of them, and
+// placement decides anew; agents' own cursors are left to go on from, or to be closed when it has decided.
+func samePlaces(old, want *crony.Job) bool {
+	return old.Kind() == want.Kind() && sameJSON(old.Placement, want.Placement)
 }
 
 // archive keeps the generation that is replaced, and forgets the oldest. What is not decided yet is decided by the generation
@@ -135,8 +148,10 @@ func (t *txn) define(old job, want *crony.Job, keeps []crony.Calendar) (crony.Ap
 func (t *txn) archive(old *job) {
 	t.put(historyKey(old.name, old.generation()), encode(*old.def))
 	g := old.generation() - kept
-	if old.claim.At.Before(old.def.PlanSince) {
-		g = min(g, old.claim.Generation-1)
+	for _, p := range t.store.mirror.parts(old.name) {
+		if p.claim.At.Before(old.def.PlanSince) {
+			g = min(g, p.claim.Generation-1)
+		}
 	}
 	if g > 0 {
 		t.ops = append(t.ops, clientv3.OpDelete(historyKey(old.name, 1), clientv3.WithRange(historyKey(old.name, g+1))))
@@ -157,7 +172,7 @@ func later(a, b time.Time) time.Time {
 
 // newPlan says whether what was due before the change is no measure of what is due after it.
 func newPlan(old *crony.Definition, want *crony.Job, keeps []crony.Calendar) bool {
-	return old.Job.Paused != want.Paused || !sameJSON(old.Job.Entries(), want.Entries()) ||
+	return old.Job.Paused != want.Paused || (old.Job.Mode() == crony.PlaceEach) != (want.Mode() == crony.PlaceEach) || !sameJSON(old.Job.Entries(), want.Entries()) ||
 		!sameJSON(old.Job.Calendars, want.Calendars) || !sameJSON(old.Calendars, keeps)
 }
 
@@ -177,15 +192,16 @@ func (s *Store) Job(_ context.Context, name string) (crony.JobStatus, error) {
 	if j.rev == 0 {
 		return crony.JobStatus{}, noJob(name)
 	}
-	return j.status(s.now(), s.mirror.agentCount()), nil
+	return j.status(s.now(), s.mirror.agentCount(), math.MaxInt), nil
 }
 
 func noJob(name string) error {
 	return crony.Errorf(crony.NotFound, "there is no job %.80q", name).WithHint("`crony job list` shows the jobs")
 }
 
-func (j *job) status(now time.Time, agents int) crony.JobStatus {
-	st := crony.JobStatus{Definition: *j.def, Assignment: j.assignment}
+// status returns the job as people see it, with at most most of its assignments; agents is how many are connected.
+func (j *job) status(now time.Time, agents, most int) crony.JobStatus {
+	st := crony.JobStatus{Definition: *j.def, Assignments: j.assigned(most), Assigned: len(j.assignments)}
 	if plan := j.def.Plan(); plan != nil && !j.def.Job.Paused {
 		st.NextAt = plan.Next(now)
 	}
@@ -196,7 +212,7 @@ func (j *job) status(now time.Time, agents int) crony.JobStatus {
 // waiting says why no agent has the job; "" if one has.
 func (j *job) waiting(agents int) string {
 	switch {
-	case j.assignment != nil:
+	case len(j.assignments) > 0:
 		return ""
 	case agents == 0:
 		return "no agent is connected"
@@ -219,7 +235,7 @@ func (s *Store) ListJobs(_ context.Context, q crony.JobQuery) (crony.JobPage, er
 	}
 	now, agents := s.now(), s.mirror.agentCount()
 	for i := range found {
-		page.Items = append(page.Items, found[i].status(now, agents))
+		page.Items = append(page.Items, found[i].status(now, agents, crony.ListedAssignments))
 	}
 	return page, nil
 }
@@ -272,12 +288,11 @@ func (s *Store) DeleteJob(ctx context.Context, name string) error {
 			return nil, noJob(name)
 		}
 		t.expect(specs+name, old.rev)
-		if a := old.assignment; a != nil {
+		for _, a := range old.assignments {
 			t.expect(assignmentKey(a.Agent, name), a.Epoch)
 			t.remove(assignmentKey(a.Agent, name))
 		}
 		t.remove(specs + name)
-		t.remove(claims + name)
 		t.remove(starts + name)
 		t.ops = append(t.ops, clientv3.OpDelete(history+name+"/", clientv3.WithPrefix()))
 		if n := len(defs); n == 0 || defs[n-1].UID != old.def.UID || defs[n-1].Generation != old.generation() {
@@ -286,8 +301,9 @@ func (s *Store) DeleteJob(ctx context.Context, name string) error {
 				return nil, err
 			}
 		}
-		t.expect(claims+name, old.claimRev)
-		t.ops = append(t.ops, decideAll(&old, defs, t.now)...)
+		for _, p := range s.mirror.parts(name) {
+			t.close(&p, defs, removedBefore)
+		}
 		return t, nil
 	})
 }
@@ -298,11 +314,11 @@ func (s *Store) StartJob(ctx context.Context, name string) (crony.RunID, error) 
 	err := s.change(ctx, "start "+name, func() (*txn, error) {
 		t := s.newTxn(ctx)
 		j := t.look(name)
-		_, buried := s.Buried(j.agent())
+		a := s.willing(&j)
 		switch {
 		case j.rev == 0:
 			return nil, noJob(name)
-		case j.assignment == nil || buried:
+		case a == nil:
 			return nil, crony.Errorf(crony.Unavailable, "no agent has the job %s", name).
 				WithHint("`crony agent list` shows the agents")
 		case s.mirror.start(name).Run != "":
@@ -310,16 +326,34 @@ func (s *Store) StartJob(ctx context.Context, name string) (crony.RunID, error) 
 				WithHint("try again when it has been taken")
 		}
 		id = crony.NewRunID(t.now)
-		t.expect(assignmentKey(j.assignment.Agent, name), j.assignment.Epoch)
-		t.expect(tombstones+j.assignment.Agent, 0)
+		t.expect(assignmentKey(a.Agent, name), a.Epoch)
+		t.expect(tombstones+a.Agent, 0)
 		t.expect(starts+name, 0)
-		t.put(starts+name, encode(crony.StartRequest{Run: id, Job: name, Agent: j.assignment.Agent, By: t.actor, At: t.now}))
+		t.put(starts+name, encode(crony.StartRequest{Run: id, Job: name, Agent: a.Agent, By: t.actor, At: t.now}))
 		return t, nil
 	})
 	if err != nil {
 		return "", err
 	}
 	return id, nil
+}
+
+// willing returns the assignment of an agent that can be ordered to run the job: one that is connected, if there is one.
+func (s *Store) willing(j *job) *crony.Assignment {
+	var first *crony.Assignment
+	for _, agent := range j.agents() {
+		a := j.of(agent)
+		if _, buried := s.Buried(agent); a == nil || buried {
+			continue
+		}
+		if s.connected(agent) {
+			return a
+		}
+		if first == nil {
+			first = a
+		}
+	}
+	return first
 }
 
 // TakeStart removes the order to start a job, if it is still the order for this run: its agent answers for the run now.

@@ -88,7 +88,7 @@ func TestDeleteLeavesNothing(t *testing.T) {
 	if diff := cmp.Diff(before, of("a-b")); diff != "" {
 		t.Errorf("another job (-before +after):\n%s", diff)
 	}
-	if j := r.look("a"); j.rev != 0 || j.assignment != nil || !j.claim.At.IsZero() {
+	if j := r.look("a"); j.rev != 0 || j.newest() != nil || !j.claim.At.IsZero() {
 		t.Errorf("the mirror still knows %+v", j)
 	}
 }
@@ -297,8 +297,8 @@ func TestManyAtOnce(t *testing.T) {
 	}
 	r.give("a1", names...)
 	r.defineSlowly(half...)
-	if j := r.look(names[0]); j.generation() != 2 || j.assignment.Generation != 2 {
-		t.Errorf("changed at once: %+v, %+v", j.def, j.assignment)
+	if j := r.look(names[0]); j.generation() != 2 || j.newest().Generation != 2 {
+		t.Errorf("changed at once: %+v, %+v", j.def, j.newest())
 	}
 	big := slices.Clone(jobs[:100])
 	for i := range big {

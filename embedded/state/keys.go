@@ -17,8 +17,8 @@ const (
 	specs      = root + "spec/"         // <job>: crony.Definition
 	history    = root + "spec-history/" // <job>/<generation>: crony.Definition
 	calendars  = root + "calendar/"     // <name>: calendar
-	claims     = root + "claim/"        // <job>: claim; see [claimValue]
-	passes     = root + "ledger/"       // <uid>/<until>: Pass, until it is in the run log
+	claims     = root + "claim/"        // <job>, or of mode each <job>/<agent>: claim; see [claimValue]
+	passes     = root + "ledger/"       // see [Pass.put]: Pass, until it is in the run log
 	servers    = root + "server/"       // <server>: Server
 	ups        = root + "up/"           // <server>: nothing more; leased: the server is up
 	leader     = root + "leader"        // leadership: who leads
@@ -35,20 +35,29 @@ const (
 
 func assignmentKey(agent, job string) string { return jobs + agent + "/" + job }
 
+// claimKey returns the key of a cursor: of an agent's own, or with "" of the one that all share.
+func claimKey(job, agent string) string {
+	if agent == "" {
+		return claims + job
+	}
+	return claims + job + "/" + agent
+}
+
 func historyKey(job string, generation int64) string {
 	return fmt.Sprintf("%s%s/%010d", history, job, generation)
 }
 
 // claimValue is put together by hand so that it begins with a time of fixed width: claims then compare as text in the order
-// of their times, which is what etcd can compare.
-func claimValue(c crony.Claim) string {
+// of their times, which is what etcd can compare. Since is when the cursor became an agent's own, zero if all share it.
+func claimValue(c crony.Claim, since time.Time) string {
 	rest, err := json.Marshal(struct {
 		V          int         `json:"v"`
 		Run        crony.RunID `json:"run"`
 		Agent      string      `json:"agent"`
 		Epoch      int64       `json:"epoch"`
 		Generation int64       `json:"generation"`
-	}{version, c.Run, c.Agent, c.Epoch, c.Generation})
+		Since      time.Time   `json:"since,omitzero"`
+	}{version, c.Run, c.Agent, c.Epoch, c.Generation, since.UTC()})
 	if err != nil {
 		panic(fmt.Sprintf("state: encode a claim: %v", err)) // texts and numbers can all be encoded
 	}

@@ -292,7 +292,7 @@ func TestTermFencesWrites(t *testing.T) {
 	got := r.look("a")
 	want := a("a", "a1", 1)
 	want.Epoch = r.Revision()
-	if diff := cmp.Diff(&want, got.assignment); diff != "" || got.rev != got.assignment.Epoch {
+	if diff := cmp.Diff(&want, got.newest()); diff != "" || got.rev != got.newest().Epoch {
 		t.Errorf("revision %d (-want +got):\n%s", got.rev, diff)
 	}
 
@@ -318,7 +318,7 @@ func TestTermFencesWrites(t *testing.T) {
 	if err := r.Place(t.Context(), next, []crony.Assignment{a("a", "a2", 1), a("b", "a2", 1)}); err != nil {
 		t.Error(err)
 	}
-	if err := r.Unplace(t.Context(), next, append(orphans, *r.look("b").assignment)); err != nil { // b is no orphan
+	if err := r.Unplace(t.Context(), next, append(orphans, *r.newest("b"))); err != nil { // b is no orphan
 		t.Error(err)
 	}
 	if diff := cmp.Diff([]string{assignmentKey("a2", "a"), assignmentKey("a2", "b")}, r.keys(jobs)); diff != "" {
@@ -336,7 +336,7 @@ func TestPlaceWhatChanged(t *testing.T) {
 	r, leader := newRig(t, client), newRig(t, client)
 	r.define(job1("a", "1"), job1("b", "1"), job1("c", "1"))
 	r.give("a1", "c")
-	leader.wait("the leader to know the jobs", func() bool { return leader.look("c").assignment != nil })
+	leader.wait("the leader to know the jobs", func() bool { return leader.newest("c") != nil })
 	term := r.elect()
 	leader.link.hold()
 	r.define(job1("a", "2"))

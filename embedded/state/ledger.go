@@ -15,7 +15,8 @@ import (
 // Pass is the record that a job's cursor went over occurrences that will not run: written in the transaction that moved it,
 // and here until it is in the run log.
 type Pass struct {
-	Definition crony.Definition `json:"definition"` // as far as it says when the job was due
+	Definition crony.Definition `json:"definition"`   // as far as it says when the job was due
+	Of         string           `json:"of,omitempty"` // the agent whose occurrences they are, of a job of mode each
 	Agent      string           `json:"agent,omitempty"`
 	After      time.Time        `json:"after"` // without this instant itself
 	Until      time.Time        `json:"until"`
@@ -32,7 +33,7 @@ type Pass struct {
 
 // Stretch returns the ledger's entry for what was passed over; false if no occurrence was.
 func (p *Pass) Stretch() (crony.Stretch, bool) {
-	s := crony.Stretch{Job: p.Definition.Job.Name, JobUID: p.Definition.UID, Generation: p.Definition.Generation,
+	s := crony.Stretch{Job: p.Definition.Job.Name, JobUID: p.Definition.UID, Of: p.Of, Generation: p.Definition.Generation,
 		Agent: p.Agent, From: p.Until, To: p.Until, Count: 1, End: p.End, Reason: p.Reason, DecidedAt: p.DecidedAt}
 	if p.Unless != "" {
 		return s, true
@@ -52,13 +53,17 @@ func passOf(def *crony.Definition, after, until time.Time) Pass {
 	return Pass{Definition: kept, After: after.UTC(), Until: until.UTC(), End: crony.EndMissed}
 }
 
-// put returns the operation that stores the record. A job's cursor passes a time once, so that the key is the record's own.
+// put returns the operation that stores the record. A cursor passes a time once, so that the key is the record's own:
+// <uid>/<until>, for an agent's own cursor <uid>/of/<agent>/<until>, and with run/ before the time for what was claimed.
 func (p *Pass) put() clientv3.Op {
-	kind := "/"
-	if p.Unless != "" {
-		kind = "/run/"
+	key := passes + p.Definition.UID + "/"
+	if p.Of != "" {
+		key += "of/" + p.Of + "/"
 	}
-	return clientv3.OpPut(passes+p.Definition.UID+kind+p.Until.UTC().Format(fixedTime), encode(p))
+	if p.Unless != "" {
+		key += "run/"
+	}
+	return clientv3.OpPut(key+p.Until.UTC().Format(fixedTime), encode(p))
 }
 
 // Passes returns the records that are to go into the run log, the oldest first.
@@ -95,10 +100,21 @@ func (s *Store) Forget(ctx context.Context, list []Pass) error {
 // History is all that is kept of how a job came due.
 type History struct {
 	Definitions []crony.Definition // by generation; the last is in force
-	Claim       crony.Claim        // every occurrence up to its time is decided
-	Assignment  *crony.Assignment  // nil: no agent has it
-	Waiting     string             // why, if none has
-	Connected   bool               // the agent that has it
+	Waiting     string             // why no agent has it, if none has
+	// Claim is the cursor that all who have the job share: every occurrence up to its time is decided. It is the zero claim if
+	// each has one of its own.
+	Claim crony.Claim
+	// Holders are those who have the job, and those who have a cursor of their own yet though they have it no more; by id.
+	Holders []Holder
+}
+
+// Holder is an agent that has a job.
+type Holder struct {
+	Agent     string
+	Assigned  bool
+	Connected bool
+	Claim     crony.Claim // of a job of mode each: every occurrence of the agent's up to its time is decided
+	Since     time.Time   // of a job of mode each: when the agent began to have it; what was due up to then is none of its own
 }
 
 // History returns what is kept of a job; NotFound if there is none.
@@ -114,11 +130,31 @@ func (s *Store) History(ctx context.Context, name string) (History, error) {
 	if err != nil {
 		return History{}, err
 	}
-	h := History{Definitions: defs, Claim: j.claim, Assignment: j.assignment, Waiting: j.waiting(s.mirror.agentCount())}
-	s.mirror.mu.RLock()
-	defer s.mirror.mu.RUnlock()
-	_, h.Connected = s.mirror.agents[j.agent()]
-	return h, nil
+	return History{Definitions: defs, Claim: j.claim, Waiting: j.waiting(s.mirror.agentCount()), Holders: s.mirror.holders(&j)}, nil
+}
+
+// holders returns who has a job, or has a cursor of it.
+func (m *mirror) holders(j *job) []Holder {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	by := map[string]Holder{}
+	for _, agent := range j.agents() {
+		if j.of(agent) != nil {
+			by[agent] = Holder{Agent: agent, Assigned: true}
+		}
+	}
+	for agent, c := range m.jobs.own[j.name] {
+		h := by[agent]
+		h.Agent, h.Claim, h.Since = agent, c.claim, c.since
+		by[agent] = h
+	}
+	list := make([]Holder, 0, len(by))
+	for _, agent := range slices.Sorted(maps.Keys(by)) {
+		h := by[agent]
+		_, h.Connected = m.agents[agent]
+		list = append(list, h)
+	}
+	return list
 }
 
 // generations returns the kept definitions of a job, the one in force last.

@@ -253,7 +253,7 @@ func TestUnsettled(t *testing.T) {
 	if _, err := r.PauseJob(t.Context(), "a", true); err != nil {
 		t.Fatal(err)
 	}
-	epoch := r.look("a").assignment.Epoch
+	epoch := r.newest("a").Epoch
 	r.refused(r.ask("a", "a1", epoch, 6), "not decided yet")
 	if d := r.pass("a", "a1", epoch, 0, 4); d.Granted {
 		t.Error("passed over before it is settled")
@@ -277,7 +277,7 @@ func TestHistoryOfPlans(t *testing.T) {
 		r.define(job1("a", fmt.Sprint(n+2)))
 	}
 	h, err := r.History(t.Context(), "a")
-	if err != nil || len(h.Definitions) != kept+1 || h.Waiting == "" || h.Assignment != nil {
+	if err != nil || len(h.Definitions) != kept+1 || h.Waiting == "" || len(h.Holders) != 0 {
 		t.Fatalf("%d definitions, %+v, %v", len(h.Definitions), h, err)
 	}
 	for i := range h.Definitions {

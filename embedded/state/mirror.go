@@ -171,11 +171,7 @@ func (m *mirror) put(kv *mvccpb.KeyValue) (err error) {
 	case jobs:
 		return m.putAssignment(name, kv)
 	case claims:
-		c, err := decodeClaim(kv.Value)
-		if err != nil {
-			return err
-		}
-		m.jobs.setClaim(name, c, kv.ModRevision)
+		return m.putClaim(name, kv)
 	case calendars:
 		return m.putCalendar(name, kv.Value, kv.ModRevision)
 	case nodes:
@@ -219,10 +215,22 @@ func (m *mirror) putSpec(name string, kv *mvccpb.KeyValue) error {
 		return err
 	}
 	m.share(&def)
-	now := m.jobs.change(name, func(j *job) {
-		j.def, j.rev, j.title = &def, kv.ModRevision, strings.ToLower(def.Job.Title)
-	})
-	m.touchJob(name, now.agent())
+	now := m.jobs.define(name, &def, kv.ModRevision)
+	m.touchJob(name, now.agents()...)
+	return nil
+}
+
+func (m *mirror) putClaim(place string, kv *mvccpb.KeyValue) error {
+	c, err := decodeClaim(kv.Value)
+	if err != nil {
+		return err
+	}
+	c.rev = kv.ModRevision
+	if name, agent, own := strings.Cut(place, "/"); own {
+		m.jobs.setOwn(name, agent, c)
+	} else {
+		m.jobs.setClaim(name, c.claim, c.rev)
+	}
 	return nil
 }
 
@@ -233,32 +241,26 @@ func (m *mirror) putAssignment(place string, kv *mvccpb.KeyValue) error {
 	}
 	a.Agent, a.Job, _ = strings.Cut(place, "/")
 	a.Epoch = kv.ModRevision
-	var before string
-	m.jobs.change(a.Job, func(j *job) {
-		before = j.agent()
-		if j.assignment == nil || j.assignment.Epoch < a.Epoch { // a list is in the order of the keys, not of time
-			j.assignment = &a
-		}
-	})
-	m.touchJob(a.Job, before, a.Agent)
+	m.jobs.assign(&a)
+	m.touchJob(a.Job, a.Agent)
 	return nil
 }
 
 func (m *mirror) remove(key string) {
 	switch kind, name := split(key); kind {
 	case specs:
-		now := m.jobs.change(name, func(j *job) { j.def, j.rev, j.title = nil, 0, "" })
-		m.touchJob(name, now.agent())
+		now := m.jobs.define(name, nil, 0)
+		m.touchJob(name, now.agents()...)
 	case jobs:
 		agent, name, _ := strings.Cut(name, "/")
-		m.jobs.change(name, func(j *job) {
-			if j.agent() == agent {
-				j.assignment = nil
-			}
-		})
+		m.jobs.unassign(agent, name)
 		m.touchJob(name, agent)
 	case claims:
-		m.jobs.setClaim(name, crony.Claim{}, 0)
+		if job, agent, own := strings.Cut(name, "/"); own {
+			m.jobs.setOwn(job, agent, cursor{})
+		} else {
+			m.jobs.setClaim(name, crony.Claim{}, 0)
+		}
 	case calendars:
 		delete(m.calendars, name)
 	case nodes:

@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"go.etcd.io/etcd/api/v3/mvccpb"
@@ -18,17 +19,18 @@ func TestFiguresFollowFromTheJobs(t *testing.T) {
 	m := newMirror()
 	for rev := int64(1); rev < 3000; rev++ {
 		name, agent := fmt.Sprint("job-", random.IntN(6)), fmt.Sprint("a", random.IntN(3))
-		key := []string{specs + name, assignmentKey(agent, name), claims + name}[random.IntN(3)]
+		key := []string{specs + name, assignmentKey(agent, name), claimKey(name, ""), claimKey(name, agent)}[random.IntN(4)]
 		e := change{kv: &mvccpb.KeyValue{Key: []byte(key), ModRevision: rev}, deleted: random.IntN(3) == 0}
 		switch kind, _ := split(key); kind {
 		case specs:
 			job := job1(name, "")
 			job.Paused = random.IntN(2) == 0
+			job.Placement = &crony.Placement{Mode: []crony.PlacementMode{"", crony.PlaceEach, crony.PlaceRace}[random.IntN(3)]}
 			e.kv.Value = []byte(encode(crony.Definition{Job: job, Generation: int64(1 + random.IntN(2))}))
 		case jobs:
 			e.kv.Value = []byte(encode(crony.Assignment{Job: "wrong", Agent: "wrong", Generation: int64(1 + random.IntN(2))}))
 		case claims:
-			e.kv.Value = []byte(claimValue(crony.Claim{At: noon}))
+			e.kv.Value = []byte(claimValue(crony.Claim{At: noon}, time.Time{}))
 		}
 		if errs := m.update([]change{e}, rev); len(errs) > 0 {
 			t.Fatal(errs)
@@ -43,9 +45,9 @@ func TestFiguresFollowFromTheJobs(t *testing.T) {
 }
 
 type sums struct {
-	Names, Open, Orphans []string
-	ByAgent              map[string][]string
-	Paused, Homeless     int
+	Names, Open, Orphans, Wide []string
+	ByAgent                    map[string][]string
+	Paused, Homeless           int
 }
 
 func figures(m *mirror) sums {
@@ -60,7 +62,7 @@ func figures(m *mirror) sums {
 		slices.Sort(list)
 		return list
 	}
-	s.Open, s.Orphans = sorted(m.jobs.open), sorted(m.jobs.orphans)
+	s.Open, s.Orphans, s.Wide = sorted(m.jobs.open), sorted(m.jobs.orphans), sorted(m.jobs.wide)
 	for agent, names := range m.jobs.byAgent {
 		s.ByAgent[agent] = sorted(names)
 	}
@@ -72,7 +74,7 @@ func counted(m *mirror) sums {
 	for n := range 10 {
 		j := m.look(fmt.Sprint("job-", n))
 		switch {
-		case j.def == nil && j.assignment != nil:
+		case j.def == nil && len(j.assignments) > 0:
 			s.Orphans = append(s.Orphans, j.name)
 		case j.def == nil:
 		default:
@@ -80,12 +82,19 @@ func counted(m *mirror) sums {
 			if j.def.Job.Paused {
 				s.Paused++
 			}
-			if j.assignment == nil {
-				s.Homeless++
-			} else {
-				s.ByAgent[j.assignment.Agent] = append(s.ByAgent[j.assignment.Agent], j.name)
+			one := j.def.Job.Placement.Mode == ""
+			if !one {
+				s.Wide = append(s.Wide, j.name)
 			}
-			if j.assignment == nil || j.assignment.Generation != j.def.Generation {
+			if len(j.assignments) == 0 {
+				s.Homeless++
+			}
+			open := len(j.assignments) == 0 || one && len(j.assignments) > 1
+			for _, a := range j.assignments {
+				s.ByAgent[a.Agent] = append(s.ByAgent[a.Agent], j.name)
+				open = open || a.Generation != j.def.Generation
+			}
+			if open {
 				s.Open = append(s.Open, j.name)
 			}
 		}

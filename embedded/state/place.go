@@ -3,6 +3,7 @@ package state
 import (
 	"context"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 
@@ -39,13 +40,13 @@ func (s *Store) Places() Places {
 	}
 	for _, name := range slices.Sorted(maps.Keys(m.jobs.open)) {
 		j := m.jobs.byName[name]
-		p.Jobs = append(p.Jobs, Placed{j.def, j.assignment})
+		p.Jobs = append(p.Jobs, Placed{j.def, j.newest()})
 	}
 	for agent, names := range m.jobs.byAgent {
 		p.Load[agent] = len(names)
 	}
 	for _, name := range slices.Sorted(maps.Keys(m.jobs.orphans)) {
-		p.Orphans = append(p.Orphans, *m.jobs.byName[name].assignment)
+		p.Orphans = append(p.Orphans, m.jobs.byName[name].assigned(math.MaxInt)...)
 	}
 	p.Buried = m.haunted()
 	return p
@@ -61,7 +62,9 @@ func (s *Store) Place(ctx context.Context, term Term, list []crony.Assignment) e
 	for batch := range slices.Chunk(list, maxPlace) {
 		t := s.newTxn(ctx)
 		for _, a := range batch {
-			t.place(a)
+			if err := t.place(ctx, a); err != nil {
+				return err
+			}
 		}
 		if len(t.ops) == 0 {
 			continue
@@ -73,27 +76,39 @@ func (s *Store) Place(ctx context.Context, term Term, list []crony.Assignment) e
 	return nil
 }
 
-// place writes one assignment in a transaction of its own inside t, so that a job that changed holds up no other.
-func (t *txn) place(a crony.Assignment) {
+// place writes one assignment in a transaction of its own inside t, so that a job that changed holds up no other. A job that
+// one agent is to have is taken from whoever has it now.
+func (t *txn) place(ctx context.Context, a crony.Assignment) error {
 	j := t.look(a.Job)
 	if j.rev == 0 || j.generation() != a.Generation {
-		return
+		return nil
 	}
 	one := &txn{store: t.store, now: t.now}
 	one.expect(specs+a.Job, j.rev)
 	one.expect(tombstones+a.Agent, 0)
 	one.assign(a)
-	if old := j.assignment; old == nil {
+	agents := []string{a.Agent}
+	for _, old := range j.assignments {
+		switch {
+		case old.Agent == a.Agent || j.mode() == crony.PlaceOne:
+			one.expect(assignmentKey(old.Agent, a.Job), old.Epoch)
+			if old.Agent != a.Agent {
+				one.remove(assignmentKey(old.Agent, a.Job))
+			}
+		default:
+			agents = append(agents, old.Agent)
+		}
+	}
+	if j.of(a.Agent) == nil {
 		// Whoever is changing or deleting the job has no assignment to compare. So that it notices the new one, the definition
 		// gets a new revision; its value stays.
 		one.ops = append(one.ops, clientv3.OpPut(specs+a.Job, "", clientv3.WithIgnoreValue()))
-	} else {
-		one.expect(assignmentKey(old.Agent, a.Job), old.Epoch)
-		if old.Agent != a.Agent {
-			one.remove(assignmentKey(old.Agent, a.Job))
-		}
+	}
+	if err := one.cursors(ctx, &j, agents); err != nil {
+		return err
 	}
 	t.ops = append(t.ops, clientv3.OpTxn(one.compares(), one.ops, nil))
+	return nil
 }
 
 // Unplace removes assignments of jobs that are gone.

@@ -19,6 +19,27 @@ func (m *mirror) look(name string) job {
 	return job{name: name}
 }
 
+// part returns what is known of a job as an agent has it, or would have it; its rev is 0 if there is none.
+func (m *mirror) part(name, agent string) part {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return m.jobs.part(name, agent)
+}
+
+// parts returns a job once for each cursor that there is of it.
+func (m *mirror) parts(name string) []part {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return m.jobs.parts(name)
+}
+
+// hasOwn says whether agents have cursors of a job of their own.
+func (m *mirror) hasOwn(name string) bool {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return len(m.jobs.own[name]) > 0
+}
+
 // stride is how many jobs are looked at before others, and above all what comes from the store, get their turn.
 const stride = 1000
 
@@ -63,6 +84,14 @@ func (m *mirror) start(name string) start {
 	return m.starts[name]
 }
 
+// connected says whether an agent is, to whichever server.
+func (s *Store) connected(agent string) bool {
+	s.mirror.mu.RLock()
+	defer s.mirror.mu.RUnlock()
+	_, is := s.mirror.agents[agent]
+	return is
+}
+
 func (m *mirror) agentCount() int {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
@@ -78,11 +107,16 @@ type Assigned struct {
 
 // Assigned returns the job as the agent has it, and whether it has it.
 func (s *Store) Assigned(agent, name string) (Assigned, bool) {
-	j := s.mirror.look(name)
-	if j.rev == 0 || j.agent() != agent || j.unsettled() {
+	p := s.mirror.part(name, agent)
+	return p.has(agent)
+}
+
+func (p *part) has(agent string) (Assigned, bool) {
+	a := p.of(agent)
+	if p.rev == 0 || a == nil || a.Generation != p.def.Generation {
 		return Assigned{}, false
 	}
-	return Assigned{*j.def, *j.assignment, j.claim}, true
+	return Assigned{*p.def, *a, p.claim}, true
 }
 
 // AssignedTo returns the names of the jobs that the agent has, sorted.

@@ -2,9 +2,8 @@ package state
 
 import (
 	"context"
+	"slices"
 	"time"
-
-	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"crony"
 )
@@ -13,33 +12,29 @@ import (
 // it not. Nothing is claimed of a new definition before.
 //
 // What came due by definitions of before and was not decided is passed over: skipped while the job was paused, else missed.
-// What was claimed under an assignment of before is lost, unless its agent reports it. Occurrences of the new schedule that
-// the cursor had gone past already, as the one before was claimed ahead, are missed.
+// What was claimed under an assignment that there is no more is lost, unless its agent reports it. Occurrences of the new
+// schedule that the cursor had gone past already, as the one before was claimed ahead, are missed.
 func (s *Store) Settle(ctx context.Context, agent, name string) (Assigned, bool, error) {
 	for range attempts {
-		a, has := s.Assigned(agent, name)
-		if !has || settled(&a) {
+		p := s.mirror.part(name, agent)
+		a, has := p.has(agent)
+		if !has || p.settled() {
 			return a, has, nil
-		}
-		j := s.mirror.look(name)
-		if j.assignment == nil || j.assignment.Epoch != a.Assignment.Epoch {
-			continue
 		}
 		t := s.newTxn(ctx)
 		var defs []crony.Definition
-		if j.claim.Generation != j.def.Generation { // else the job was only moved
+		if p.claim.Generation != p.def.Generation { // else the job was only moved
 			var err error
-			if defs, err = s.generations(ctx, &j); err != nil {
+			if defs, err = s.generations(ctx, &p.job); err != nil {
 				return a, false, err
 			}
 		}
-		open := openOf(&j, defs, t.now)
-		t.expect(claims+name, j.claimRev)
+		t.expect(p.claimKey(), p.claimRev)
 		t.expect(assignmentKey(agent, name), a.Assignment.Epoch)
-		t.put(claims+name, claimValue(crony.Claim{At: later(j.claim.At, j.def.PlanSince), Epoch: a.Assignment.Epoch,
-			Generation: j.def.Generation}))
-		for i := range open {
-			t.ops = append(t.ops, open[i].put())
+		t.put(p.claimKey(), claimValue(crony.Claim{At: later(p.claim.At, p.def.PlanSince), Epoch: a.Assignment.Epoch,
+			Generation: p.def.Generation}, p.since))
+		for _, open := range openOf(&p, defs, t.now) {
+			t.ops = append(t.ops, open.put())
 		}
 		if _, err := s.commit(ctx, t.compares(), t.ops); err != nil {
 			return a, false, err
@@ -48,24 +43,44 @@ func (s *Store) Settle(ctx context.Context, agent, name string) (Assigned, bool,
 	return Assigned{}, false, crony.Errorf(crony.Unavailable, "settle %s: others keep changing it", name)
 }
 
-func settled(a *Assigned) bool {
-	c := &a.Claim
-	return c.Generation == a.Definition.Generation && (c.Run == "" || c.Epoch == a.Assignment.Epoch)
+// settled says that the cursor is of the definition in force, and that who claimed what it stands at has the job as it did
+// then: it is either at it or will be told that it owes a report.
+func (p *part) settled() bool {
+	c := &p.claim
+	if c.Generation != p.def.Generation {
+		return false
+	}
+	a := p.of(c.Agent)
+	return c.Run == "" || a != nil && a.Epoch == c.Epoch
+}
+
+func (p *part) claimKey() string { return claimKey(p.name, p.whose) }
+
+// passOf returns the record of occurrences of the part.
+func (p *part) passOf(def *crony.Definition, after, until time.Time) Pass {
+	pass := passOf(def, after, until)
+	pass.Of = p.whose
+	return pass
+}
+
+// lost returns the record of what the cursor stands at, which was claimed: it is lost unless it is reported.
+func (p *part) lost(now time.Time) Pass {
+	c := &p.claim
+	pass := Pass{Definition: crony.Definition{UID: p.def.UID, Generation: c.Generation, Job: crony.Job{Name: p.name}}, Of: p.whose,
+		Agent: c.Agent, After: c.At.Add(-1).UTC(), Until: c.At.UTC(), Unless: c.Run, End: crony.EndLost, DecidedAt: now}
+	pass.Reason = "its agent claimed it and never reported it"
+	return pass
 }
 
 // openOf returns the records of what is not decided of a job up to its definition's PlanSince; defs are its generations, and
 // not needed if the claim was made by the one in force.
-func openOf(j *job, defs []crony.Definition, now time.Time) []Pass {
+func openOf(p *part, defs []crony.Definition, now time.Time) []Pass {
 	var list []Pass
-	c := &j.claim
+	c := &p.claim
 	if c.Run != "" {
-		claimed := passOf(j.def, c.At.Add(-1), c.At)
-		claimed.Definition.Generation = c.Generation
-		claimed.Agent, claimed.Unless, claimed.End, claimed.DecidedAt = c.Agent, c.Run, crony.EndLost, now
-		claimed.Reason = "its agent claimed it and never reported it"
-		list = append(list, claimed)
+		list = append(list, p.lost(now))
 	}
-	if c.Generation == j.def.Generation {
+	if c.Generation == p.def.Generation {
 		return list
 	}
 	by := crony.Definition{}
@@ -81,11 +96,11 @@ func openOf(j *job, defs []crony.Definition, now time.Time) []Pass {
 			until = earlier(until, plans[i+1].PlanSince)
 		}
 		if def.PlanSince.After(by.PlanSince) {
-			list = append(list, overtaken(def, &by, until, now)...)
+			list = append(list, p.overtaken(def, &by, until, now)...)
 		}
 		if i+1 < len(plans) {
 			from, to := later(c.At, def.PlanSince), plans[i+1].PlanSince
-			list = append(list, undecided(def, from, to, now, "the job was changed before they were decided")...)
+			list = append(list, p.undecided(def, from, to, now, changedBefore)...)
 		}
 	}
 	return list
@@ -93,17 +108,17 @@ func openOf(j *job, defs []crony.Definition, now time.Time) []Pass {
 
 // overtaken returns the records of a definition's occurrences up to a time before the cursor, which had gone past them by the
 // definition of before. What that one names as well was decided by it.
-func overtaken(def, by *crony.Definition, until, now time.Time) []Pass {
+func (p *part) overtaken(def, by *crony.Definition, until, now time.Time) []Pass {
 	const why = "the job was changed right before they were due"
 	var list []Pass
 	from := def.PlanSince
 	if plan := by.Plan(); plan != nil {
 		for at := plan.Next(from); !at.IsZero() && !at.After(until); at = plan.Next(at) {
-			list = append(list, undecided(def, from, at.Add(-1), now, why)...)
+			list = append(list, p.undecided(def, from, at.Add(-1), now, why)...)
 			from = at
 		}
 	}
-	return append(list, undecided(def, from, until, now, why)...)
+	return append(list, p.undecided(def, from, until, now, why)...)
 }
 
 func earlier(a, b time.Time) time.Time {
@@ -127,7 +142,7 @@ func plansOf(defs []crony.Definition) []*crony.Definition {
 }
 
 // undecided returns the record of a definition's occurrences after from and up to to; none if it has none.
-func undecided(def *crony.Definition, from, to, now time.Time, missed string) []Pass {
+func (p *part) undecided(def *crony.Definition, from, to, now time.Time, missed string) []Pass {
 	plan := def.Plan()
 	if plan == nil || !from.Before(to) {
 		return nil
@@ -135,22 +150,77 @@ func undecided(def *crony.Definition, from, to, now time.Time, missed string) []
 	if at := plan.Next(from); at.IsZero() || at.After(to) {
 		return nil
 	}
-	p := passOf(def, from, to)
-	p.Reason, p.DecidedAt = missed, now
+	pass := p.passOf(def, from, to)
+	pass.Reason, pass.DecidedAt = missed, now
 	if def.Job.Paused {
-		p.End, p.Reason = crony.EndSkipped, def.PauseReason()
+		pass.End, pass.Reason = crony.EndSkipped, def.PauseReason()
 	}
-	return []Pass{p}
+	return []Pass{pass}
 }
 
-// decideAll returns the operations that record what is open of a job that is being removed, up to now.
-func decideAll(j *job, defs []crony.Definition, now time.Time) []clientv3.Op {
-	list := openOf(j, defs, now)
-	from := later(j.claim.At, j.def.PlanSince)
-	list = append(list, undecided(j.def, from, now, now, "the job was removed before they were decided")...)
-	ops := make([]clientv3.Op, len(list))
-	for i := range list {
-		ops[i] = list[i].put()
+const (
+	changedBefore = "the job was changed before they were decided"
+	removedBefore = "the job was removed before they were decided"
+	takenBefore   = "the job was taken from the agent before they were decided"
+)
+
+// close takes the part's cursor away, and records what is open of it: up to now, or up to when the job's occurrences began to
+// be decided otherwise, by all agents together or by each for itself. Defs are the job's generations.
+func (t *txn) close(p *part, defs []crony.Definition, why string) {
+	def, end := p.def, t.now
+	otherwise := slices.IndexFunc(defs, func(d crony.Definition) bool {
+		return d.Generation > p.claim.Generation && (d.Job.Mode() == crony.PlaceEach) != (p.whose != "")
+	})
+	if otherwise > 0 {
+		def, end, why = &defs[otherwise-1], defs[otherwise].PlanSince, changedBefore
+		defs = defs[:otherwise]
 	}
-	return ops
+	last := *p
+	last.def = def
+	list := openOf(&last, defs, t.now)
+	list = append(list, last.undecided(def, later(p.claim.At, def.PlanSince), end, t.now, why)...)
+	t.expect(p.claimKey(), p.claimRev)
+	t.remove(p.claimKey())
+	for i := range list {
+		t.ops = append(t.ops, list[i].put())
+	}
+}
+
+// cursors has a job have the cursors that it needs when agents, and nobody else, have it: for mode each, one for every agent,
+// which begins now if it is new, or when the job's plan does; else the one that all share, which begins with the definition.
+// What is open of those that are not needed is recorded, and they go. The job must be as its definition stands.
+func (t *txn) cursors(ctx context.Context, j *job, agents []string) error {
+	if !j.each() && !t.store.mirror.hasOwn(j.name) {
+		return nil
+	}
+	missing := map[string]bool{} // cursors, by whose they are
+	for _, agent := range agents {
+		missing[agent] = j.each()
+	}
+	missing[""] = !j.each()
+	var spare []part
+	for _, p := range t.store.mirror.parts(j.name) {
+		if !missing[p.whose] {
+			spare = append(spare, p)
+		}
+		delete(missing, p.whose)
+	}
+	for agent, is := range missing {
+		if is {
+			claim := crony.Claim{At: later(t.now, j.def.PlanSince), Generation: j.generation()}
+			t.expect(claimKey(j.name, agent), 0)
+			t.put(claimKey(j.name, agent), claimValue(claim, claim.At))
+		}
+	}
+	if len(spare) == 0 {
+		return nil
+	}
+	defs, err := t.store.generations(ctx, j)
+	if err != nil {
+		return err
+	}
+	for i := range spare {
+		t.close(&spare[i], defs, takenBefore)
+	}
+	return nil
 }

@@ -77,8 +77,10 @@ func (s *Store) vacate(ctx context.Context, agent string, conditions ...clientv3
 		for batch := range slices.Chunk(list, maxPlace) {
 			ops := make([]clientv3.Op, len(batch))
 			for i, c := range batch {
-				ops[i] = clientv3.OpTxn([]clientv3.Cmp{clientv3.Compare(clientv3.ModRevision(c.key), "=", c.rev)},
-					[]clientv3.Op{clientv3.OpDelete(c.key)}, nil)
+				var err error
+				if ops[i], err = s.leave(ctx, agent, c); err != nil {
+					return false, err
+				}
 			}
 			if ok, err := s.commit(ctx, conditions, ops); err != nil || !ok {
 				return false, err
@@ -95,7 +97,10 @@ func (m *mirror) left(agent string) []condition {
 	defer m.mu.RUnlock()
 	var list []condition
 	for _, name := range slices.Sorted(maps.Keys(m.jobs.byAgent[agent])) {
-		list = append(list, condition{assignmentKey(agent, name), m.jobs.byName[name].assignment.Epoch})
+		j := m.jobs.byName[name]
+		if i, found := j.find(agent); found {
+			list = append(list, condition{assignmentKey(agent, name), j.assignments[i].Epoch})
+		}
 	}
 	for name, order := range m.starts {
 		if order.Agent == agent {
@@ -103,6 +108,24 @@ func (m *mirror) left(agent string) []condition {
 		}
 	}
 	return list
+}
+
+// leave returns the transaction that takes one of those keys away, and with an assignment the agent's own cursor.
+func (s *Store) leave(ctx context.Context, agent string, c condition) (clientv3.Op, error) {
+	t := s.newTxn(ctx)
+	t.expect(c.key, c.rev)
+	t.remove(c.key)
+	if name, ok := strings.CutPrefix(c.key, assignmentKey(agent, "")); ok {
+		p := s.mirror.part(name, agent)
+		if p.claimRev != 0 && p.whose != "" {
+			defs, err := s.generations(ctx, &p.job)
+			if err != nil {
+				return clientv3.Op{}, err
+			}
+			t.close(&p, defs, takenBefore)
+		}
+	}
+	return clientv3.OpTxn(t.compares(), t.ops, nil), nil
 }
 
 // haunted returns the agents that are buried and still have assignments or orders. m.mu is held.

@@ -132,8 +132,8 @@ func (t *jobsTest) life(ctx context.Context) {
 	if first.UID == "" || first.CreatedAt.IsZero() || !first.UpdatedAt.Equal(first.CreatedAt) || first.Generation != 1 {
 		t.Errorf("a new job is %+v", first.Definition)
 	}
-	if first.Assignment != nil || first.Waiting == "" {
-		t.Errorf("no agent has it: %+v, waiting %q; want a reason", first.Assignment, first.Waiting)
+	if first.Assigned != 0 || len(first.Assignments) > 0 || first.Waiting == "" {
+		t.Errorf("no agent has it: %+v, waiting %q; want a reason", first.Assignments, first.Waiting)
 	}
 	t.want("the same again", t.apply(ctx, crony.ApplyOptions{}, Job("backup", "one")), "backup unchanged 1")
 	if diff := cmp.Diff(first, t.job(ctx, "backup")); diff != "" {
@@ -365,9 +365,12 @@ func (t *jobsTest) start(ctx context.Context) {
 	_, err := t.store.StartJob(ctx, "a")
 	t.refused("a start without an agent", err, crony.Unavailable, true)
 	t.fleet.Place("a")
-	if j := t.job(ctx, "a"); j.Assignment == nil || j.Assignment.Job != "a" || j.Assignment.Agent == "" || j.Waiting != "" ||
-		j.Assignment.Generation != 1 || j.Assignment.Epoch == 0 || j.Assignment.Reason == "" || j.Assignment.Since.IsZero() {
-		t.Errorf("a placed job has the assignment %+v, waiting %q", j.Assignment, j.Waiting)
+	j := t.job(ctx, "a")
+	if len(j.Assignments) != 1 || j.Assigned != 1 || j.Waiting != "" {
+		t.Fatalf("a placed job has %d assignments: %+v, waiting %q", j.Assigned, j.Assignments, j.Waiting)
+	}
+	if a := j.Assignments[0]; a.Job != "a" || a.Agent == "" || a.Generation != 1 || a.Epoch == 0 || a.Reason == "" || a.Since.IsZero() {
+		t.Errorf("a placed job has the assignment %+v", a)
 	}
 	first, err := t.store.StartJob(ctx, "a")
 	if err != nil {

@@ -4,6 +4,7 @@ import type {components, paths} from './api.gen.ts'
 type Schemas = components['schemas']
 export type Job = Schemas['Job']
 export type JobStatus = Schemas['JobStatus']
+export type Assignment = Schemas['Assignment']
 export type JobPage = Schemas['JobPage']
 export type Run = Schemas['Run']
 export type RunPage = Schemas['RunPage']

@@ -104,7 +104,7 @@ describe('later', () => {
 })
 
 function job(name: string, last?: Run): JobStatus {
-  return {job: {name}, uid: 'u1', generation: 1, created_at: '', updated_at: '', plan_since: '', last_run: last}
+  return {job: {name}, uid: 'u1', generation: 1, created_at: '', updated_at: '', plan_since: '', assigned: 0, last_run: last}
 }
 
 describe('foldLastRuns', () => {

@@ -12,7 +12,7 @@ import {
 import {useInfiniteQuery, useQuery} from '@tanstack/react-query'
 import {getRouteApi, Link, useNavigate} from '@tanstack/react-router'
 import {useMemo} from 'react'
-import {type JobStatus, Problem} from '../api/client.ts'
+import {type Assignment, type JobStatus, Problem} from '../api/client.ts'
 import {historyQuery, jobQuery, runsQuery, sessionQuery} from '../api/queries.ts'
 import {useT} from '../i18n/index.ts'
 import {yaml} from '../lib/yaml.ts'
@@ -197,10 +197,33 @@ function Actions({status}: {status: JobStatus}) {
   )
 }
 
+// listed is how many of a job's agents are shown.
+const listed = 20
+
+function AgentRuns({job, agent}: {job: string; agent: string}) {
+  const names = useAgentNames()
+  return (
+    <Link to="/runs" search={{job, agent}}>
+      {names.get(agent) ?? agent}
+    </Link>
+  )
+}
+
+function WhyThere({assignment}: {assignment: Assignment}) {
+  return (
+    <>
+      {assignment.reason}{' '}
+      <span className="dim">
+        · <At at={assignment.since} />
+      </span>
+    </>
+  )
+}
+
 function Status({status}: {status: JobStatus}) {
   const t = useT()
-  const names = useAgentNames()
-  const {job, assignment, last_run: last} = status
+  const {job, assignments = [], last_run: last} = status
+  const only = assignments.length === 1 ? assignments[0] : undefined
   return (
     <section className="panel" aria-label={t.job.status}>
       <header>
@@ -246,32 +269,49 @@ function Status({status}: {status: JobStatus}) {
             t.jobs.noRun
           )}
         </dd>
-        <dt>{t.job.agent}</dt>
-        <dd>
-          {assignment ? (
-            <Link to="/runs" search={{job: job.name, agent: assignment.agent}}>
-              {names.get(assignment.agent) ?? assignment.agent}
-            </Link>
-          ) : (
-            <span className="state warn">
-              <IconAlertTriangleFilled size={14} aria-hidden />
-              {t.jobs.waiting}
-            </span>
-          )}
-        </dd>
-        <dt>{assignment ? t.job.why : t.job.whyWaiting}</dt>
-        <dd>
-          {assignment ? (
-            <>
-              {assignment.reason}{' '}
-              <span className="dim">
-                · <At at={assignment.since} />
+        {assignments.length === 0 && (
+          <>
+            <dt>{t.job.agent}</dt>
+            <dd>
+              <span className="state warn">
+                <IconAlertTriangleFilled size={14} aria-hidden />
+                {t.jobs.waiting}
               </span>
-            </>
-          ) : (
-            (status.waiting ?? t.common.none)
-          )}
-        </dd>
+            </dd>
+            <dt>{t.job.whyWaiting}</dt>
+            <dd>{status.waiting ?? t.common.none}</dd>
+          </>
+        )}
+        {only && (
+          <>
+            <dt>{t.job.agent}</dt>
+            <dd>
+              <AgentRuns job={job.name} agent={only.agent} />
+            </dd>
+            <dt>{t.job.why}</dt>
+            <dd>
+              <WhyThere assignment={only} />
+            </dd>
+          </>
+        )}
+        {assignments.length > 1 && (
+          <>
+            <dt>{t.job.agents(status.assigned)}</dt>
+            <dd>
+              <ul style={{listStyle: 'none', margin: 0, padding: 0}}>
+                {assignments.slice(0, listed).map((a) => (
+                  <li key={a.agent}>
+                    <AgentRuns job={job.name} agent={a.agent} />{' '}
+                    <span className="dim">
+                      · <WhyThere assignment={a} />
+                    </span>
+                  </li>
+                ))}
+              </ul>
+              {status.assigned > listed && <span className="dim">{t.job.moreAgents(status.assigned - listed)}</span>}
+            </dd>
+          </>
+        )}
         <dt>{t.job.group}</dt>
         <dd>
           <Link to="/jobs" search={{group: job.group || 'default'}}>

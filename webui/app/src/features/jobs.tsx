@@ -27,8 +27,13 @@ const route = getRouteApi('/app/jobs')
 
 function shows(filter: JobFilter, job: JobStatus): boolean {
   if (filter.show === 'paused') return job.job.paused === true
-  if (filter.show === 'unplaced') return job.assignment === undefined
+  if (filter.show === 'unplaced') return job.assigned === 0
   return true
+}
+
+// agentsOf names the agents that have a job, as far as the list tells them.
+function agentsOf(job: JobStatus, names: Map<string, string>): string {
+  return (job.assignments ?? []).map((a) => names.get(a.agent) ?? a.agent).join(', ')
 }
 
 export function JobsPage() {
@@ -90,7 +95,7 @@ export function JobsPage() {
                     <Row
                       key={j.uid}
                       status={j}
-                      agent={names.get(j.assignment?.agent ?? '') ?? j.assignment?.agent}
+                      agents={agentsOf(j, names)}
                       mayRun={may(session?.role).run}
                     />
                   ))}
@@ -184,15 +189,16 @@ function Filters({filter}: {filter: JobFilter}) {
 
 const Row = memo(function Row({
   status,
-  agent,
+  agents,
   mayRun,
 }: {
   status: JobStatus
-  agent: string | undefined
+  agents: string
   mayRun: boolean
 }) {
   const t = useT()
   const {job, last_run: last} = status
+  const more = status.assigned - (status.assignments?.length ?? 0)
   return (
     <tr>
       <td>
@@ -238,8 +244,11 @@ const Row = memo(function Row({
         )}
       </td>
       <td>
-        {status.assignment ? (
-          <span title={status.assignment.reason}>{agent}</span>
+        {status.assigned > 0 ? (
+          <span title={status.assignments?.[0]?.reason}>
+            {agents}
+            {more > 0 && ` ${t.job.moreAgents(more)}`}
+          </span>
         ) : (
           <span className="state warn" title={status.waiting}>
             <IconAlertTriangleFilled size={14} aria-hidden />

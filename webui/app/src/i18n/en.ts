@@ -87,6 +87,7 @@ export const en = {
     goneRuns: 'Runs by that name', status: 'Status', definition: 'Definition', manifest: 'Manifest', runs: 'Runs',
     group: 'Group', owner: 'Owner', labels: 'Labels', note: 'Note', active: 'Active', paused: 'Paused',
     next: 'Next occurrence', last: 'Last run', agent: 'Agent', why: 'Why there', whyWaiting: 'Why',
+    agents: (n: number) => `${n} agents`, moreAgents: (n: number) => `and ${n} more`,
     changed: 'Last change', by: (who: string) => `by ${who}`,
     when: 'When', where: 'Where', rules: 'Rules',
     nothing: 'No schedule: it runs only when told to.', jitter: 'Jitter',

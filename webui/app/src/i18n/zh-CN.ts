@@ -69,6 +69,7 @@ export const zhCN: Messages = {
     goneRuns: '该名称的运行', status: '状态', definition: '定义', manifest: '清单', runs: '运行',
     group: '分组', owner: '负责人', labels: '标签', note: '备注', active: '启用', paused: '已暂停',
     next: '下次', last: '上次运行', agent: '代理', why: '选择原因', whyWaiting: '原因', changed: '最近修改',
+    agents: (n) => `${n} 个代理`, moreAgents: (n) => `另有 ${n} 个`,
     by: (who) => `由 ${who}`,
     when: '何时', where: '何处', rules: '规则', nothing: '没有计划：只在手动触发时运行。', jitter: '随机延迟',
     from: '从', until: '至', calendars: '日历', misfire: '错过的时刻',
