@@ -133,7 +133,7 @@ func TestNotSupportedYet(t *testing.T) {
 	}
 	want := map[string]bool{}
 	for _, key := range strings.Fields(`scripts channels mode agent selector exclude strategy failover overlap max_parallel
-		on_disconnect on_lost retry http grpc notify user secrets umask memory cpu pids`) {
+		on_lost retry http grpc notify user secrets umask memory cpu pids`) {
 		want[key] = true
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

@@ -54,7 +54,7 @@ type Run struct {
 	Trigger     Trigger           `json:"trigger"`
 	By          string            `json:"by,omitempty"` // who triggered it, if a person did
 	ScheduledAt time.Time         `json:"scheduled_at"`
-	CatchUp     bool              `json:"catch_up,omitempty"` // it makes up for an occurrence that was missed
+	CatchUp     bool              `json:"catch_up,omitempty"`  // it makes up for an occurrence that was missed
 	Unclaimed   bool              `json:"unclaimed,omitempty"` // its agent was cut off and started it without a claim
 	Doubles     RunID             `json:"doubles,omitempty"`   // the run of the same occurrence that others decided on meanwhile
 	Epoch       int64             `json:"epoch"`

@@ -38,7 +38,7 @@ func (l *Ledger) ExplainOccurrence(ctx context.Context, job string, at time.Time
 		told = line.toCome(x.At)
 	}
 	x.Entry, x.Run = &told.entry, told.run
-	x.Words = line.words(&x)
+	x.Words = line.words(&x) + wordsOfDoubles(told)
 	return x, nil
 }
 
@@ -77,8 +77,17 @@ func (l *Ledger) toldOf(ctx context.Context, job string, line *timeline, at time
 			return nil, err
 		}
 		foreign := r.run != nil && r.run.JobUID != line.uid
-		if r.entry.Count > 0 && (best == nil || best.run != nil && best.run.JobUID != line.uid && !foreign) {
+		switch {
+		case r.entry.Count == 0:
+		case best == nil || best.run != nil && best.run.JobUID != line.uid && !foreign:
 			best = &r
+		case r.run != nil && best.run != nil && r.run.JobUID == best.run.JobUID:
+			first, second := best, &r
+			if first.run.Doubles != "" && second.run.Doubles == "" {
+				first, second = second, first
+			}
+			first.also = append(append(best.also, r.also...), second.run)
+			best = first
 		}
 	}
 	return best, nil

@@ -24,6 +24,9 @@ type Ask struct {
 	// passed over, for Reason.
 	After  time.Time
 	Reason string
+	// Ran, with After, says that the agent was cut off and has started these by itself. It reports them when this is granted;
+	// what it does not is lost.
+	Ran bool
 }
 
 // Decision answers an Ask.
@@ -154,6 +157,8 @@ func impossible(ask *Ask, p *part, now time.Time) string {
 		return "what came due before the job was changed is not decided yet"
 	case !ask.After.IsZero() && !ask.After.Before(ask.At):
 		return "nothing is to be passed over"
+	case ask.Ran && p.mode() == crony.PlaceRace:
+		return "agents that race for a job start nothing without a claim"
 	case !ask.After.IsZero() && ask.At.After(now):
 		return "not due yet: the agent's clock is ahead of the server's"
 	case ask.At.After(now.Add(maxAhead)):
@@ -205,6 +210,9 @@ func (p *part) passOp(ask *Ask, want crony.Claim, now time.Time) clientv3.Op {
 	claim, assignment := p.claimKey(), assignmentKey(ask.Agent, ask.Job)
 	pass := p.passOf(p.def, ask.After, ask.At)
 	pass.Agent, pass.Reason, pass.DecidedAt = ask.Agent, ask.Reason, now.UTC()
+	if ask.Ran {
+		pass.Ran, pass.End = true, crony.EndLost
+	}
 	conditions := []clientv3.Cmp{
 		clientv3.Compare(clientv3.Value(claim), ">", claimsBefore(ask.After)),
 		clientv3.Compare(clientv3.Value(claim), "<", claimsAfter(ask.After)),
