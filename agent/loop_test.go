@@ -289,6 +289,7 @@ func TestOwed(t *testing.T) {
 func TestNewStream(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, l *loopRig) {
 		def := definition("m", "* * * * *")
+		def.Job.OnDisconnect = crony.DisconnectHold
 		l.say(assigned(def, 1, midnight, ""), synced())
 		l.sleep(59 * time.Second)
 		old := grantAll(l.ask("m", at("00:01:00")))

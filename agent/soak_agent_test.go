@@ -142,6 +142,10 @@ func (a *soakLife) startAll() {
 }
 
 func (a *soakLife) start(at *attempt) {
+	if !a.runner.mayStart(at) {
+		a.runner.end(at.run, crony.Skipped, errLeaseOver.Error())
+		return
+	}
 	a.soak.started(at)
 	r := a.runner
 	gone := birth{Boot: "another", Ticks: 1} // for the next life: it does not find the process
