@@ -21,7 +21,8 @@ type loopRig struct {
 	mu    sync.Mutex
 	step  time.Duration // of the wall clock, away from the bubble's
 	slept time.Duration // by which CLOCK_BOOTTIME is ahead of the bubble's
-	read  int           // messages of the loop that the test has read
+	halt  func()
+	read  int // messages of the loop that the test has read
 }
 
 // inBubble runs a test with a loop that is connected and has no jobs.
@@ -33,27 +34,37 @@ func inBubble(t *testing.T, recovered []crony.Fact, test func(t *testing.T, l *l
 func bootedLoop(t *testing.T, boots boots, recovered []crony.Fact, test func(t *testing.T, l *loopRig)) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
-		l := &loopRig{rig: newRig(t, dir)}
-		now := func() time.Time {
-			l.mu.Lock()
-			defer l.mu.Unlock()
-			return time.Now().Add(l.step)
-		}
-		l.runner.lease = newLease(func() time.Duration {
-			l.mu.Lock()
-			defer l.mu.Unlock()
-			return time.Since(bubbleBegan()) + l.slept
-		})
-		l.loop = newLoop(l.desk, l.runner, l.journal, boots, now, l.journal.log)
-		l.runner.now = now
-		ctx, cancel := context.WithCancel(t.Context())
-		var running sync.WaitGroup
-		running.Go(func() { l.loop.run(ctx, recovered) })
-		defer running.Wait()
-		defer cancel()
+		l := newLoopRig(t, dir, boots, recovered)
+		defer l.halt()
 		l.say(newStream())
 		test(t, l)
 	})
+}
+
+// newLoopRig returns a loop on a directory, which works until it is halted.
+func newLoopRig(t *testing.T, dir string, boots boots, recovered []crony.Fact) *loopRig {
+	l := &loopRig{rig: newRig(t, dir)}
+	now := func() time.Time {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		return time.Now().Add(l.step)
+	}
+	l.runner.lease = newLease(func() time.Duration {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		return time.Since(bubbleBegan()) + l.slept
+	})
+	l.loop = newLoop(l.desk, l.runner, l.journal, boots, now, l.journal.log)
+	l.runner.now = now
+	recovered = append(l.runner.recover(), recovered...)
+	ctx, cancel := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	running.Go(func() { l.loop.run(ctx, recovered) })
+	l.halt = sync.OnceFunc(func() {
+		cancel()
+		running.Wait()
+	})
+	return l
 }
 
 // bubbleBegan returns when every bubble's time begins.
