@@ -2,7 +2,7 @@ package crony
 
 import "time"
 
-// Agent is a host's part of the fleet, as it registered. The record lives as long as the agent's lease: no record, no agent.
+// Agent is a host's part of the fleet, as it registered.
 type Agent struct {
 	ID       string            `json:"id"` // in its certificate; survives restarts and renaming
 	Name     string            `json:"name"`
@@ -11,9 +11,9 @@ type Agent struct {
 	OS       string            `json:"os"`   // GOOS
 	Arch     string            `json:"arch"` // GOARCH
 	Labels   map[string]string `json:"labels,omitempty"`
-	Weight   int               `json:"weight"` // of 1 or more: its share of the jobs
-	Since    time.Time         `json:"since"`  // when it connected
-	Server   string            `json:"server"` // the server that holds its stream
+	Weight   int               `json:"weight"`         // of 1 or more: its share of the jobs
+	Since    time.Time         `json:"since,omitzero"` // when it connected; zero if it is not connected
+	Server   string            `json:"server"`         // the server that holds its stream; "" if it is not connected
 
 	// Authority is the fingerprint of the authority that signed its certificate.
 	Authority string `json:"authority,omitempty"`

@@ -145,7 +145,6 @@ func (c *checker) shell(at string, s *Shell) {
 // jobLater and shellLater list what crony does not serve yet. What is accepted here is done.
 func (c *checker) jobLater(at string, j *Job) {
 	if p := j.Placement; p != nil {
-		c.later(at+"placement.mode", or(p.Mode, PlaceOne) != PlaceOne)
 		c.later(at+"placement.agent", p.Agent != "")
 		c.later(at+"placement.selector", p.Selector != "")
 		c.later(at+"placement.exclude", len(p.Exclude) > 0)

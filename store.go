@@ -58,12 +58,6 @@ type Runs interface {
 	Output(ctx context.Context, id RunID, follow bool) iter.Seq2[Chunk, error]
 }
 
-// Agents is the fleet as the servers see it now.
-type Agents interface {
-	// ListAgents returns the agents that are connected, in the order of their names.
-	ListAgents(ctx context.Context) ([]AgentStatus, error)
-}
-
 // ApplyOptions says how jobs are applied.
 type ApplyOptions struct {
 	DryRun bool // only say what would be done
@@ -105,6 +99,7 @@ const (
 type JobQuery struct {
 	Search string // part of the name or the title, in any case
 	Group  string
+	Agent  string // its id: only jobs that it has
 	Limit  int    // at most this many; [DefaultLimit] if 0
 	Cursor string // JobPage.Next of the page before
 }
@@ -160,13 +155,6 @@ func PageLimit(limit int) (int, error) {
 		return 0, Errorf(Invalid, "limit %d is out of range", limit).WithHint("1 to %d", MaxLimit)
 	}
 	return limit, nil
-}
-
-// AgentStatus is an agent with what is known of it now.
-type AgentStatus struct {
-	Agent
-	Jobs    int `json:"jobs"`    // assigned to it
-	Running int `json:"running"` // runs of it that go on
 }
 
 type actorKey struct{}

@@ -107,6 +107,8 @@ func (a *Agent) Run(ctx context.Context) error {
 	working, stop := context.WithCancel(context.WithoutCancel(ctx)) // outlives ctx until runs have ended
 	defer stop()
 	link := newLink(a.id, a.opts.Servers, a.self, journal.runs, a.opts.Now, a.log)
+	host := newWatcher(a.opts.Dir, a.opts.Now, link.post, a.log)
+	link.watched = host.turn
 	reporter := newReporter(journal, link, a.opts.Now, a.log)
 	reporter.spool = spool{dir: a.opts.Dir, size: int64(a.opts.SpoolSize), free: int64(a.opts.SpoolFree)}
 	runner, err := newRunner(a.ID(), a.opts.Dir, journal, reporter, a.opts.Now, a.log)
@@ -124,6 +126,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	services, working := errgroup.WithContext(working)
 	services.Go(func() error { return link.run(working, loop.inbox, reporter) })
 	services.Go(func() error { return reporter.run(working) })
+	services.Go(func() error { return host.run(working) })
 	if a.opts.MetricsListen != "" {
 		services.Go(func() error { return a.serveMetrics(working, &watched{journal, reporter, runner, link, loop}) })
 	}

@@ -49,7 +49,7 @@ func (l *loop) alone(now time.Time, may bool) {
 func (l *loop) startAlone(j *job, step crony.Step) bool {
 	what := j.assignment()
 	agent := ""
-	if p := what.def.Job.Placement; p != nil && p.Mode == crony.PlaceEach {
+	if what.def.Job.Mode() == crony.PlaceEach {
 		agent = l.runner.agent
 	}
 	run := crony.OccurrenceRunID(what.def.UID, step.At, agent)

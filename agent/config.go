@@ -99,10 +99,7 @@ func (c *Config) faults() []crony.Fault {
 		faults = append(faults, crony.Fault{Path: "metrics.listen", Message: fmt.Sprintf("%q is no address", c.Metrics.Listen),
 			Hint: "HOST:PORT, such as " + defaultMetrics + ", or '' for none"})
 	}
-	if c.Weight < 0 {
-		faults = append(faults, crony.Fault{Path: "weight", Message: "must be 1 or more"})
-	}
-	return faults
+	return append(faults, crony.TraitFaults(crony.AgentTraits{Labels: c.Labels, Weight: c.Weight})...)
 }
 
 // Options returns what New takes.

@@ -165,7 +165,7 @@ func TestKilledWhileRunning(t *testing.T) {
 	a.start()
 	c.Wait("the agent to be back", func() bool {
 		agents, err := c.ListAgents(t.Context())
-		return err == nil && len(agents) == 1
+		return err == nil && len(testcluster.Up(agents)) == 1
 	})
 	if run := a.inState(id, crony.Running); run.Attempts[0].PID != pid || syscall.Kill(pid, 0) != nil {
 		t.Errorf("%+v, and its process is gone", run)

@@ -1,6 +1,8 @@
 package agent
 
 import (
+	"context"
+	"log/slog"
 	"time"
 
 	"crony"
@@ -115,7 +117,11 @@ func (l *loop) decided(reply *wire.ClaimReply) {
 				l.take(grant{a, run, q.sent})
 			}
 		} else {
-			l.log.Info("claim refused", "job", a.job.name, "at", a.at, "reason", d.GetReason())
+			level := slog.LevelInfo
+			if a.job.raced && !cursor.IsZero() { // another agent was faster, as is ordinary
+				level = slog.LevelDebug
+			}
+			l.log.Log(context.Background(), level, "claim refused", "job", a.job.name, "at", a.at, "reason", d.GetReason())
 		}
 		l.table.settle(a.job, cursor)
 		l.judge(a.job.name)

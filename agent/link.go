@@ -31,7 +31,8 @@ type link struct {
 	outbox chan *wire.FromAgent
 	log    *slog.Logger
 
-	connected atomic.Bool // there is a stream
+	watched   func(on bool) // is told whether somebody looks at the host; not nil
+	connected atomic.Bool   // there is a stream
 
 	mu     sync.Mutex
 	asked  map[uint64]time.Time // claims that have no answer yet; monotonic
@@ -70,7 +71,7 @@ const (
 
 func newLink(id *identity, first []string, self crony.Agent, runs func() []string, now func() time.Time, log *slog.Logger) *link {
 	return &link{id: id, first: first, self: self, runs: runs, now: now, outbox: make(chan *wire.FromAgent, 256), log: log,
-		asked: map[uint64]time.Time{}, told: map[uint64]time.Time{}}
+		watched: func(bool) {}, asked: map[uint64]time.Time{}, told: map[uint64]time.Time{}}
 }
 
 // post hands a message to the stream. Behind a full queue, or when the stream ends before it is sent, it is dropped: whoever
@@ -211,6 +212,7 @@ func (l *link) stream(
 	}()
 	l.connected.Store(true)
 	defer l.connected.Store(false)
+	defer l.watched(false)
 	reports.begin(ctx)
 	err = caused(ctx, l.receiveAll(ctx, cancel, stream, inbox, reports))
 	cancel(err)
@@ -341,6 +343,8 @@ func (l *link) own(msg *wire.FromServer, end context.CancelCauseFunc) bool {
 		}
 	case *wire.FromServer_Certificate:
 		err = l.certificate(kind.Certificate, end)
+	case *wire.FromServer_Watched:
+		l.watched(kind.Watched.GetOn())
 	case *wire.FromServer_Move:
 		l.mu.Lock()
 		l.wanted = kind.Move.GetServer()

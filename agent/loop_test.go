@@ -250,6 +250,56 @@ func TestOvertaken(t *testing.T) {
 	}
 }
 
+// TestRace has an agent lose a race, and win the next: it goes on from the cursor that it is told, whoever moved it.
+func TestRace(t *testing.T) {
+	race := func(j *crony.Job) { j.Placement = &crony.Placement{Mode: crony.PlaceRace} }
+	lose := func(req *wire.ClaimRequest, cursor time.Time) *wire.FromServer {
+		return &wire.FromServer{Kind: &wire.FromServer_Claims{Claims: &wire.ClaimReply{Id: req.GetId(),
+			Decisions: []*wire.Decision{{Reason: "claimed by agent a2", Cursor: cursor.UnixNano()}}}}}
+	}
+	inBubble(t, nil, func(t *testing.T, l *loopRig) {
+		l.say(assigned(definition("m", "* * * * *", race), 1, midnight, ""), synced())
+		l.sleep(59 * time.Second)
+		l.say(lose(l.ask("m", at("00:01:00")), at("00:01:00")))
+		l.sleep(time.Minute)
+		l.say(lose(l.ask("m", at("00:02:00")), at("00:03:00"))) // it stood still for a while, and another agent went on
+		l.sleep(2 * time.Minute)
+		l.say(grantAll(l.ask("m", at("00:04:00"))))
+		l.sleep(time.Second)
+		l.expectStarts("m@00:04:00")
+	})
+	inBubble(t, nil, func(t *testing.T, l *loopRig) { // all agents come back late: another has passed over, and made up for it
+		def := definition("m", "* * * * *", race)
+		l.sleep(10*time.Minute + 30*time.Second)
+		l.say(assigned(def, 1, midnight, ""), synced())
+		req := l.asks()
+		if len(req) != 1 || req[0].GetOccurrences()[0].GetPass() == nil {
+			t.Fatalf("asked %v, want to pass over what is too late", req)
+		}
+		l.say(lose(req[0], at("00:09:00")))
+		l.say(lose(l.ask("m", at("00:10:00")), at("00:10:00")))
+		l.expectStarts()
+		l.sleep(29 * time.Second)
+		l.ask("m", at("00:11:00"))
+	})
+}
+
+// TestOwedOfARace: what the agent claimed before another moved the cursor on comes first, and starts; then it goes on.
+func TestOwedOfARace(t *testing.T) {
+	inBubble(t, nil, func(t *testing.T, l *loopRig) {
+		def := definition("m", "* * * * *", func(j *crony.Job) { j.Placement = &crony.Placement{Mode: crony.PlaceRace} })
+		l.sleep(3 * time.Minute)
+		first := crony.OccurrenceRunID(def.UID, at("00:01:00"), "")
+		second := crony.OccurrenceRunID(def.UID, at("00:02:00"), "")
+		l.say(assigned(def, 1, at("00:01:00"), first), assigned(def, 1, at("00:02:00"), second), assigned(def, 1, at("00:03:00"), ""), synced())
+		l.sleep(0)
+		l.expectStarts("m@00:01:00", "m@00:02:00")
+		l.asks()
+		l.sleep(59 * time.Second)
+		l.ask("m", at("00:04:00"))
+	})
+}
+
 // TestAnswerTwice has no answer for so long that the loop asks again. Then both come, in either order, and one run starts.
 func TestAnswerTwice(t *testing.T) {
 	for _, order := range [][]int{{0, 1}, {1, 0}, {0}, {1}, {0, 0, 1, 1}} {

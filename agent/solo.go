@@ -61,7 +61,7 @@ func (t *timetable) goAlone() {
 func (t *timetable) planAlone(j *job) {
 	t.asks.remove(j)
 	j.asked, j.held = nil, false
-	if j.plan == nil || !j.unclaimed {
+	if j.plan == nil || !j.unclaimed() {
 		return
 	}
 	from := t.decided(j)

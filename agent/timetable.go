@@ -35,9 +35,8 @@ type job struct {
 	place  int32       // in the queue, from 1; 0: not in it
 	held   bool        // it has missed something, and waits for its turn to make up for that
 	loose  bool        // not confirmed since the link came up
-
-	unclaimed bool // an agent that is cut off starts it without a claim
-	leased    bool // what was claimed starts only while the servers can't have given the agent up
+	raced  bool        // other agents claim its occurrences too
+	leased bool        // what was claimed starts only while the servers can't have given the agent up
 }
 
 // seat is a place of a run that waits for its time.
@@ -82,9 +81,8 @@ func (t *timetable) assign(def crony.Definition, epoch int64, since, cursor time
 }
 
 func newJob(def *crony.Definition, epoch int64, since time.Time) *job {
-	j := &job{name: def.Job.Name, def: pack(def), epoch: epoch, since: nanosOf(since)}
-	j.leased = leased(&def.Job)
-	j.unclaimed = !j.leased && (def.Job.Placement == nil || def.Job.Placement.Mode != crony.PlaceRace)
+	j := &job{name: def.Job.Name, def: pack(def), epoch: epoch, since: nanosOf(since), raced: def.Job.Mode() == crony.PlaceRace,
+		leased: leased(&def.Job)}
 	if i := strings.Index(string(j.def), j.name); i >= 0 {
 		j.name = string(j.def)[i : i+len(j.name)] // the same letters, which needn't be in memory twice
 	}
@@ -204,6 +202,9 @@ func (t *timetable) recompile() {
 		t.plan(j)
 	}
 }
+
+// unclaimed says whether an agent that is cut off starts the job without a claim.
+func (j *job) unclaimed() bool { return !j.raced && !j.leased }
 
 // has says whether the agent has a job.
 func (t *timetable) has(name string) bool { return t.jobs[name] != nil }

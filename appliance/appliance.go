@@ -302,6 +302,7 @@ func (s *Server) serve() error {
 func (s *Server) lead(ctx context.Context, term state.Term) error {
 	duties, ctx := errgroup.WithContext(ctx)
 	duties.Go(func() error { return placement.Run(ctx, s.Store, term, s.log, s.opts.Now) })
+	duties.Go(func() error { return s.Store.KeepSeen(ctx, term) })
 	duties.Go(func() error { return ledger.Deliver(ctx, s.Store, records{s.Runs, s.replica}, s.log, s.opts.Now) })
 	return duties.Wait()
 }

@@ -104,7 +104,7 @@ func (s *Server) dependents(ctx context.Context) error {
 		return err
 	}
 	for _, a := range agents {
-		if a.Authority != current {
+		if a.Up && a.Authority != current {
 			names = append(names, "agent "+a.Name+" (has not renewed yet)")
 		}
 	}

@@ -124,7 +124,7 @@ func (s *Server) authorities(ctx context.Context, servers []crony.ServerStatus) 
 			}
 		}
 		for _, agent := range agents {
-			if agent.Authority == a.Fingerprint {
+			if agent.Up && agent.Authority == a.Fingerprint {
 				a.Agents++
 			}
 		}
@@ -344,25 +344,14 @@ func (s *Server) addressOf(status crony.ServerStatus) string {
 
 // RemoveAgent implements crony.Cluster.
 func (s *Server) RemoveAgent(ctx context.Context, agent string) error {
-	agents, err := s.Store.ListAgents(ctx)
-	if err != nil {
-		return err
-	}
 	grave := crony.Tombstone{Role: crony.JoinAgent, At: s.opts.Now().UTC(), By: crony.ActorFrom(ctx)}
-	for _, a := range agents {
-		switch {
-		case a.ID == agent, a.Name == agent && grave.ID == "":
-			grave.ID, grave.Name = a.ID, a.Name
-		case a.Name == agent:
-			return crony.Errorf(crony.Conflict, "several agents are called %s", agent).WithHint("name it by its id")
-		}
-	}
-	if grave.ID == "" {
-		if !agentID(agent) {
-			return crony.Errorf(crony.NotFound, "there is no agent %s that is connected", agent).
-				WithHint("one that is not is named by its id")
-		}
+	switch a, err := s.Store.Agent(ctx, agent); {
+	case err == nil:
+		grave.ID, grave.Name = a.ID, a.Name
+	case crony.CodeOf(err) == crony.NotFound && agentID(agent): // it has joined, and has never been here since
 		grave.ID, grave.Name = agent, agent
+	default:
+		return err
 	}
 	s.log.Warn("agent is removed", "agent", grave.ID, "name", grave.Name, "by", grave.By)
 	if err := s.Store.Bury(ctx, grave); err != nil {

@@ -226,11 +226,11 @@ func TestAgentsShareTheJobs(t *testing.T) {
 		return err == nil
 	})
 	c.StopAgent("a2")
-	c.Wait("the agent to be gone", func() bool { agents, _ := c.ListAgents(t.Context()); return len(agents) == 2 })
+	c.Wait("the agent to be gone", func() bool { agents, _ := c.ListAgents(t.Context()); return len(testcluster.Up(agents)) == 2 })
 	c.StartAgent("a2")
 	c.Wait("the agent to have its jobs again", func() bool {
 		agents, err := c.ListAgents(t.Context())
-		return err == nil && len(agents) == 3 && agents[1].ID == "a2" && agents[1].Jobs == 10
+		return err == nil && len(testcluster.Up(agents)) == 3 && agents[1].ID == "a2" && agents[1].Jobs == 10
 	})
 }
 

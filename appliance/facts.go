@@ -76,6 +76,25 @@ func (f fleet) ListAgents(ctx context.Context) ([]crony.AgentStatus, error) {
 	return list, err
 }
 
+// Agent implements crony.Agents.
+func (f fleet) Agent(ctx context.Context, idOrName string) (crony.AgentStatus, error) {
+	a, err := f.Store.Agent(ctx, idOrName)
+	a.Running = f.Runs.RunningOn(a.ID)
+	return a, err
+}
+
+// ChangeAgent implements crony.Agents.
+func (f fleet) ChangeAgent(ctx context.Context, idOrName string, change crony.AgentChange) (crony.AgentStatus, error) {
+	a, err := f.Store.ChangeAgent(ctx, idOrName, change)
+	a.Running = f.Runs.RunningOn(a.ID)
+	return a, err
+}
+
+// AgentFigures implements crony.Agents.
+func (f fleet) AgentFigures(ctx context.Context, idOrName string) (crony.HostFigures, error) {
+	return f.Store.AgentFigures(ctx, idOrName)
+}
+
 // events joins the changes of the keyspace and of the run log.
 type events struct{ *Server }
 

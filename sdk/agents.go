@@ -19,6 +19,45 @@ func (c *Client) ListAgents(ctx context.Context) ([]crony.AgentStatus, error) {
 	return answer.Items, nil
 }
 
+// Agent implements [crony.Agents].
+func (c *Client) Agent(ctx context.Context, idOrName string) (crony.AgentStatus, error) {
+	path, err := item("agent", "/agents/", idOrName)
+	if err != nil {
+		return crony.AgentStatus{}, err
+	}
+	var a crony.AgentStatus
+	if err := c.do(ctx, call{method: http.MethodGet, path: path}, &a); err != nil {
+		return crony.AgentStatus{}, err
+	}
+	return a, nil
+}
+
+// ChangeAgent implements [crony.Agents].
+func (c *Client) ChangeAgent(ctx context.Context, idOrName string, change crony.AgentChange) (crony.AgentStatus, error) {
+	path, err := item("agent", "/agents/", idOrName)
+	if err != nil {
+		return crony.AgentStatus{}, err
+	}
+	var a crony.AgentStatus
+	if err := c.give(ctx, http.MethodPatch, path, change, &a); err != nil {
+		return crony.AgentStatus{}, err
+	}
+	return a, nil
+}
+
+// AgentFigures implements [crony.Agents].
+func (c *Client) AgentFigures(ctx context.Context, idOrName string) (crony.HostFigures, error) {
+	path, err := item("agent", "/agents/", idOrName)
+	if err != nil {
+		return crony.HostFigures{}, err
+	}
+	var figures crony.HostFigures
+	if err := c.do(ctx, call{method: http.MethodGet, path: path + "/figures"}, &figures); err != nil {
+		return crony.HostFigures{}, err
+	}
+	return figures, nil
+}
+
 // Server is the server that answers, and the figures of the whole cluster as it sees them.
 type Server struct {
 	ID           string    `json:"id"`

@@ -129,11 +129,16 @@ func (s *source) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// post makes a call whose body is JSON.
+// post makes a POST whose body is JSON.
 func (c *Client) post(ctx context.Context, path string, body, v any) error {
+	return c.give(ctx, http.MethodPost, path, body, v)
+}
+
+// give makes a call whose body is JSON.
+func (c *Client) give(ctx context.Context, method, path string, body, v any) error {
 	data, err := json.Marshal(body)
 	if err != nil {
 		return fmt.Errorf("encode the request %s: %w", path, err)
 	}
-	return c.do(ctx, call{method: http.MethodPost, path: path, body: data, bodyType: "application/json"}, v)
+	return c.do(ctx, call{method: method, path: path, body: data, bodyType: "application/json"}, v)
 }

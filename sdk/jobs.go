@@ -143,6 +143,7 @@ func (c *Client) ListJobs(ctx context.Context, q crony.JobQuery) (crony.JobPage,
 	query := page(q.Limit, q.Cursor)
 	set(query, "q", q.Search)
 	set(query, "group", q.Group)
+	set(query, "agent", q.Agent)
 	var jobs crony.JobPage
 	if err := c.do(ctx, call{method: http.MethodGet, path: "/jobs", query: query}, &jobs); err != nil {
 		return crony.JobPage{}, err

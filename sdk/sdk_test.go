@@ -91,9 +91,9 @@ func TestRequest(t *testing.T) {
 		want string
 	}{
 		{"jobs", func() error {
-			_, err := c.ListJobs(t.Context(), crony.JobQuery{Search: "a&b", Group: "ops", Limit: 7, Cursor: "x=="})
+			_, err := c.ListJobs(t.Context(), crony.JobQuery{Search: "a&b", Group: "ops", Agent: "A1", Limit: 7, Cursor: "x=="})
 			return err
-		}, "GET /api/v1/jobs?cursor=x%3D%3D&group=ops&limit=7&q=a%26b"},
+		}, "GET /api/v1/jobs?agent=A1&cursor=x%3D%3D&group=ops&limit=7&q=a%26b"},
 		{"all jobs", func() error {
 			_, err := c.ListJobs(t.Context(), crony.JobQuery{})
 			return err

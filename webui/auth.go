@@ -119,11 +119,19 @@ func authorize(c *fiber.Ctx, next fiber.Handler) error {
 	if !ok {
 		return crony.Errorf(crony.Unauthorized, "you are not signed in")
 	}
-	if takes := roleFor(c.Method(), c.Route().Path); !who.Role.Covers(takes) {
+	if err := who.mayDoAs(roleFor(c.Method(), c.Route().Path)); err != nil {
+		return err
+	}
+	return next(c)
+}
+
+// mayDoAs refuses what takes a role that the caller's does not cover.
+func (who caller) mayDoAs(takes crony.Role) error {
+	if !who.Role.Covers(takes) {
 		return crony.Errorf(crony.Forbidden, "this takes the role %s, and yours is %s", takes, who.Role).
 			WithHint("ask an admin")
 	}
-	return next(c)
+	return nil
 }
 
 // roleFor returns the least role that may use a route.
@@ -141,6 +149,11 @@ func roleFor(method, route string) crony.Role {
 		return crony.Viewer
 	case "/jobs/:name/pause", "/jobs/:name/resume", "/jobs/:name/runs":
 		return crony.Operator
+	case "/agents/:agent":
+		if method == fiber.MethodPatch { // what it changes may take more: see [rest.ChangeAgent]
+			return crony.Operator
+		}
+		return crony.Admin
 	case "/jobs/:name", "/calendars/:name", "/apply":
 		return crony.Editor
 	default:

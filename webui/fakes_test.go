@@ -197,6 +197,30 @@ type fakeAgents []crony.AgentStatus
 
 func (f fakeAgents) ListAgents(context.Context) ([]crony.AgentStatus, error) { return f, nil }
 
+func (f fakeAgents) Agent(_ context.Context, idOrName string) (crony.AgentStatus, error) {
+	return crony.FindAgent(f, idOrName)
+}
+
+func (f fakeAgents) AgentFigures(_ context.Context, idOrName string) (crony.HostFigures, error) {
+	a, err := crony.FindAgent(f, idOrName)
+	if err == nil && !a.Up {
+		err = crony.Errorf(crony.Unavailable, "the agent %s is not connected", a.Name)
+	}
+	return crony.HostFigures{CPUs: 4}, err
+}
+
+// ChangeAgent shows what would be changed, and changes nothing.
+func (f fakeAgents) ChangeAgent(ctx context.Context, idOrName string, c crony.AgentChange) (crony.AgentStatus, error) {
+	a, err := crony.FindAgent(f, idOrName)
+	if err == nil && len(c.Faults()) > 0 {
+		err = &crony.Error{Code: crony.Invalid, Message: "the change can't be made", Faults: c.Faults()}
+	}
+	if err == nil && c.Cordon != nil {
+		a.Cordon = &crony.Cordon{By: crony.ActorFrom(ctx), Reason: c.Cordon.Reason, Drain: c.Cordon.Drain}
+	}
+	return a, err
+}
+
 // fakeAccess knows one token for each role, named like it; a secret is the token with "secret-" before it.
 type fakeAccess struct {
 	mu      sync.Mutex

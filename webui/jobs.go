@@ -21,7 +21,7 @@ func (r rest) ListJobs(ctx context.Context, req api.ListJobsRequestObject) (api.
 		return nil, err
 	}
 	page, err := r.opts.Jobs.ListJobs(ctx, crony.JobQuery{
-		Search: deref(req.Params.Q), Group: deref(req.Params.Group), Limit: limit, Cursor: deref(req.Params.Cursor),
+		Search: deref(req.Params.Q), Group: deref(req.Params.Group), Agent: deref(req.Params.Agent), Limit: limit, Cursor: deref(req.Params.Cursor),
 	})
 	if err != nil {
 		return nil, err

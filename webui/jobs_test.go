@@ -38,12 +38,12 @@ func TestJobsLife(t *testing.T) {
 		string(get.body) != string(put.body) {
 		t.Errorf("get: %v %s", get.Header, get.body)
 	}
-	const query = "?q=hel&group=default&limit=7&cursor=c"
+	const query = "?q=hel&group=default&agent=A1&limit=7&cursor=c"
 	list := decode[crony.JobPage](t, r.do(t, call{method: "GET", path: "/api/v1/jobs" + query, as: "viewer"}).body)
 	if len(list.Items) != 1 || list.Items[0].LastRun == nil {
 		t.Errorf("list: %v", list)
 	}
-	if diff := cmp.Diff(crony.JobQuery{Search: "hel", Group: "default", Limit: 7, Cursor: "c"}, r.jobs.query); diff != "" {
+	if diff := cmp.Diff(crony.JobQuery{Search: "hel", Group: "default", Agent: "A1", Limit: 7, Cursor: "c"}, r.jobs.query); diff != "" {
 		t.Error(diff)
 	}
 

@@ -21,7 +21,8 @@ func TestSchemasAreTheTypes(t *testing.T) {
 	types := map[string]reflect.Type{}
 	for _, v := range []any{
 		crony.Fault{}, crony.Session{}, crony.Applied{}, crony.JobPage{}, crony.JobStatus{}, crony.Assignment{}, crony.RunPage{}, crony.RunCount{},
-		crony.RunState(""), crony.Run{}, crony.Attempt{}, crony.Chunk{}, crony.AgentStatus{}, crony.Job{}, crony.ScheduleEntry{},
+		crony.RunState(""), crony.Run{}, crony.Attempt{}, crony.Chunk{}, crony.AgentStatus{}, crony.AgentTraits{}, crony.Cordon{},
+		crony.AgentChange{}, crony.CordonChange{}, crony.HostFigures{}, crony.Job{}, crony.ScheduleEntry{},
 		crony.ScheduleQuestion{}, crony.ScheduleAnswer{}, crony.ScheduleFire{},
 		crony.CalendarUse{}, crony.Misfire{}, crony.Placement{}, crony.Retry{}, crony.Shell{}, crony.Limits{}, crony.HTTP{},
 		crony.GRPC{}, crony.TLS{}, crony.Notify{}, crony.Retention{}, crony.Calendar{}, crony.Blackout{},

@@ -3,8 +3,11 @@ package hub
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
+	"maps"
+	"slices"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -12,6 +15,7 @@ import (
 
 	"crony"
 	"crony/internal/pki"
+	"crony/internal/selector"
 	"crony/internal/wire"
 )
 
@@ -74,7 +78,8 @@ func (h *Hub) admit(link wire.Link_ConnectServer, who pki.Identity, log *slog.Lo
 	if agent.Name == "" {
 		agent.Name = agent.ID
 	}
-	agent.Weight = max(agent.Weight, 1)
+	agent.Weight = min(max(agent.Weight, 1), crony.MaxWeight)
+	agent.Labels = goodLabels(agent.Labels, log)
 
 	s := newStream(h, link, agent, log)
 	if err := h.enter(s); err != nil {
@@ -87,6 +92,27 @@ func (h *Hub) admit(link wire.Link_ConnectServer, who pki.Identity, log *slog.Lo
 	}
 	log.Info("agent connected", "name", agent.Name, "version", agent.Version)
 	return s, nil
+}
+
+// goodLabels leaves out labels that nobody could select, and those that are too many: an agent of before the rule has its jobs
+// all the same.
+func goodLabels(said map[string]string, log *slog.Logger) map[string]string {
+	good := make(map[string]string, len(said))
+	for _, key := range slices.Sorted(maps.Keys(said)) {
+		err := selector.ValidLabel(key, said[key])
+		if err == nil && len(good) == crony.MaxLabels {
+			err = fmt.Errorf("more than %d labels", crony.MaxLabels)
+		}
+		if err != nil {
+			log.Warn("label of an agent left out", "err", err)
+			continue
+		}
+		good[key] = said[key]
+	}
+	if len(good) == 0 {
+		return nil
+	}
+	return good
 }
 
 // receiveHello waits for the first message, but not for ever.

@@ -47,9 +47,24 @@ func TestHello(t *testing.T) {
 		if err != nil || len(agents) != 1 {
 			t.Fatalf("%v, %v", agents, err)
 		}
-		if a := agents[0]; a.ID != "a1" || a.Server != "s1" || a.Weight != 1 || a.Since.Year() == 1999 || a.Name != "a1" {
+		if a := agents[0]; !a.Up || a.ID != "a1" || a.Server != "s1" || a.Weight != 1 || a.Since.Year() == 1999 || a.Name != "a1" {
 			t.Errorf("it is believed: %+v", a)
 		}
+		p.leave()
+	})
+	t.Run("labels that nobody could select", func(t *testing.T) {
+		p := s.dial("a1")
+		var many strings.Builder
+		for i := range crony.MaxLabels + 1 {
+			fmt.Fprintf(&many, `,"k%02d":""`, i)
+		}
+		p.send(hello(`{"name":"a1","weight":5000,"labels":{"a b":"c","d":"e f","good":"1"` + many.String() + `}}`))
+		p.next()
+		a, err := s.state.Agent(t.Context(), "a1")
+		if _, good := a.Labels["good"]; err != nil || !good || len(a.Labels) != crony.MaxLabels || a.Weight != crony.MaxWeight {
+			t.Errorf("%+v, %v", a, err)
+		}
+		s.logged(`\"a b\" can't be a label's key`)
 		p.leave()
 	})
 	t.Run("many runs", func(*testing.T) {
@@ -59,8 +74,9 @@ func TestHello(t *testing.T) {
 		}
 		s.connect("a1", runs...).leave()
 	})
-	if agents, err := s.state.ListAgents(t.Context()); err != nil || len(agents) > 0 {
-		t.Errorf("%v, %v", agents, err)
+	agents, err := s.state.ListAgents(t.Context())
+	if err != nil || len(agents) != 1 || agents[0].Up {
+		t.Errorf("%+v, %v", agents, err)
 	}
 }
 

@@ -36,12 +36,15 @@ type stream struct {
 	claims  lane[*wire.ClaimRequest]
 	reports lane[*wire.Report]
 	out     lane[*wire.FromServer]
+	figures lane[*wire.Figures]
 	moves   chan string // servers that the agent is to go to
 
 	news    *bulletin            // that the agent was told
 	held    map[string]int64     // job: the epoch that the agent was told of
 	ordered map[crony.RunID]bool // orders that were sent on this stream
 	renewed time.Time            // when a certificate was asked for
+	watched bool                 // the agent was told that somebody looks at its host
+	figured time.Time            // when figures were shown
 }
 
 func newStream(h *Hub, link wire.Link_ConnectServer, agent crony.Agent, log *slog.Logger) *stream {
@@ -51,6 +54,7 @@ func newStream(h *Hub, link wire.Link_ConnectServer, agent crony.Agent, log *slo
 	s.claims = lane[*wire.ClaimRequest]{stream: s, do: (*stream).answer}
 	s.reports = lane[*wire.Report]{stream: s, do: (*stream).store}
 	s.out = lane[*wire.FromServer]{stream: s, do: (*stream).write}
+	s.figures = lane[*wire.Figures]{stream: s, do: (*stream).show}
 	return s
 }
 
@@ -163,6 +167,8 @@ func (s *stream) receive(ctx context.Context) error {
 			err = s.taken(ctx, kind.Taken.GetJob(), crony.RunID(kind.Taken.GetRun()))
 		case *wire.FromAgent_Renew:
 			err = s.renew(ctx, kind.Renew.GetRequest())
+		case *wire.FromAgent_Figures:
+			err = s.figures.push(ctx, kind.Figures)
 		default:
 			err = status.Errorf(codes.InvalidArgument, "a message of kind %T was not expected", kind)
 		}
@@ -189,7 +195,7 @@ func (s *stream) answer(ctx context.Context, req *wire.ClaimRequest) error {
 		return fmt.Errorf("claim: %w", err)
 	}
 	reply := &wire.ClaimReply{Id: req.GetId(), Decisions: make([]*wire.Decision, len(decisions))}
-	for i, d := range decisions {
+	for i, d := range decisions { // a refusal is nothing to log: agents that race are refused all the time
 		reply.Decisions[i] = &wire.Decision{Granted: d.Granted, Run: string(d.Run), Reason: d.Reason, Cursor: wire.Nanos(d.Cursor)}
 		s.hub.metrics.claim(d.Granted)
 	}

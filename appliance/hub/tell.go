@@ -18,7 +18,10 @@ func (s *stream) tell(ctx context.Context) error {
 		var err error
 		select {
 		case <-s.feed.Ready():
-			err = s.tellJobs(ctx, s.feed.Take())
+			changes := s.feed.Take()
+			if err = s.tellJobs(ctx, changes); err == nil {
+				err = s.tellWatched(changes)
+			}
 		case <-s.news.over:
 			err = s.tellNews()
 		case to := <-s.moves:
@@ -88,11 +91,28 @@ func (s *stream) tellJob(ctx context.Context, name string) error {
 	return s.order(ctx, name)
 }
 
+// assign sends the job as the agent has it. If it owes more than the report of the last claim, as others that race for the
+// job have moved the cursor on, then what it owes comes first, each with the cursor of its time.
 func (s *stream) assign(ctx context.Context, job state.Assigned) error {
+	for _, claim := range s.hub.opts.State.Overtaken(s.agent.ID, job.Definition.Job.Name) {
+		before := job
+		before.Claim = claim
+		owed, err := s.owed(ctx, before)
+		if err == nil && owed != "" {
+			err = s.sendAssign(before, owed)
+		}
+		if err != nil {
+			return err
+		}
+	}
 	owed, err := s.owed(ctx, job)
 	if err != nil {
 		return err
 	}
+	return s.sendAssign(job, owed)
+}
+
+func (s *stream) sendAssign(job state.Assigned, owed crony.RunID) error {
 	return s.send(&wire.FromServer{Kind: &wire.FromServer_Assign{Assign: &wire.Assign{
 		Definition: wire.Encode(job.Definition), Epoch: job.Assignment.Epoch,
 		Cursor: wire.Nanos(job.Claim.At), Owed: string(owed), Since: wire.Nanos(job.Assignment.Since)}}})

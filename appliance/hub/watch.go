@@ -84,9 +84,11 @@ func (h *Hub) balance(ctx context.Context, now time.Time, restless bool) bool {
 	if err != nil {
 		return true
 	}
-	agents := make([]crony.Agent, len(list))
+	agents := make([]crony.Agent, 0, len(list))
 	for i := range list {
-		agents[i] = list[i].Agent
+		if list[i].Up {
+			agents = append(agents, list[i].Agent)
+		}
 	}
 	var servers []string
 	for _, s := range h.reachable() {

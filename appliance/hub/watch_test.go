@@ -184,7 +184,9 @@ func TestMove(t *testing.T) {
 		}
 		n := map[string]int{}
 		for _, a := range list {
-			n[a.Server]++
+			if a.Up {
+				n[a.Server]++
+			}
 		}
 		return fmt.Sprint(n)
 	}

@@ -81,6 +81,7 @@ func configFlag(cmd *cobra.Command, file *string) {
 
 func joinCmd(stdin *os.File, stdout io.Writer) *cobra.Command {
 	var file, token, tokenFile, dir string
+	var labels []string
 	var config agent.Config
 	cmd := &cobra.Command{
 		Use:   "join URL",
@@ -96,7 +97,7 @@ What the flags say goes into the configuration file, which must not be there the
 			if err != nil {
 				return err
 			}
-			config.Dir = dir
+			config.Dir, config.Labels = dir, labelsOf(labels)
 			isNew, err := configure(cmd, file, &config)
 			if err != nil {
 				return err
@@ -119,17 +120,28 @@ What the flags say goes into the configuration file, which must not be there the
 	flags.StringVar(&tokenFile, "token-file", "", "the `FILE` that holds the join token")
 	flags.StringVar(&dir, "dir", agent.DefaultDir, "the `DIR` of the agent's data")
 	flags.StringVar(&config.Name, "name", "", "the agent's `NAME` for people (default: the host's)")
-	flags.StringToStringVar(&config.Labels, "label", nil, "a `KEY=VALUE` by which jobs choose agents; may be given again")
+	flags.StringSliceVar(&labels, "label", nil, "a `KEY=VALUE`, or KEY alone, by which jobs choose agents; may be given again")
 	flags.IntVar(&config.Weight, "weight", 0, "the agent's share of the jobs `N` (default 1)")
 	return cmd
+}
+
+// labelsOf returns the labels that flags name: each KEY=VALUE, or a KEY whose value is empty.
+func labelsOf(flags []string) map[string]string {
+	labels := make(map[string]string, len(flags))
+	for _, text := range flags {
+		key, value, _ := strings.Cut(text, "=")
+		labels[key] = value
+	}
+	return labels
 }
 
 // configure reads the configuration file, if it is there; then no flag may say otherwise. It reports whether the file is to
 // be written from the flags.
 func configure(cmd *cobra.Command, file string, config *agent.Config) (isNew bool, err error) {
 	if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
-		if config.Weight < 0 {
-			return true, crony.Errorf(crony.Invalid, "--weight must be 1 or more")
+		faults := crony.TraitFaults(crony.AgentTraits{Labels: config.Labels, Weight: config.Weight})
+		if len(faults) > 0 {
+			return true, &crony.Error{Code: crony.Invalid, Message: "the flags are wrong", Faults: faults}
 		}
 		return true, nil
 	}

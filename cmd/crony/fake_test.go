@@ -32,6 +32,8 @@ type fake struct {
 	jobs      map[string]*crony.JobStatus
 	runs      []crony.Run // the newest first
 	agents    []crony.AgentStatus
+	hosts     map[string]crony.HostFigures // by the agent's id
+	next      []crony.AgentStatus          // what an agent is at each later look, one after the other
 	ledger    ledger
 	calendars map[string]*crony.CalendarStatus
 	cluster   cluster
@@ -121,9 +123,7 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		f.query = r.URL.Query()
 		reply(w, http.StatusOK, map[string]any{"items": f.history})
 	})
-	mux.HandleFunc("GET /api/v1/agents", func(w http.ResponseWriter, _ *http.Request) {
-		reply(w, http.StatusOK, map[string]any{"items": f.agents})
-	})
+	f.routeAgents(mux)
 	f.routeLedger(mux)
 	f.routeCluster(mux)
 	mux.ServeHTTP(w, r)
@@ -170,7 +170,8 @@ func (f *fake) apply(w http.ResponseWriter, r *http.Request) {
 func (f *fake) listJobs(w http.ResponseWriter, r *http.Request) {
 	q, all := r.URL.Query(), []crony.JobStatus{}
 	for _, j := range f.jobs {
-		if strings.Contains(j.Job.Name, q.Get("q")) && (q.Get("group") == "" || j.Job.InGroup() == q.Get("group")) {
+		if strings.Contains(j.Job.Name, q.Get("q")) && (q.Get("group") == "" || j.Job.InGroup() == q.Get("group")) &&
+			(q.Get("agent") == "" || slices.ContainsFunc(j.Assignments, func(a crony.Assignment) bool { return a.Agent == q.Get("agent") })) {
 			all = append(all, *j)
 		}
 	}

@@ -294,7 +294,7 @@ func (c *cli) agentNames(ctx context.Context, client *sdk.Client) (agentNames, e
 	return names, nil
 }
 
-// name returns an agent's name, or its id while it is away.
+// name returns an agent's name, or the id of one that was removed.
 func (n agentNames) name(id string) string {
 	if name, ok := n[id]; ok {
 		return name

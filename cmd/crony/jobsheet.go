@@ -157,11 +157,15 @@ func workOf(j *crony.Job) string {
 	return fmt.Sprintf("script of %d lines: %s", len(strings.Split(strings.TrimRight(j.Shell.Script, "\n"), "\n")), short(first, 80))
 }
 
-// pairs writes labels as people write them: a=1, b=2.
+// pairs writes labels as people write them: a=1, b=2, and c if its value is empty.
 func pairs(labels map[string]string) string {
 	texts := make([]string, 0, len(labels))
 	for _, key := range slices.Sorted(maps.Keys(labels)) {
-		texts = append(texts, key+"="+labels[key])
+		text := key
+		if labels[key] != "" {
+			text += "=" + labels[key]
+		}
+		texts = append(texts, text)
 	}
 	return strings.Join(texts, ", ")
 }

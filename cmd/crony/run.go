@@ -201,7 +201,7 @@ func outputText(ctx context.Context, client crony.Runs, id crony.RunID) (string,
 	return b.String(), nil
 }
 
-// agentID returns the id of the connected agent with a name; what is no such name is taken for an id.
+// agentID returns the id of the agent with a name; what is no such name is taken for an id.
 func agentID(ctx context.Context, client *sdk.Client, name string) (string, error) {
 	if name == "" {
 		return "", nil

@@ -149,7 +149,7 @@ func BenchmarkApply(b *testing.B) {
 // BenchmarkReads are what many ask for, with 100,000 jobs of 1,000 agents.
 func BenchmarkReads(b *testing.B) {
 	const n, agents = 100_000, 1000
-	m := newMirror()
+	m := newMirror(time.Now)
 	for i := range n {
 		name := fmt.Sprintf("job-%06d", i)
 		def := crony.Definition{Job: job1(name, ""), Generation: 1}

@@ -182,7 +182,7 @@ func (d *defining) manifest(m *crony.Manifest, opts crony.ApplyOptions) error {
 	}
 	d.ops = nest(d.parts)
 	if len(d.ops) > maxOps || len(d.conditions) > maxOps {
-		return crony.Errorf(crony.TooLarge, "%d definitions would change at once; %d always can", len(d.parts), maxOps/2).
+		return crony.Errorf(crony.TooLarge, "%d definitions would change at once, with the assignments of their jobs: too many", len(d.parts)).
 			WithHint("split the manifest")
 	}
 	return nil

@@ -312,7 +312,7 @@ func TestCalendarOfTooMany(t *testing.T) {
 
 // TestKeepersFollowFromTheJobs defines and removes jobs in any order, and looks anew after each who keeps what.
 func TestKeepersFollowFromTheJobs(t *testing.T) {
-	random, m := rand.New(rand.NewPCG(3, 3)), newMirror()
+	random, m := rand.New(rand.NewPCG(3, 3)), newMirror(time.Now)
 	want, most := map[string][]string{}, 0 // the calendars of each job
 	for rev := int64(1); rev < 2000; rev++ {
 		name := fmt.Sprint("job-", random.IntN(5))

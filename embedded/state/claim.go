@@ -103,6 +103,7 @@ func indexes(n int) []int {
 func (s *Store) claimBatch(ctx context.Context, asks []Ask, batch []int, decisions []Decision) ([]int, error) {
 	ops := make([]clientv3.Op, 0, len(batch))
 	asked := make([]int, 0, len(batch))
+	parts := make([]part, 0, len(batch)) // of those that are asked for
 	now := s.now()
 	for _, i := range batch {
 		ask := &asks[i]
@@ -119,7 +120,7 @@ func (s *Store) claimBatch(ctx context.Context, asks []Ask, batch []int, decisio
 			ops = append(ops, p.passOp(ask, claim, now))
 		}
 		decisions[i] = Decision{Granted: true, Run: claim.Run}
-		asked = append(asked, i)
+		asked, parts = append(asked, i), append(parts, p)
 	}
 	if len(ops) == 0 {
 		return nil, nil
@@ -130,17 +131,24 @@ func (s *Store) claimBatch(ctx context.Context, asks []Ask, batch []int, decisio
 	}
 	var again []int
 	for n, i := range asked {
-		if nested := resp.Responses[n].GetResponseTxn(); !nested.Succeeded {
-			var outrun bool
-			if decisions[i], outrun = refused(&asks[i], decisions[i].Run, nested.Responses); outrun {
+		nested := resp.Responses[n].GetResponseTxn()
+		if nested.Succeeded {
+			continue
+		}
+		d, outrun := refused(&asks[i], decisions[i].Run, nested.Responses)
+		if parts[n].mode() == crony.PlaceRace && (outrun || d.Cursor.After(asks[i].At)) {
+			if err := s.mirror.wait(ctx, resp.Header.Revision); err != nil {
+				return nil, err
+			}
+			if outrun {
 				again = append(again, i)
+			} else if s.mirror.overtook(&parts[n], &asks[i]) {
+				d = Decision{Granted: true, Run: decisions[i].Run}
 			}
 		}
+		decisions[i] = d
 	}
-	if len(again) > 0 {
-		err = s.mirror.wait(ctx, resp.Header.Revision)
-	}
-	return again, err
+	return again, nil
 }
 
 // impossible says why a claim can't be granted whatever the store holds; "" if it may be.
@@ -193,15 +201,6 @@ func (p *part) claimOp(ask *Ask, want crony.Claim, now time.Time) clientv3.Op {
 		append(p.overtake(ask, now), clientv3.OpPut(claim, claimValue(want, p.since))),
 		[]clientv3.Op{clientv3.OpGet(claim), clientv3.OpGet(assignment)},
 	)
-}
-
-// overtake returns what records the run that another agent has claimed, from which the cursor is moved on.
-func (p *part) overtake(ask *Ask, now time.Time) []clientv3.Op {
-	if p.claim.Run == "" || p.claim.Agent == ask.Agent {
-		return nil
-	}
-	lost := p.lost(now.UTC())
-	return []clientv3.Op{lost.put()}
 }
 
 // passOp is the transaction that passes over occurrences, and leaves a record of it. The cursor must be where the agent takes

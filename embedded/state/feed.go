@@ -15,6 +15,7 @@ type Changes struct {
 	// the feed of everything tells.
 	Cluster bool
 	Reset   bool // anything may be different
+	Host    bool // whether somebody looks at the agent's host, or what is seen there: [Store.Watched]. Only an agent's feed tells
 }
 
 // Feed tells of changes. It holds no more than the names that changed since it was last read, so that a slow reader costs
@@ -28,6 +29,7 @@ type Feed struct {
 	ledger  bool
 	cluster bool
 	all     bool
+	host    bool
 }
 
 // Changes returns a feed of every change from now on, or, with an agent's id, of the changes to the jobs that this agent has,
@@ -77,8 +79,8 @@ func (f *Feed) Take() Changes {
 	default:
 	}
 	c := Changes{Jobs: slices.Sorted(maps.Keys(f.jobs)), Agents: slices.Sorted(maps.Keys(f.agents)),
-		Ledger: f.ledger, Cluster: f.cluster, Reset: f.all}
-	f.jobs, f.agents, f.ledger, f.cluster, f.all = nil, nil, false, false, false
+		Ledger: f.ledger, Cluster: f.cluster, Reset: f.all, Host: f.host}
+	f.jobs, f.agents, f.ledger, f.cluster, f.all, f.host = nil, nil, false, false, false, false
 	return c
 }
 
@@ -115,6 +117,13 @@ func (m *mirror) touchJobOf(agent, name string) {
 func (m *mirror) touchAgent(id string) {
 	for f := range m.subs[""] {
 		f.agents = add(f.agents, id)
+		f.ring()
+	}
+}
+
+func (m *mirror) touchHost(agent string) {
+	for f := range m.subs[agent] {
+		f.host = true
 		f.ring()
 	}
 }

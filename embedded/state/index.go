@@ -193,7 +193,9 @@ func (x *index) unassign(agent, name string) {
 			return
 		}
 		j.stale -= j.outdated(j.assignments[i])
-		j.assignments = slices.Delete(slices.Clone(j.assignments), i, i+1)
+		if j.assignments = slices.Delete(slices.Clone(j.assignments), i, i+1); len(j.assignments) == 0 {
+			j.assignments = nil
+		}
 		x.have(agent, name, false)
 	})
 }

@@ -227,7 +227,7 @@ func (s *Store) ListJobs(_ context.Context, q crony.JobQuery) (crony.JobPage, er
 		return crony.JobPage{}, err
 	}
 	search := strings.ToLower(q.Search)
-	found := s.mirror.find(q.Cursor, limit+1, func(j *job) bool { return j.matches(search, q.Group) })
+	found := s.mirror.find(q.Cursor, limit+1, func(j *job) bool { return j.matches(search, &q) })
 	page := crony.JobPage{Items: make([]crony.JobStatus, 0, min(len(found), limit))}
 	if len(found) > limit {
 		found = found[:limit]
@@ -251,9 +251,9 @@ func (s *Store) Retentions() iter.Seq2[string, crony.Retention] {
 	}
 }
 
-// matches says whether the job is of the group and has the text, in small letters, in its name or title.
-func (j *job) matches(search, group string) bool {
-	if group != "" && j.def.Job.InGroup() != group {
+// matches says whether the job is of the query's group and its agent's, and has the text, in small letters, in its name or title.
+func (j *job) matches(search string, q *crony.JobQuery) bool {
+	if q.Group != "" && j.def.Job.InGroup() != q.Group || q.Agent != "" && j.of(q.Agent) == nil {
 		return false
 	}
 	return search == "" || strings.Contains(j.name, search) || strings.Contains(j.title, search)

@@ -12,13 +12,15 @@ import (
 const (
 	root       = "/crony/"
 	nodes      = root + "node/"         // <agent>: crony.Agent; leased
+	agents     = root + "agent/"        // <agent>: crony.Agent; <agent>/set: settings; <agent>/seen: a time; see fleet.go
 	jobs       = root + "job/"          // <agent>/<job>: assignment
 	starts     = root + "once/"         // <job>: crony.StartRequest
 	specs      = root + "spec/"         // <job>: crony.Definition
 	history    = root + "spec-history/" // <job>/<generation>: crony.Definition
 	calendars  = root + "calendar/"     // <name>: calendar
 	claims     = root + "claim/"        // <job>, or of mode each <job>/<agent>: claim; see [claimValue]
-	passes     = root + "ledger/"       // see [Pass.put]: Pass, until it is in the run log
+	passes     = root + "ledger/"       // see [Pass.path]: Pass, until it is in the run log
+	systems    = root + "system/"       // <agent>/switch: a time; <agent>/get: crony.HostFigures; leased; see hosts.go
 	servers    = root + "server/"       // <server>: Server
 	ups        = root + "up/"           // <server>: nothing more; leased: the server is up
 	leader     = root + "leader"        // leadership: who leads

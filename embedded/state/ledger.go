@@ -75,9 +75,12 @@ func passOf(def *crony.Definition, after, until time.Time) Pass {
 	return Pass{Definition: kept, After: after.UTC(), Until: until.UTC(), End: crony.EndMissed}
 }
 
-// put returns the operation that stores the record. A cursor passes a time once, so that the key is the record's own:
-// <uid>/<until>, for an agent's own cursor <uid>/of/<agent>/<until>, and with run/ before the time for what was claimed.
-func (p *Pass) put() clientv3.Op {
+// put returns the operation that stores the record.
+func (p *Pass) put() clientv3.Op { return clientv3.OpPut(p.path(), encode(p)) }
+
+// path returns the record's key. A cursor passes a time once, so that it is the record's own: <uid>/<until>, for an agent's
+// own cursor <uid>/of/<agent>/<until>, and with run/ before the time for what was claimed.
+func (p *Pass) path() string {
 	key := passes + p.Definition.UID + "/"
 	if p.Of != "" {
 		key += "of/" + p.Of + "/"
@@ -85,7 +88,7 @@ func (p *Pass) put() clientv3.Op {
 	if p.Unless != "" {
 		key += "run/"
 	}
-	return clientv3.OpPut(key+p.Until.UTC().Format(fixedTime), encode(p))
+	return key + p.Until.UTC().Format(fixedTime)
 }
 
 // Passes returns the records that are to go into the run log, the oldest first.

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
 
@@ -20,7 +21,10 @@ type mirror struct {
 	rev    int64
 	awaits []await       // by revision, those above rev
 	closed chan struct{} // closed when rev will not grow any more
-	agents map[string]crony.Agent
+	now    func() time.Time
+	agents map[string]crony.Agent // that are connected
+	known  map[string]*known      // agents, connected or not
+	hosts  map[string]host        // that somebody looks at, by agent
 	jobs   index
 	starts map[string]start
 	creds  map[string]credential // by key
@@ -42,8 +46,8 @@ type start struct {
 	rev int64
 }
 
-func newMirror() *mirror {
-	m := &mirror{closed: make(chan struct{}), subs: map[string]map[*Feed]bool{}}
+func newMirror(now func() time.Time) *mirror {
+	m := &mirror{now: now, closed: make(chan struct{}), subs: map[string]map[*Feed]bool{}}
 	m.clear()
 	return m
 }
@@ -51,6 +55,7 @@ func newMirror() *mirror {
 func (m *mirror) clear() {
 	m.calendars = map[string]calendar{}
 	m.agents, m.jobs, m.starts = map[string]crony.Agent{}, newIndex(), map[string]start{}
+	m.known, m.hosts = map[string]*known{}, map[string]host{}
 	m.creds, m.passes = map[string]credential{}, map[string]Pass{}
 	m.cluster = newCluster()
 }
@@ -121,6 +126,7 @@ func (m *mirror) advance(rev int64) {
 func (m *mirror) load(kvs []*mvccpb.KeyValue, rev int64) []error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	connected, before := m.agents, m.known
 	m.clear()
 	var errs []error
 	for _, kv := range kvs {
@@ -128,6 +134,7 @@ func (m *mirror) load(kvs []*mvccpb.KeyValue, rev int64) []error {
 			errs = append(errs, err)
 		}
 	}
+	m.relapse(connected, before)
 	m.advance(rev)
 	for _, feeds := range m.subs {
 		for f := range feeds {
@@ -180,7 +187,11 @@ func (m *mirror) put(kv *mvccpb.KeyValue) (err error) {
 			return err
 		}
 		m.agents[name] = a
-		m.touchAgent(name)
+		m.came(name)
+	case agents:
+		return m.putKnown(name, kv)
+	case systems:
+		return m.putHost(name, kv)
 	case starts:
 		r, err := decode[crony.StartRequest](kv.Value)
 		if err != nil {
@@ -265,7 +276,11 @@ func (m *mirror) remove(key string) {
 		delete(m.calendars, name)
 	case nodes:
 		delete(m.agents, name)
-		m.touchAgent(name)
+		m.went(name)
+	case agents:
+		m.removeKnown(name)
+	case systems:
+		m.removeHost(name)
 	case starts:
 		delete(m.starts, name)
 	case tokens, sessions:

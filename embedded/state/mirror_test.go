@@ -16,7 +16,7 @@ import (
 // TestFiguresFollowFromTheJobs applies random events, in any order and with repetitions, and counts anew after each.
 func TestFiguresFollowFromTheJobs(t *testing.T) {
 	random := rand.New(rand.NewPCG(7, 7))
-	m := newMirror()
+	m := newMirror(time.Now)
 	for rev := int64(1); rev < 3000; rev++ {
 		name, agent := fmt.Sprint("job-", random.IntN(6)), fmt.Sprint("a", random.IntN(3))
 		key := []string{specs + name, assignmentKey(agent, name), claimKey(name, ""), claimKey(name, agent)}[random.IntN(4)]

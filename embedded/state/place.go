@@ -16,7 +16,7 @@ import (
 // that grows with what there is to do, not with all that there is.
 type Places struct {
 	Jobs    []Placed           // that no agent has, or whose assignment is not of their generation; in the order of their names
-	Agents  []crony.Agent      // in the order of their ids
+	Agents  []crony.Agent      // that are connected and take jobs, in the order of their ids
 	Load    map[string]int     // how many jobs each agent has, by its id
 	Orphans []crony.Assignment // of jobs that are gone
 	Buried  []string           // agents that were removed, and still have jobs or orders: see [Store.Vacate]
@@ -34,10 +34,15 @@ func (s *Store) Places() Places {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	p := Places{
-		Jobs:   make([]Placed, 0, len(m.jobs.open)),
-		Agents: slices.SortedFunc(maps.Values(m.agents), func(a, b crony.Agent) int { return strings.Compare(a.ID, b.ID) }),
-		Load:   make(map[string]int, len(m.jobs.byAgent)),
+		Jobs: make([]Placed, 0, len(m.jobs.open)),
+		Load: make(map[string]int, len(m.jobs.byAgent)),
 	}
+	for _, a := range m.fleet() {
+		if a.Up && a.Cordon == nil {
+			p.Agents = append(p.Agents, a.Agent)
+		}
+	}
+	slices.SortFunc(p.Agents, func(a, b crony.Agent) int { return strings.Compare(a.ID, b.ID) })
 	for _, name := range slices.Sorted(maps.Keys(m.jobs.open)) {
 		j := m.jobs.byName[name]
 		p.Jobs = append(p.Jobs, Placed{j.def, j.newest()})

@@ -21,14 +21,21 @@ type Presence struct {
 	store   *Store
 	session *concurrency.Session
 	key     string
-	rev     int64 // of the key, as it was put
+	rev     int64                // of the key, as it was put
+	leaves  func() []clientv3.Op // that are done when it leaves
 	lost    <-chan struct{}
 	end     context.CancelFunc
 }
 
-// RegisterAgent says that the agent is connected. Forbidden if it was removed from the cluster.
+// RegisterAgent says that the agent is connected, and what it is. What it says of itself is known from then on, also when it is
+// gone. Forbidden if it was removed from the cluster.
 func (s *Store) RegisterAgent(ctx context.Context, a crony.Agent) (*Presence, error) {
-	return s.present(ctx, entry{id: a.ID, key: nodes + a.ID, value: func(mark string) string { return encodeMarked(a, mark) }})
+	return s.present(ctx, entry{id: a.ID, key: nodes + a.ID,
+		value: func(mark string) string { return encodeMarked(a, mark) },
+		lasts: s.enroll(a),
+		leaves: func() []clientv3.Op {
+			return []clientv3.Op{clientv3.OpPut(seenKey(a.ID), encode(s.now().UTC()))}
+		}})
 }
 
 // Server is a server, as it registered last.
@@ -60,6 +67,7 @@ type entry struct {
 	id, key string
 	value   func(mark string) string // the value of key; the mark makes it a value of its own
 	lasts   []clientv3.Op            // that are done with it, and outlast it
+	leaves  func() []clientv3.Op     // that are done when it is removed; may be nil
 }
 
 // present makes an entry on the lease that all share.
@@ -90,7 +98,7 @@ func (s *Store) enter(ctx context.Context, session *concurrency.Session, e *entr
 		return nil, removedFromCluster(e.id)
 	}
 	holding, end := context.WithCancel(session.Ctx()) // it lives by the lease, not by who asked for it
-	return &Presence{store: s, session: session, key: e.key, rev: rev, lost: holding.Done(), end: end}, nil
+	return &Presence{store: s, session: session, key: e.key, rev: rev, leaves: e.leaves, lost: holding.Done(), end: end}, nil
 }
 
 func removedFromCluster(id string) error {
@@ -109,7 +117,11 @@ func (p *Presence) Leave(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), revokeWait)
 	defer cancel()
 	mine := clientv3.Compare(clientv3.ModRevision(p.key), "=", p.rev)
-	if _, err := p.store.commit(ctx, []clientv3.Cmp{mine}, []clientv3.Op{clientv3.OpDelete(p.key)}); err != nil {
+	ops := []clientv3.Op{clientv3.OpDelete(p.key)}
+	if p.leaves != nil {
+		ops = append(ops, p.leaves()...)
+	}
+	if _, err := p.store.commit(ctx, []clientv3.Cmp{mine}, ops); err != nil {
 		p.store.tenancy.forsake(forsaken{p.key, mine, p.session.Done()})
 	}
 }

@@ -41,7 +41,9 @@ func TestPresence(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []crony.AgentStatus{{Agent: crony.Agent{ID: "a2", Name: "adam", Weight: 1}}, {Agent: agent, Jobs: 1}}
+	want := []crony.AgentStatus{
+		{Agent: crony.Agent{ID: "a2", Name: "adam", Weight: 1}, Up: true, Said: crony.AgentTraits{Weight: 1}},
+		{Agent: agent, Up: true, Said: crony.AgentTraits{Labels: agent.Labels, Weight: 2}, Jobs: 1}}
 	if diff := cmp.Diff(want, list); diff != "" {
 		t.Errorf("agents (-want +got):\n%s", diff)
 	}

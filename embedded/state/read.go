@@ -1,10 +1,8 @@
 package state
 
 import (
-	"context"
 	"maps"
 	"slices"
-	"strings"
 
 	"crony"
 )
@@ -132,24 +130,6 @@ func (s *Store) AssignedTo(agent string) []string {
 func (s *Store) Order(name string) (crony.StartRequest, bool) {
 	order := s.mirror.start(name)
 	return order.StartRequest, order.Run != ""
-}
-
-// ListAgents returns the agents that are connected, in the order of their names, with the number of jobs that each has.
-func (s *Store) ListAgents(context.Context) ([]crony.AgentStatus, error) {
-	m := s.mirror
-	m.mu.RLock()
-	list := make([]crony.AgentStatus, 0, len(m.agents))
-	for a := range maps.Values(m.agents) {
-		list = append(list, crony.AgentStatus{Agent: a, Jobs: len(m.jobs.byAgent[a.ID])})
-	}
-	m.mu.RUnlock()
-	slices.SortFunc(list, func(a, b crony.AgentStatus) int {
-		if c := strings.Compare(a.Name, b.Name); c != 0 {
-			return c
-		}
-		return strings.Compare(a.ID, b.ID)
-	})
-	return list, nil
 }
 
 // Counts are the figures of the keyspace.

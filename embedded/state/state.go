@@ -45,6 +45,7 @@ type Store struct {
 	work   sync.WaitGroup // what goes on until cancel is called
 
 	tenancy *tenancy
+	viewers viewers
 }
 
 // Open reads the keyspace and begins to follow it.
@@ -58,7 +59,7 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 	watching, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	s := &Store{
 		client: opts.Client, log: opts.Log.With("part", "state"), now: opts.Now,
-		mirror: newMirror(), turn: make(chan struct{}, 1), cancel: cancel, tenancy: newTenancy(),
+		mirror: newMirror(opts.Now), turn: make(chan struct{}, 1), cancel: cancel, tenancy: newTenancy(),
 	}
 	rev, err := s.list(ctx)
 	if err != nil {

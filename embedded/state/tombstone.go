@@ -11,8 +11,8 @@ import (
 	"crony"
 )
 
-// Bury removes a server or an agent from the cluster for good. Its tombstone comes first: from then on it can't register,
-// and gets no job. Then an agent's assignments go, some at a time, so that its jobs are placed anew, and with them the
+// Bury removes a server or an agent from the cluster for good. Its tombstone comes first, and what was known of it goes with it:
+// from then on it can't register, and gets no job. Then an agent's assignments go, some at a time, so that its jobs are placed anew, and with them the
 // orders to start a job that it has not taken. An order is not given to another agent: the one that is gone may have begun,
 // without anybody having heard of it, and a run that a person asked for once would be there twice.
 //
@@ -36,6 +36,9 @@ func (s *Store) Bury(ctx context.Context, stone crony.Tombstone) error {
 		t.put(tombstones+stone.ID, encode(stone))
 		if stone.Role == crony.JoinAgent {
 			t.remove(nodes + stone.ID)
+			t.remove(agents + stone.ID)
+			t.remove(setKey(stone.ID))
+			t.remove(seenKey(stone.ID))
 		} else {
 			t.remove(servers + stone.ID)
 			t.remove(ups + stone.ID)

@@ -68,6 +68,7 @@ func house() map[string]int {
 		"crony/internal/durable":   0,
 		"crony/internal/lifecycle": 0,
 		"crony/internal/schedule":  0,
+		"crony/internal/selector":  0,
 		"crony/internal/strict":    0,
 		"crony/internal/version":   0,
 		"crony/internal/zaplog":    0,
@@ -100,7 +101,7 @@ func notInAgent() []string {
 
 // besideStd is all that the root package imports besides the standard library.
 func besideStd() []string {
-	return []string{"crony/internal/schedule", "crony/internal/strict", "github.com/oklog/ulid/v2"}
+	return []string{"crony/internal/schedule", "crony/internal/selector", "crony/internal/strict", "github.com/oklog/ulid/v2"}
 }
 
 func TestFloors(t *testing.T) {

@@ -109,6 +109,7 @@ func (t *jobsTest) search(ctx context.Context) {
 		{crony.JobQuery{Group: crony.DefaultGroup}, []string{m}},
 		{crony.JobQuery{Group: "ops", Limit: 1}, []string{b, c}},
 		{crony.JobQuery{Group: "op"}, nil},
+		{crony.JobQuery{Agent: "nobody"}, nil},
 		{crony.JobQuery{Search: "nothing"}, nil},
 		{crony.JobQuery{Search: ".*"}, nil},
 	} {

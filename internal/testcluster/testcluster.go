@@ -13,6 +13,7 @@ import (
 	"log/slog"
 	"net"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -62,9 +63,14 @@ func Start(t testing.TB, n int) *Cluster {
 	}
 	c.Wait(fmt.Sprintf("%d agents to connect", n), func() bool {
 		agents, err := c.ListAgents(t.Context())
-		return err == nil && len(agents) == n
+		return err == nil && len(Up(agents)) == n
 	})
 	return c
+}
+
+// Up returns those of the agents that are connected.
+func Up(agents []crony.AgentStatus) []crony.AgentStatus {
+	return slices.DeleteFunc(slices.Clone(agents), func(a crony.AgentStatus) bool { return !a.Up })
 }
 
 func (c *Cluster) serverDir() string { return filepath.Join(c.Dir, "server") }

@@ -36,6 +36,7 @@ type FromAgent struct {
 	//	*FromAgent_Report
 	//	*FromAgent_Taken
 	//	*FromAgent_Renew
+	//	*FromAgent_Figures
 	Kind          isFromAgent_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -123,6 +124,15 @@ func (x *FromAgent) GetRenew() *Renew {
 	return nil
 }
 
+func (x *FromAgent) GetFigures() *Figures {
+	if x != nil {
+		if x, ok := x.Kind.(*FromAgent_Figures); ok {
+			return x.Figures
+		}
+	}
+	return nil
+}
+
 type isFromAgent_Kind interface {
 	isFromAgent_Kind()
 }
@@ -147,6 +157,10 @@ type FromAgent_Renew struct {
 	Renew *Renew `protobuf:"bytes,5,opt,name=renew,proto3,oneof"`
 }
 
+type FromAgent_Figures struct {
+	Figures *Figures `protobuf:"bytes,7,opt,name=figures,proto3,oneof"`
+}
+
 func (*FromAgent_Hello) isFromAgent_Kind() {}
 
 func (*FromAgent_Claims) isFromAgent_Kind() {}
@@ -156,6 +170,8 @@ func (*FromAgent_Report) isFromAgent_Kind() {}
 func (*FromAgent_Taken) isFromAgent_Kind() {}
 
 func (*FromAgent_Renew) isFromAgent_Kind() {}
+
+func (*FromAgent_Figures) isFromAgent_Kind() {}
 
 type FromServer struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -172,6 +188,7 @@ type FromServer struct {
 	//	*FromServer_Trust
 	//	*FromServer_Certificate
 	//	*FromServer_Move
+	//	*FromServer_Watched
 	Kind          isFromServer_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -313,6 +330,15 @@ func (x *FromServer) GetMove() *Move {
 	return nil
 }
 
+func (x *FromServer) GetWatched() *Watched {
+	if x != nil {
+		if x, ok := x.Kind.(*FromServer_Watched); ok {
+			return x.Watched
+		}
+	}
+	return nil
+}
+
 type isFromServer_Kind interface {
 	isFromServer_Kind()
 }
@@ -361,6 +387,10 @@ type FromServer_Move struct {
 	Move *Move `protobuf:"bytes,11,opt,name=move,proto3,oneof"`
 }
 
+type FromServer_Watched struct {
+	Watched *Watched `protobuf:"bytes,13,opt,name=watched,proto3,oneof"`
+}
+
 func (*FromServer_Welcome) isFromServer_Kind() {}
 
 func (*FromServer_Assign) isFromServer_Kind() {}
@@ -382,6 +412,8 @@ func (*FromServer_Trust) isFromServer_Kind() {}
 func (*FromServer_Certificate) isFromServer_Kind() {}
 
 func (*FromServer_Move) isFromServer_Kind() {}
+
+func (*FromServer_Watched) isFromServer_Kind() {}
 
 // Hello says what the agent is; its id is in its certificate.
 type Hello struct {
@@ -1532,6 +1564,96 @@ func (x *Move) GetServer() string {
 	return ""
 }
 
+// Watched says whether somebody looks at the agent's host. A stream begins with nobody looking.
+type Watched struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	On            bool                   `protobuf:"varint,1,opt,name=on,proto3" json:"on,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Watched) Reset() {
+	*x = Watched{}
+	mi := &file_wire_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Watched) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Watched) ProtoMessage() {}
+
+func (x *Watched) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Watched.ProtoReflect.Descriptor instead.
+func (*Watched) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *Watched) GetOn() bool {
+	if x != nil {
+		return x.On
+	}
+	return false
+}
+
+// Figures tells how the host is, every two seconds while somebody looks.
+type Figures struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Figures       []byte                 `protobuf:"bytes,1,opt,name=figures,proto3" json:"figures,omitempty"` // JSON of crony.HostFigures
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Figures) Reset() {
+	*x = Figures{}
+	mi := &file_wire_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Figures) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Figures) ProtoMessage() {}
+
+func (x *Figures) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Figures.ProtoReflect.Descriptor instead.
+func (*Figures) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *Figures) GetFigures() []byte {
+	if x != nil {
+		return x.Figures
+	}
+	return nil
+}
+
 type AdmitRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Address       string                 `protobuf:"bytes,1,opt,name=address,proto3" json:"address,omitempty"` // HOST:PORT at which the caller's member will be reached
@@ -1541,7 +1663,7 @@ type AdmitRequest struct {
 
 func (x *AdmitRequest) Reset() {
 	*x = AdmitRequest{}
-	mi := &file_wire_proto_msgTypes[23]
+	mi := &file_wire_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1553,7 +1675,7 @@ func (x *AdmitRequest) String() string {
 func (*AdmitRequest) ProtoMessage() {}
 
 func (x *AdmitRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[23]
+	mi := &file_wire_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1566,7 +1688,7 @@ func (x *AdmitRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdmitRequest.ProtoReflect.Descriptor instead.
 func (*AdmitRequest) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{23}
+	return file_wire_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *AdmitRequest) GetAddress() string {
@@ -1586,7 +1708,7 @@ type AdmitReply struct {
 
 func (x *AdmitReply) Reset() {
 	*x = AdmitReply{}
-	mi := &file_wire_proto_msgTypes[24]
+	mi := &file_wire_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1598,7 +1720,7 @@ func (x *AdmitReply) String() string {
 func (*AdmitReply) ProtoMessage() {}
 
 func (x *AdmitReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[24]
+	mi := &file_wire_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1611,7 +1733,7 @@ func (x *AdmitReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdmitReply.ProtoReflect.Descriptor instead.
 func (*AdmitReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{24}
+	return file_wire_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *AdmitReply) GetToken() string {
@@ -1638,7 +1760,7 @@ type Member struct {
 
 func (x *Member) Reset() {
 	*x = Member{}
-	mi := &file_wire_proto_msgTypes[25]
+	mi := &file_wire_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1650,7 +1772,7 @@ func (x *Member) String() string {
 func (*Member) ProtoMessage() {}
 
 func (x *Member) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[25]
+	mi := &file_wire_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1663,7 +1785,7 @@ func (x *Member) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Member.ProtoReflect.Descriptor instead.
 func (*Member) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{25}
+	return file_wire_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Member) GetServer() string {
@@ -1688,7 +1810,7 @@ type StatusRequest struct {
 
 func (x *StatusRequest) Reset() {
 	*x = StatusRequest{}
-	mi := &file_wire_proto_msgTypes[26]
+	mi := &file_wire_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1700,7 +1822,7 @@ func (x *StatusRequest) String() string {
 func (*StatusRequest) ProtoMessage() {}
 
 func (x *StatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[26]
+	mi := &file_wire_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1713,7 +1835,7 @@ func (x *StatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusRequest.ProtoReflect.Descriptor instead.
 func (*StatusRequest) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{26}
+	return file_wire_proto_rawDescGZIP(), []int{28}
 }
 
 type StatusReply struct {
@@ -1725,7 +1847,7 @@ type StatusReply struct {
 
 func (x *StatusReply) Reset() {
 	*x = StatusReply{}
-	mi := &file_wire_proto_msgTypes[27]
+	mi := &file_wire_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1737,7 +1859,7 @@ func (x *StatusReply) String() string {
 func (*StatusReply) ProtoMessage() {}
 
 func (x *StatusReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[27]
+	mi := &file_wire_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1750,7 +1872,7 @@ func (x *StatusReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusReply.ProtoReflect.Descriptor instead.
 func (*StatusReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{27}
+	return file_wire_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *StatusReply) GetStatus() []byte {
@@ -1768,7 +1890,7 @@ type DefragmentRequest struct {
 
 func (x *DefragmentRequest) Reset() {
 	*x = DefragmentRequest{}
-	mi := &file_wire_proto_msgTypes[28]
+	mi := &file_wire_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1780,7 +1902,7 @@ func (x *DefragmentRequest) String() string {
 func (*DefragmentRequest) ProtoMessage() {}
 
 func (x *DefragmentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[28]
+	mi := &file_wire_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1793,7 +1915,7 @@ func (x *DefragmentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DefragmentRequest.ProtoReflect.Descriptor instead.
 func (*DefragmentRequest) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{28}
+	return file_wire_proto_rawDescGZIP(), []int{30}
 }
 
 type DefragmentReply struct {
@@ -1804,7 +1926,7 @@ type DefragmentReply struct {
 
 func (x *DefragmentReply) Reset() {
 	*x = DefragmentReply{}
-	mi := &file_wire_proto_msgTypes[29]
+	mi := &file_wire_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1816,7 +1938,7 @@ func (x *DefragmentReply) String() string {
 func (*DefragmentReply) ProtoMessage() {}
 
 func (x *DefragmentReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[29]
+	mi := &file_wire_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1829,7 +1951,7 @@ func (x *DefragmentReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DefragmentReply.ProtoReflect.Descriptor instead.
 func (*DefragmentReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{29}
+	return file_wire_proto_rawDescGZIP(), []int{31}
 }
 
 type TransferRequest struct {
@@ -1841,7 +1963,7 @@ type TransferRequest struct {
 
 func (x *TransferRequest) Reset() {
 	*x = TransferRequest{}
-	mi := &file_wire_proto_msgTypes[30]
+	mi := &file_wire_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1853,7 +1975,7 @@ func (x *TransferRequest) String() string {
 func (*TransferRequest) ProtoMessage() {}
 
 func (x *TransferRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[30]
+	mi := &file_wire_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1866,7 +1988,7 @@ func (x *TransferRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransferRequest.ProtoReflect.Descriptor instead.
 func (*TransferRequest) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{30}
+	return file_wire_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *TransferRequest) GetServer() string {
@@ -1884,7 +2006,7 @@ type TransferReply struct {
 
 func (x *TransferReply) Reset() {
 	*x = TransferReply{}
-	mi := &file_wire_proto_msgTypes[31]
+	mi := &file_wire_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1896,7 +2018,7 @@ func (x *TransferReply) String() string {
 func (*TransferReply) ProtoMessage() {}
 
 func (x *TransferReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[31]
+	mi := &file_wire_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1909,7 +2031,7 @@ func (x *TransferReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransferReply.ProtoReflect.Descriptor instead.
 func (*TransferReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{31}
+	return file_wire_proto_rawDescGZIP(), []int{33}
 }
 
 // Piece is a part of a batch of the run log: of all, or of as much as fits a message. The next pieces of its number follow, in
@@ -1925,7 +2047,7 @@ type Piece struct {
 
 func (x *Piece) Reset() {
 	*x = Piece{}
-	mi := &file_wire_proto_msgTypes[32]
+	mi := &file_wire_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1937,7 +2059,7 @@ func (x *Piece) String() string {
 func (*Piece) ProtoMessage() {}
 
 func (x *Piece) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[32]
+	mi := &file_wire_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1950,7 +2072,7 @@ func (x *Piece) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Piece.ProtoReflect.Descriptor instead.
 func (*Piece) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{32}
+	return file_wire_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Piece) GetNumber() uint64 {
@@ -1984,7 +2106,7 @@ type ReplicateRequest struct {
 
 func (x *ReplicateRequest) Reset() {
 	*x = ReplicateRequest{}
-	mi := &file_wire_proto_msgTypes[33]
+	mi := &file_wire_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1996,7 +2118,7 @@ func (x *ReplicateRequest) String() string {
 func (*ReplicateRequest) ProtoMessage() {}
 
 func (x *ReplicateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[33]
+	mi := &file_wire_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2009,7 +2131,7 @@ func (x *ReplicateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplicateRequest.ProtoReflect.Descriptor instead.
 func (*ReplicateRequest) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{33}
+	return file_wire_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ReplicateRequest) GetPieces() []*Piece {
@@ -2036,7 +2158,7 @@ type ReplicateReply struct {
 
 func (x *ReplicateReply) Reset() {
 	*x = ReplicateReply{}
-	mi := &file_wire_proto_msgTypes[34]
+	mi := &file_wire_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2048,7 +2170,7 @@ func (x *ReplicateReply) String() string {
 func (*ReplicateReply) ProtoMessage() {}
 
 func (x *ReplicateReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[34]
+	mi := &file_wire_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2061,7 +2183,7 @@ func (x *ReplicateReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplicateReply.ProtoReflect.Descriptor instead.
 func (*ReplicateReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{34}
+	return file_wire_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ReplicateReply) GetStored() []uint64 {
@@ -2088,7 +2210,7 @@ type Refusal struct {
 
 func (x *Refusal) Reset() {
 	*x = Refusal{}
-	mi := &file_wire_proto_msgTypes[35]
+	mi := &file_wire_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2100,7 +2222,7 @@ func (x *Refusal) String() string {
 func (*Refusal) ProtoMessage() {}
 
 func (x *Refusal) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[35]
+	mi := &file_wire_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2113,7 +2235,7 @@ func (x *Refusal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refusal.ProtoReflect.Descriptor instead.
 func (*Refusal) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{35}
+	return file_wire_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Refusal) GetNumber() uint64 {
@@ -2141,7 +2263,7 @@ type Sum struct {
 
 func (x *Sum) Reset() {
 	*x = Sum{}
-	mi := &file_wire_proto_msgTypes[36]
+	mi := &file_wire_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2153,7 +2275,7 @@ func (x *Sum) String() string {
 func (*Sum) ProtoMessage() {}
 
 func (x *Sum) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[36]
+	mi := &file_wire_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2166,7 +2288,7 @@ func (x *Sum) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Sum.ProtoReflect.Descriptor instead.
 func (*Sum) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{36}
+	return file_wire_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Sum) GetRecords() uint64 {
@@ -2193,7 +2315,7 @@ type DaysRequest struct {
 
 func (x *DaysRequest) Reset() {
 	*x = DaysRequest{}
-	mi := &file_wire_proto_msgTypes[37]
+	mi := &file_wire_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2205,7 +2327,7 @@ func (x *DaysRequest) String() string {
 func (*DaysRequest) ProtoMessage() {}
 
 func (x *DaysRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[37]
+	mi := &file_wire_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2218,7 +2340,7 @@ func (x *DaysRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DaysRequest.ProtoReflect.Descriptor instead.
 func (*DaysRequest) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{37}
+	return file_wire_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *DaysRequest) GetDigest() []byte {
@@ -2248,7 +2370,7 @@ type DaysReply struct {
 
 func (x *DaysReply) Reset() {
 	*x = DaysReply{}
-	mi := &file_wire_proto_msgTypes[38]
+	mi := &file_wire_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2260,7 +2382,7 @@ func (x *DaysReply) String() string {
 func (*DaysReply) ProtoMessage() {}
 
 func (x *DaysReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[38]
+	mi := &file_wire_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2273,7 +2395,7 @@ func (x *DaysReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DaysReply.ProtoReflect.Descriptor instead.
 func (*DaysReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{38}
+	return file_wire_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *DaysReply) GetSameDays() bool {
@@ -2320,7 +2442,7 @@ type MinutesRequest struct {
 
 func (x *MinutesRequest) Reset() {
 	*x = MinutesRequest{}
-	mi := &file_wire_proto_msgTypes[39]
+	mi := &file_wire_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2332,7 +2454,7 @@ func (x *MinutesRequest) String() string {
 func (*MinutesRequest) ProtoMessage() {}
 
 func (x *MinutesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[39]
+	mi := &file_wire_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2345,7 +2467,7 @@ func (x *MinutesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MinutesRequest.ProtoReflect.Descriptor instead.
 func (*MinutesRequest) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{39}
+	return file_wire_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *MinutesRequest) GetDay() string {
@@ -2364,7 +2486,7 @@ type MinutesReply struct {
 
 func (x *MinutesReply) Reset() {
 	*x = MinutesReply{}
-	mi := &file_wire_proto_msgTypes[40]
+	mi := &file_wire_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2376,7 +2498,7 @@ func (x *MinutesReply) String() string {
 func (*MinutesReply) ProtoMessage() {}
 
 func (x *MinutesReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[40]
+	mi := &file_wire_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2389,7 +2511,7 @@ func (x *MinutesReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MinutesReply.ProtoReflect.Descriptor instead.
 func (*MinutesReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{40}
+	return file_wire_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *MinutesReply) GetMinutes() []*Sum {
@@ -2409,7 +2531,7 @@ type ItemsRequest struct {
 
 func (x *ItemsRequest) Reset() {
 	*x = ItemsRequest{}
-	mi := &file_wire_proto_msgTypes[41]
+	mi := &file_wire_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2421,7 +2543,7 @@ func (x *ItemsRequest) String() string {
 func (*ItemsRequest) ProtoMessage() {}
 
 func (x *ItemsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[41]
+	mi := &file_wire_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2434,7 +2556,7 @@ func (x *ItemsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ItemsRequest.ProtoReflect.Descriptor instead.
 func (*ItemsRequest) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{41}
+	return file_wire_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *ItemsRequest) GetDay() string {
@@ -2460,7 +2582,7 @@ type ItemsReply struct {
 
 func (x *ItemsReply) Reset() {
 	*x = ItemsReply{}
-	mi := &file_wire_proto_msgTypes[42]
+	mi := &file_wire_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2472,7 +2594,7 @@ func (x *ItemsReply) String() string {
 func (*ItemsReply) ProtoMessage() {}
 
 func (x *ItemsReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[42]
+	mi := &file_wire_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2485,7 +2607,7 @@ func (x *ItemsReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ItemsReply.ProtoReflect.Descriptor instead.
 func (*ItemsReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{42}
+	return file_wire_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *ItemsReply) GetItems() []*ItemSum {
@@ -2505,7 +2627,7 @@ type ItemSum struct {
 
 func (x *ItemSum) Reset() {
 	*x = ItemSum{}
-	mi := &file_wire_proto_msgTypes[43]
+	mi := &file_wire_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2517,7 +2639,7 @@ func (x *ItemSum) String() string {
 func (*ItemSum) ProtoMessage() {}
 
 func (x *ItemSum) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[43]
+	mi := &file_wire_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2530,7 +2652,7 @@ func (x *ItemSum) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ItemSum.ProtoReflect.Descriptor instead.
 func (*ItemSum) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{43}
+	return file_wire_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *ItemSum) GetKey() []byte {
@@ -2557,7 +2679,7 @@ type RecordsRequest struct {
 
 func (x *RecordsRequest) Reset() {
 	*x = RecordsRequest{}
-	mi := &file_wire_proto_msgTypes[44]
+	mi := &file_wire_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2569,7 +2691,7 @@ func (x *RecordsRequest) String() string {
 func (*RecordsRequest) ProtoMessage() {}
 
 func (x *RecordsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[44]
+	mi := &file_wire_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2582,7 +2704,7 @@ func (x *RecordsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordsRequest.ProtoReflect.Descriptor instead.
 func (*RecordsRequest) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{44}
+	return file_wire_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *RecordsRequest) GetDay() string {
@@ -2608,7 +2730,7 @@ type RecordsReply struct {
 
 func (x *RecordsReply) Reset() {
 	*x = RecordsReply{}
-	mi := &file_wire_proto_msgTypes[45]
+	mi := &file_wire_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2620,7 +2742,7 @@ func (x *RecordsReply) String() string {
 func (*RecordsReply) ProtoMessage() {}
 
 func (x *RecordsReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[45]
+	mi := &file_wire_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2633,7 +2755,7 @@ func (x *RecordsReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordsReply.ProtoReflect.Descriptor instead.
 func (*RecordsReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{45}
+	return file_wire_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *RecordsReply) GetPiece() *Piece {
@@ -2652,7 +2774,7 @@ type DayRequest struct {
 
 func (x *DayRequest) Reset() {
 	*x = DayRequest{}
-	mi := &file_wire_proto_msgTypes[46]
+	mi := &file_wire_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2664,7 +2786,7 @@ func (x *DayRequest) String() string {
 func (*DayRequest) ProtoMessage() {}
 
 func (x *DayRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[46]
+	mi := &file_wire_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2677,7 +2799,7 @@ func (x *DayRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DayRequest.ProtoReflect.Descriptor instead.
 func (*DayRequest) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{46}
+	return file_wire_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *DayRequest) GetDay() string {
@@ -2697,7 +2819,7 @@ type DayReply struct {
 
 func (x *DayReply) Reset() {
 	*x = DayReply{}
-	mi := &file_wire_proto_msgTypes[47]
+	mi := &file_wire_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2709,7 +2831,7 @@ func (x *DayReply) String() string {
 func (*DayReply) ProtoMessage() {}
 
 func (x *DayReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[47]
+	mi := &file_wire_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2722,7 +2844,7 @@ func (x *DayReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DayReply.ProtoReflect.Descriptor instead.
 func (*DayReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{47}
+	return file_wire_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *DayReply) GetSize() int64 {
@@ -2744,14 +2866,15 @@ var File_wire_proto protoreflect.FileDescriptor
 const file_wire_proto_rawDesc = "" +
 	"\n" +
 	"\n" +
-	"wire.proto\x12\rcrony.wire.v1\"\x85\x02\n" +
+	"wire.proto\x12\rcrony.wire.v1\"\xb9\x02\n" +
 	"\tFromAgent\x12,\n" +
 	"\x05hello\x18\x01 \x01(\v2\x14.crony.wire.v1.HelloH\x00R\x05hello\x125\n" +
 	"\x06claims\x18\x02 \x01(\v2\x1b.crony.wire.v1.ClaimRequestH\x00R\x06claims\x12/\n" +
 	"\x06report\x18\x03 \x01(\v2\x15.crony.wire.v1.ReportH\x00R\x06report\x12,\n" +
 	"\x05taken\x18\x04 \x01(\v2\x14.crony.wire.v1.TakenH\x00R\x05taken\x12,\n" +
-	"\x05renew\x18\x05 \x01(\v2\x14.crony.wire.v1.RenewH\x00R\x05renewB\x06\n" +
-	"\x04kind\"\xb9\x04\n" +
+	"\x05renew\x18\x05 \x01(\v2\x14.crony.wire.v1.RenewH\x00R\x05renew\x122\n" +
+	"\afigures\x18\a \x01(\v2\x16.crony.wire.v1.FiguresH\x00R\afiguresB\x06\n" +
+	"\x04kind\"\xed\x04\n" +
 	"\n" +
 	"FromServer\x122\n" +
 	"\awelcome\x18\x01 \x01(\v2\x16.crony.wire.v1.WelcomeH\x00R\awelcome\x12/\n" +
@@ -2765,7 +2888,8 @@ const file_wire_proto_rawDesc = "" +
 	"\x05trust\x18\t \x01(\v2\x14.crony.wire.v1.TrustH\x00R\x05trust\x12>\n" +
 	"\vcertificate\x18\n" +
 	" \x01(\v2\x1a.crony.wire.v1.CertificateH\x00R\vcertificate\x12)\n" +
-	"\x04move\x18\v \x01(\v2\x13.crony.wire.v1.MoveH\x00R\x04moveB\x06\n" +
+	"\x04move\x18\v \x01(\v2\x13.crony.wire.v1.MoveH\x00R\x04move\x122\n" +
+	"\awatched\x18\r \x01(\v2\x16.crony.wire.v1.WatchedH\x00R\awatchedB\x06\n" +
 	"\x04kind\"1\n" +
 	"\x05Hello\x12\x14\n" +
 	"\x05agent\x18\x01 \x01(\fR\x05agent\x12\x12\n" +
@@ -2838,7 +2962,11 @@ const file_wire_proto_rawDesc = "" +
 	"\x05chain\x18\x01 \x01(\fR\x05chain\x12\x18\n" +
 	"\arefused\x18\x02 \x01(\tR\arefused\"\x1e\n" +
 	"\x04Move\x12\x16\n" +
-	"\x06server\x18\x01 \x01(\tR\x06server\"(\n" +
+	"\x06server\x18\x01 \x01(\tR\x06server\"\x19\n" +
+	"\aWatched\x12\x0e\n" +
+	"\x02on\x18\x01 \x01(\bR\x02on\"#\n" +
+	"\aFigures\x12\x18\n" +
+	"\afigures\x18\x01 \x01(\fR\afigures\"(\n" +
 	"\fAdmitRequest\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\tR\aaddress\"S\n" +
 	"\n" +
@@ -2940,7 +3068,7 @@ func file_wire_proto_rawDescGZIP() []byte {
 	return file_wire_proto_rawDescData
 }
 
-var file_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 50)
+var file_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 52)
 var file_wire_proto_goTypes = []any{
 	(*FromAgent)(nil),         // 0: crony.wire.v1.FromAgent
 	(*FromServer)(nil),        // 1: crony.wire.v1.FromServer
@@ -2965,33 +3093,35 @@ var file_wire_proto_goTypes = []any{
 	(*Renew)(nil),             // 20: crony.wire.v1.Renew
 	(*Certificate)(nil),       // 21: crony.wire.v1.Certificate
 	(*Move)(nil),              // 22: crony.wire.v1.Move
-	(*AdmitRequest)(nil),      // 23: crony.wire.v1.AdmitRequest
-	(*AdmitReply)(nil),        // 24: crony.wire.v1.AdmitReply
-	(*Member)(nil),            // 25: crony.wire.v1.Member
-	(*StatusRequest)(nil),     // 26: crony.wire.v1.StatusRequest
-	(*StatusReply)(nil),       // 27: crony.wire.v1.StatusReply
-	(*DefragmentRequest)(nil), // 28: crony.wire.v1.DefragmentRequest
-	(*DefragmentReply)(nil),   // 29: crony.wire.v1.DefragmentReply
-	(*TransferRequest)(nil),   // 30: crony.wire.v1.TransferRequest
-	(*TransferReply)(nil),     // 31: crony.wire.v1.TransferReply
-	(*Piece)(nil),             // 32: crony.wire.v1.Piece
-	(*ReplicateRequest)(nil),  // 33: crony.wire.v1.ReplicateRequest
-	(*ReplicateReply)(nil),    // 34: crony.wire.v1.ReplicateReply
-	(*Refusal)(nil),           // 35: crony.wire.v1.Refusal
-	(*Sum)(nil),               // 36: crony.wire.v1.Sum
-	(*DaysRequest)(nil),       // 37: crony.wire.v1.DaysRequest
-	(*DaysReply)(nil),         // 38: crony.wire.v1.DaysReply
-	(*MinutesRequest)(nil),    // 39: crony.wire.v1.MinutesRequest
-	(*MinutesReply)(nil),      // 40: crony.wire.v1.MinutesReply
-	(*ItemsRequest)(nil),      // 41: crony.wire.v1.ItemsRequest
-	(*ItemsReply)(nil),        // 42: crony.wire.v1.ItemsReply
-	(*ItemSum)(nil),           // 43: crony.wire.v1.ItemSum
-	(*RecordsRequest)(nil),    // 44: crony.wire.v1.RecordsRequest
-	(*RecordsReply)(nil),      // 45: crony.wire.v1.RecordsReply
-	(*DayRequest)(nil),        // 46: crony.wire.v1.DayRequest
-	(*DayReply)(nil),          // 47: crony.wire.v1.DayReply
-	nil,                       // 48: crony.wire.v1.DaysReply.DaysEntry
-	nil,                       // 49: crony.wire.v1.DaysReply.MarksEntry
+	(*Watched)(nil),           // 23: crony.wire.v1.Watched
+	(*Figures)(nil),           // 24: crony.wire.v1.Figures
+	(*AdmitRequest)(nil),      // 25: crony.wire.v1.AdmitRequest
+	(*AdmitReply)(nil),        // 26: crony.wire.v1.AdmitReply
+	(*Member)(nil),            // 27: crony.wire.v1.Member
+	(*StatusRequest)(nil),     // 28: crony.wire.v1.StatusRequest
+	(*StatusReply)(nil),       // 29: crony.wire.v1.StatusReply
+	(*DefragmentRequest)(nil), // 30: crony.wire.v1.DefragmentRequest
+	(*DefragmentReply)(nil),   // 31: crony.wire.v1.DefragmentReply
+	(*TransferRequest)(nil),   // 32: crony.wire.v1.TransferRequest
+	(*TransferReply)(nil),     // 33: crony.wire.v1.TransferReply
+	(*Piece)(nil),             // 34: crony.wire.v1.Piece
+	(*ReplicateRequest)(nil),  // 35: crony.wire.v1.ReplicateRequest
+	(*ReplicateReply)(nil),    // 36: crony.wire.v1.ReplicateReply
+	(*Refusal)(nil),           // 37: crony.wire.v1.Refusal
+	(*Sum)(nil),               // 38: crony.wire.v1.Sum
+	(*DaysRequest)(nil),       // 39: crony.wire.v1.DaysRequest
+	(*DaysReply)(nil),         // 40: crony.wire.v1.DaysReply
+	(*MinutesRequest)(nil),    // 41: crony.wire.v1.MinutesRequest
+	(*MinutesReply)(nil),      // 42: crony.wire.v1.MinutesReply
+	(*ItemsRequest)(nil),      // 43: crony.wire.v1.ItemsRequest
+	(*ItemsReply)(nil),        // 44: crony.wire.v1.ItemsReply
+	(*ItemSum)(nil),           // 45: crony.wire.v1.ItemSum
+	(*RecordsRequest)(nil),    // 46: crony.wire.v1.RecordsRequest
+	(*RecordsReply)(nil),      // 47: crony.wire.v1.RecordsReply
+	(*DayRequest)(nil),        // 48: crony.wire.v1.DayRequest
+	(*DayReply)(nil),          // 49: crony.wire.v1.DayReply
+	nil,                       // 50: crony.wire.v1.DaysReply.DaysEntry
+	nil,                       // 51: crony.wire.v1.DaysReply.MarksEntry
 }
 var file_wire_proto_depIdxs = []int32{
 	2,  // 0: crony.wire.v1.FromAgent.hello:type_name -> crony.wire.v1.Hello
@@ -2999,59 +3129,61 @@ var file_wire_proto_depIdxs = []int32{
 	12, // 2: crony.wire.v1.FromAgent.report:type_name -> crony.wire.v1.Report
 	16, // 3: crony.wire.v1.FromAgent.taken:type_name -> crony.wire.v1.Taken
 	20, // 4: crony.wire.v1.FromAgent.renew:type_name -> crony.wire.v1.Renew
-	3,  // 5: crony.wire.v1.FromServer.welcome:type_name -> crony.wire.v1.Welcome
-	4,  // 6: crony.wire.v1.FromServer.assign:type_name -> crony.wire.v1.Assign
-	5,  // 7: crony.wire.v1.FromServer.unassign:type_name -> crony.wire.v1.Unassign
-	6,  // 8: crony.wire.v1.FromServer.synced:type_name -> crony.wire.v1.Synced
-	10, // 9: crony.wire.v1.FromServer.claims:type_name -> crony.wire.v1.ClaimReply
-	14, // 10: crony.wire.v1.FromServer.ack:type_name -> crony.wire.v1.Ack
-	15, // 11: crony.wire.v1.FromServer.start:type_name -> crony.wire.v1.Start
-	17, // 12: crony.wire.v1.FromServer.servers:type_name -> crony.wire.v1.Servers
-	19, // 13: crony.wire.v1.FromServer.trust:type_name -> crony.wire.v1.Trust
-	21, // 14: crony.wire.v1.FromServer.certificate:type_name -> crony.wire.v1.Certificate
-	22, // 15: crony.wire.v1.FromServer.move:type_name -> crony.wire.v1.Move
-	8,  // 16: crony.wire.v1.ClaimRequest.occurrences:type_name -> crony.wire.v1.Occurrence
-	9,  // 17: crony.wire.v1.Occurrence.pass:type_name -> crony.wire.v1.Pass
-	11, // 18: crony.wire.v1.ClaimReply.decisions:type_name -> crony.wire.v1.Decision
-	13, // 19: crony.wire.v1.Report.chunks:type_name -> crony.wire.v1.Chunk
-	18, // 20: crony.wire.v1.Servers.servers:type_name -> crony.wire.v1.Server
-	25, // 21: crony.wire.v1.AdmitReply.members:type_name -> crony.wire.v1.Member
-	32, // 22: crony.wire.v1.ReplicateRequest.pieces:type_name -> crony.wire.v1.Piece
-	35, // 23: crony.wire.v1.ReplicateReply.refused:type_name -> crony.wire.v1.Refusal
-	48, // 24: crony.wire.v1.DaysReply.days:type_name -> crony.wire.v1.DaysReply.DaysEntry
-	49, // 25: crony.wire.v1.DaysReply.marks:type_name -> crony.wire.v1.DaysReply.MarksEntry
-	36, // 26: crony.wire.v1.MinutesReply.minutes:type_name -> crony.wire.v1.Sum
-	43, // 27: crony.wire.v1.ItemsReply.items:type_name -> crony.wire.v1.ItemSum
-	36, // 28: crony.wire.v1.ItemSum.sum:type_name -> crony.wire.v1.Sum
-	32, // 29: crony.wire.v1.RecordsReply.piece:type_name -> crony.wire.v1.Piece
-	36, // 30: crony.wire.v1.DaysReply.DaysEntry.value:type_name -> crony.wire.v1.Sum
-	0,  // 31: crony.wire.v1.Link.Connect:input_type -> crony.wire.v1.FromAgent
-	23, // 32: crony.wire.v1.Peers.Admit:input_type -> crony.wire.v1.AdmitRequest
-	26, // 33: crony.wire.v1.Peers.Status:input_type -> crony.wire.v1.StatusRequest
-	28, // 34: crony.wire.v1.Peers.Defragment:input_type -> crony.wire.v1.DefragmentRequest
-	30, // 35: crony.wire.v1.Peers.Transfer:input_type -> crony.wire.v1.TransferRequest
-	33, // 36: crony.wire.v1.Peers.Replicate:input_type -> crony.wire.v1.ReplicateRequest
-	37, // 37: crony.wire.v1.Peers.Days:input_type -> crony.wire.v1.DaysRequest
-	39, // 38: crony.wire.v1.Peers.Minutes:input_type -> crony.wire.v1.MinutesRequest
-	41, // 39: crony.wire.v1.Peers.Items:input_type -> crony.wire.v1.ItemsRequest
-	44, // 40: crony.wire.v1.Peers.Records:input_type -> crony.wire.v1.RecordsRequest
-	46, // 41: crony.wire.v1.Peers.Day:input_type -> crony.wire.v1.DayRequest
-	1,  // 42: crony.wire.v1.Link.Connect:output_type -> crony.wire.v1.FromServer
-	24, // 43: crony.wire.v1.Peers.Admit:output_type -> crony.wire.v1.AdmitReply
-	27, // 44: crony.wire.v1.Peers.Status:output_type -> crony.wire.v1.StatusReply
-	29, // 45: crony.wire.v1.Peers.Defragment:output_type -> crony.wire.v1.DefragmentReply
-	31, // 46: crony.wire.v1.Peers.Transfer:output_type -> crony.wire.v1.TransferReply
-	34, // 47: crony.wire.v1.Peers.Replicate:output_type -> crony.wire.v1.ReplicateReply
-	38, // 48: crony.wire.v1.Peers.Days:output_type -> crony.wire.v1.DaysReply
-	40, // 49: crony.wire.v1.Peers.Minutes:output_type -> crony.wire.v1.MinutesReply
-	42, // 50: crony.wire.v1.Peers.Items:output_type -> crony.wire.v1.ItemsReply
-	45, // 51: crony.wire.v1.Peers.Records:output_type -> crony.wire.v1.RecordsReply
-	47, // 52: crony.wire.v1.Peers.Day:output_type -> crony.wire.v1.DayReply
-	42, // [42:53] is the sub-list for method output_type
-	31, // [31:42] is the sub-list for method input_type
-	31, // [31:31] is the sub-list for extension type_name
-	31, // [31:31] is the sub-list for extension extendee
-	0,  // [0:31] is the sub-list for field type_name
+	24, // 5: crony.wire.v1.FromAgent.figures:type_name -> crony.wire.v1.Figures
+	3,  // 6: crony.wire.v1.FromServer.welcome:type_name -> crony.wire.v1.Welcome
+	4,  // 7: crony.wire.v1.FromServer.assign:type_name -> crony.wire.v1.Assign
+	5,  // 8: crony.wire.v1.FromServer.unassign:type_name -> crony.wire.v1.Unassign
+	6,  // 9: crony.wire.v1.FromServer.synced:type_name -> crony.wire.v1.Synced
+	10, // 10: crony.wire.v1.FromServer.claims:type_name -> crony.wire.v1.ClaimReply
+	14, // 11: crony.wire.v1.FromServer.ack:type_name -> crony.wire.v1.Ack
+	15, // 12: crony.wire.v1.FromServer.start:type_name -> crony.wire.v1.Start
+	17, // 13: crony.wire.v1.FromServer.servers:type_name -> crony.wire.v1.Servers
+	19, // 14: crony.wire.v1.FromServer.trust:type_name -> crony.wire.v1.Trust
+	21, // 15: crony.wire.v1.FromServer.certificate:type_name -> crony.wire.v1.Certificate
+	22, // 16: crony.wire.v1.FromServer.move:type_name -> crony.wire.v1.Move
+	23, // 17: crony.wire.v1.FromServer.watched:type_name -> crony.wire.v1.Watched
+	8,  // 18: crony.wire.v1.ClaimRequest.occurrences:type_name -> crony.wire.v1.Occurrence
+	9,  // 19: crony.wire.v1.Occurrence.pass:type_name -> crony.wire.v1.Pass
+	11, // 20: crony.wire.v1.ClaimReply.decisions:type_name -> crony.wire.v1.Decision
+	13, // 21: crony.wire.v1.Report.chunks:type_name -> crony.wire.v1.Chunk
+	18, // 22: crony.wire.v1.Servers.servers:type_name -> crony.wire.v1.Server
+	27, // 23: crony.wire.v1.AdmitReply.members:type_name -> crony.wire.v1.Member
+	34, // 24: crony.wire.v1.ReplicateRequest.pieces:type_name -> crony.wire.v1.Piece
+	37, // 25: crony.wire.v1.ReplicateReply.refused:type_name -> crony.wire.v1.Refusal
+	50, // 26: crony.wire.v1.DaysReply.days:type_name -> crony.wire.v1.DaysReply.DaysEntry
+	51, // 27: crony.wire.v1.DaysReply.marks:type_name -> crony.wire.v1.DaysReply.MarksEntry
+	38, // 28: crony.wire.v1.MinutesReply.minutes:type_name -> crony.wire.v1.Sum
+	45, // 29: crony.wire.v1.ItemsReply.items:type_name -> crony.wire.v1.ItemSum
+	38, // 30: crony.wire.v1.ItemSum.sum:type_name -> crony.wire.v1.Sum
+	34, // 31: crony.wire.v1.RecordsReply.piece:type_name -> crony.wire.v1.Piece
+	38, // 32: crony.wire.v1.DaysReply.DaysEntry.value:type_name -> crony.wire.v1.Sum
+	0,  // 33: crony.wire.v1.Link.Connect:input_type -> crony.wire.v1.FromAgent
+	25, // 34: crony.wire.v1.Peers.Admit:input_type -> crony.wire.v1.AdmitRequest
+	28, // 35: crony.wire.v1.Peers.Status:input_type -> crony.wire.v1.StatusRequest
+	30, // 36: crony.wire.v1.Peers.Defragment:input_type -> crony.wire.v1.DefragmentRequest
+	32, // 37: crony.wire.v1.Peers.Transfer:input_type -> crony.wire.v1.TransferRequest
+	35, // 38: crony.wire.v1.Peers.Replicate:input_type -> crony.wire.v1.ReplicateRequest
+	39, // 39: crony.wire.v1.Peers.Days:input_type -> crony.wire.v1.DaysRequest
+	41, // 40: crony.wire.v1.Peers.Minutes:input_type -> crony.wire.v1.MinutesRequest
+	43, // 41: crony.wire.v1.Peers.Items:input_type -> crony.wire.v1.ItemsRequest
+	46, // 42: crony.wire.v1.Peers.Records:input_type -> crony.wire.v1.RecordsRequest
+	48, // 43: crony.wire.v1.Peers.Day:input_type -> crony.wire.v1.DayRequest
+	1,  // 44: crony.wire.v1.Link.Connect:output_type -> crony.wire.v1.FromServer
+	26, // 45: crony.wire.v1.Peers.Admit:output_type -> crony.wire.v1.AdmitReply
+	29, // 46: crony.wire.v1.Peers.Status:output_type -> crony.wire.v1.StatusReply
+	31, // 47: crony.wire.v1.Peers.Defragment:output_type -> crony.wire.v1.DefragmentReply
+	33, // 48: crony.wire.v1.Peers.Transfer:output_type -> crony.wire.v1.TransferReply
+	36, // 49: crony.wire.v1.Peers.Replicate:output_type -> crony.wire.v1.ReplicateReply
+	40, // 50: crony.wire.v1.Peers.Days:output_type -> crony.wire.v1.DaysReply
+	42, // 51: crony.wire.v1.Peers.Minutes:output_type -> crony.wire.v1.MinutesReply
+	44, // 52: crony.wire.v1.Peers.Items:output_type -> crony.wire.v1.ItemsReply
+	47, // 53: crony.wire.v1.Peers.Records:output_type -> crony.wire.v1.RecordsReply
+	49, // 54: crony.wire.v1.Peers.Day:output_type -> crony.wire.v1.DayReply
+	44, // [44:55] is the sub-list for method output_type
+	33, // [33:44] is the sub-list for method input_type
+	33, // [33:33] is the sub-list for extension type_name
+	33, // [33:33] is the sub-list for extension extendee
+	0,  // [0:33] is the sub-list for field type_name
 }
 
 func init() { file_wire_proto_init() }
@@ -3065,6 +3197,7 @@ func file_wire_proto_init() {
 		(*FromAgent_Report)(nil),
 		(*FromAgent_Taken)(nil),
 		(*FromAgent_Renew)(nil),
+		(*FromAgent_Figures)(nil),
 	}
 	file_wire_proto_msgTypes[1].OneofWrappers = []any{
 		(*FromServer_Welcome)(nil),
@@ -3078,6 +3211,7 @@ func file_wire_proto_init() {
 		(*FromServer_Trust)(nil),
 		(*FromServer_Certificate)(nil),
 		(*FromServer_Move)(nil),
+		(*FromServer_Watched)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -3085,7 +3219,7 @@ func file_wire_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_wire_proto_rawDesc), len(file_wire_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   50,
+			NumMessages:   52,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

@@ -55,6 +55,9 @@ func (e ProblemCode) Valid() bool {
 	}
 }
 
+// AgentChange defines model for AgentChange.
+type AgentChange = crony.AgentChange
+
 // AgentPage defines model for AgentPage.
 type AgentPage struct {
 	Items []AgentStatus `json:"items"`
@@ -62,6 +65,9 @@ type AgentPage struct {
 
 // AgentStatus defines model for AgentStatus.
 type AgentStatus = crony.AgentStatus
+
+// AgentTraits What an agent says of itself, or what people set over it
+type AgentTraits = crony.AgentTraits
 
 // Applied defines model for Applied.
 type Applied = crony.Applied
@@ -101,6 +107,12 @@ type CalendarUse = crony.CalendarUse
 // ClusterStatus defines model for ClusterStatus.
 type ClusterStatus = crony.ClusterStatus
 
+// Cordon The agent gets no more jobs
+type Cordon = crony.Cordon
+
+// CordonChange defines model for CordonChange.
+type CordonChange = crony.CordonChange
+
 // DayFigures defines model for DayFigures.
 type DayFigures = crony.DayFigures
 
@@ -123,6 +135,9 @@ type HTTP = crony.HTTP
 type History struct {
 	Items []DayFigures `json:"items"`
 }
+
+// HostFigures How an agent's host was at a moment; memory and disk in bytes
+type HostFigures = crony.HostFigures
 
 // HourFigures defines model for HourFigures.
 type HourFigures = crony.HourFigures
@@ -396,6 +411,9 @@ type ListJobsParams struct {
 	Q     *string `form:"q,omitempty" json:"q,omitempty"`
 	Group *string `form:"group,omitempty" json:"group,omitempty"`
 
+	// Agent Its id: only jobs that it has
+	Agent *string `form:"agent,omitempty" json:"agent,omitempty"`
+
 	// Limit At most this many; 100 if not given
 	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
 
@@ -535,6 +553,9 @@ type GetRunOutputParams struct {
 	LastEventID *string `json:"Last-Event-ID,omitempty"`
 }
 
+// ChangeAgentJSONRequestBody defines body for ChangeAgent for application/json ContentType.
+type ChangeAgentJSONRequestBody = AgentChange
+
 // RotateAuthorityJSONRequestBody defines body for RotateAuthority for application/json ContentType.
 type RotateAuthorityJSONRequestBody = Rotation
 
@@ -558,12 +579,21 @@ type CreateSessionJSONRequestBody = SignIn
 
 // ServerInterface represents all server handlers.
 type ServerInterface interface {
-	// ListAgents The agents that are connected, by name
+	// ListAgents All agents that are known, connected or not, by name
 	// (GET /agents)
 	ListAgents(c *fiber.Ctx) error
 	// RemoveAgent Take an agent out of the fleet for good
 	// (DELETE /agents/{agent})
 	RemoveAgent(c *fiber.Ctx, agent AgentName) error
+	// GetAgent One agent
+	// (GET /agents/{agent})
+	GetAgent(c *fiber.Ctx, agent AgentName) error
+	// ChangeAgent Cordon or drain an agent, or change its labels and its weight
+	// (PATCH /agents/{agent})
+	ChangeAgent(c *fiber.Ctx, agent AgentName) error
+	// GetAgentFigures How an agent's host is now
+	// (GET /agents/{agent}/figures)
+	GetAgentFigures(c *fiber.Ctx, agent AgentName) error
 	// ApplyManifest Define everything in a manifest, or nothing
 	// (POST /apply)
 	ApplyManifest(c *fiber.Ctx, params ApplyManifestParams) error
@@ -720,6 +750,93 @@ func (siw *ServerInterfaceWrapper) RemoveAgent(c *fiber.Ctx) error {
 
 	handler := func(c *fiber.Ctx) error {
 		return siw.Handler.RemoveAgent(c, agent)
+	}
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		m := siw.HandlerMiddlewares[i]
+		next := handler
+		handler = func(c *fiber.Ctx) error {
+			return m(c, next)
+		}
+	}
+
+	return handler(c)
+}
+
+// GetAgent operation middleware
+func (siw *ServerInterfaceWrapper) GetAgent(c *fiber.Ctx) error {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "agent" -------------
+	var agent AgentName
+
+	err = runtime.BindStyledParameterWithOptions("simple", "agent", c.Params("agent"), &agent, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: ""})
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter agent: %w", err).Error())
+	}
+
+	handler := func(c *fiber.Ctx) error {
+		return siw.Handler.GetAgent(c, agent)
+	}
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		m := siw.HandlerMiddlewares[i]
+		next := handler
+		handler = func(c *fiber.Ctx) error {
+			return m(c, next)
+		}
+	}
+
+	return handler(c)
+}
+
+// ChangeAgent operation middleware
+func (siw *ServerInterfaceWrapper) ChangeAgent(c *fiber.Ctx) error {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "agent" -------------
+	var agent AgentName
+
+	err = runtime.BindStyledParameterWithOptions("simple", "agent", c.Params("agent"), &agent, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: ""})
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter agent: %w", err).Error())
+	}
+
+	handler := func(c *fiber.Ctx) error {
+		return siw.Handler.ChangeAgent(c, agent)
+	}
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		m := siw.HandlerMiddlewares[i]
+		next := handler
+		handler = func(c *fiber.Ctx) error {
+			return m(c, next)
+		}
+	}
+
+	return handler(c)
+}
+
+// GetAgentFigures operation middleware
+func (siw *ServerInterfaceWrapper) GetAgentFigures(c *fiber.Ctx) error {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "agent" -------------
+	var agent AgentName
+
+	err = runtime.BindStyledParameterWithOptions("simple", "agent", c.Params("agent"), &agent, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: ""})
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter agent: %w", err).Error())
+	}
+
+	handler := func(c *fiber.Ctx) error {
+		return siw.Handler.GetAgentFigures(c, agent)
 	}
 
 	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
@@ -1077,6 +1194,13 @@ func (siw *ServerInterfaceWrapper) ListJobs(c *fiber.Ctx) error {
 	err = runtime.BindQueryParameterWithOptions("form", true, false, "group", query, &params.Group, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
 	if err != nil {
 		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter group: %w", err).Error())
+	}
+
+	// ------------- Optional query parameter "agent" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "agent", query, &params.Agent, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter agent: %w", err).Error())
 	}
 
 	// ------------- Optional query parameter "limit" -------------
@@ -2155,6 +2279,12 @@ func RegisterHandlersWithOptions(router fiber.Router, si ServerInterface, option
 
 	router.Delete(options.BaseURL+"/agents/:agent", wrapper.RemoveAgent)
 
+	router.Get(options.BaseURL+"/agents/:agent", wrapper.GetAgent)
+
+	router.Patch(options.BaseURL+"/agents/:agent", wrapper.ChangeAgent)
+
+	router.Get(options.BaseURL+"/agents/:agent/figures", wrapper.GetAgentFigures)
+
 	router.Get(options.BaseURL+"/cluster", wrapper.GetCluster)
 
 	router.Delete(options.BaseURL+"/cluster/servers/:server", wrapper.RemoveServer)
@@ -2231,6 +2361,94 @@ type RemoveAgentdefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response RemoveAgentdefaultApplicationProblemPlusJSONResponse) VisitRemoveAgentResponse(ctx *fiber.Ctx) error {
+	ctx.Response().Header.Set("Content-Type", "application/problem+json")
+	ctx.Status(response.StatusCode)
+
+	return ctx.JSON(&response.Body)
+}
+
+type GetAgentRequestObject struct {
+	Agent AgentName `json:"agent"`
+}
+
+type GetAgentResponseObject interface {
+	VisitGetAgentResponse(ctx *fiber.Ctx) error
+}
+
+type GetAgent200JSONResponse AgentStatus
+
+func (response GetAgent200JSONResponse) VisitGetAgentResponse(ctx *fiber.Ctx) error {
+	ctx.Response().Header.Set("Content-Type", "application/json")
+	ctx.Status(200)
+
+	return ctx.JSON(&response)
+}
+
+type GetAgentdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GetAgentdefaultApplicationProblemPlusJSONResponse) VisitGetAgentResponse(ctx *fiber.Ctx) error {
+	ctx.Response().Header.Set("Content-Type", "application/problem+json")
+	ctx.Status(response.StatusCode)
+
+	return ctx.JSON(&response.Body)
+}
+
+type ChangeAgentRequestObject struct {
+	Agent AgentName `json:"agent"`
+	Body  *ChangeAgentJSONRequestBody
+}
+
+type ChangeAgentResponseObject interface {
+	VisitChangeAgentResponse(ctx *fiber.Ctx) error
+}
+
+type ChangeAgent200JSONResponse AgentStatus
+
+func (response ChangeAgent200JSONResponse) VisitChangeAgentResponse(ctx *fiber.Ctx) error {
+	ctx.Response().Header.Set("Content-Type", "application/json")
+	ctx.Status(200)
+
+	return ctx.JSON(&response)
+}
+
+type ChangeAgentdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ChangeAgentdefaultApplicationProblemPlusJSONResponse) VisitChangeAgentResponse(ctx *fiber.Ctx) error {
+	ctx.Response().Header.Set("Content-Type", "application/problem+json")
+	ctx.Status(response.StatusCode)
+
+	return ctx.JSON(&response.Body)
+}
+
+type GetAgentFiguresRequestObject struct {
+	Agent AgentName `json:"agent"`
+}
+
+type GetAgentFiguresResponseObject interface {
+	VisitGetAgentFiguresResponse(ctx *fiber.Ctx) error
+}
+
+type GetAgentFigures200JSONResponse HostFigures
+
+func (response GetAgentFigures200JSONResponse) VisitGetAgentFiguresResponse(ctx *fiber.Ctx) error {
+	ctx.Response().Header.Set("Content-Type", "application/json")
+	ctx.Status(200)
+
+	return ctx.JSON(&response)
+}
+
+type GetAgentFiguresdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GetAgentFiguresdefaultApplicationProblemPlusJSONResponse) VisitGetAgentFiguresResponse(ctx *fiber.Ctx) error {
 	ctx.Response().Header.Set("Content-Type", "application/problem+json")
 	ctx.Status(response.StatusCode)
 
@@ -3392,12 +3610,21 @@ func (response CreateSessiondefaultApplicationProblemPlusJSONResponse) VisitCrea
 
 // StrictServerInterface represents all server handlers.
 type StrictServerInterface interface {
-	// ListAgents The agents that are connected, by name
+	// ListAgents All agents that are known, connected or not, by name
 	// (GET /agents)
 	ListAgents(ctx context.Context, request ListAgentsRequestObject) (ListAgentsResponseObject, error)
 	// RemoveAgent Take an agent out of the fleet for good
 	// (DELETE /agents/{agent})
 	RemoveAgent(ctx context.Context, request RemoveAgentRequestObject) (RemoveAgentResponseObject, error)
+	// GetAgent One agent
+	// (GET /agents/{agent})
+	GetAgent(ctx context.Context, request GetAgentRequestObject) (GetAgentResponseObject, error)
+	// ChangeAgent Cordon or drain an agent, or change its labels and its weight
+	// (PATCH /agents/{agent})
+	ChangeAgent(ctx context.Context, request ChangeAgentRequestObject) (ChangeAgentResponseObject, error)
+	// GetAgentFigures How an agent's host is now
+	// (GET /agents/{agent}/figures)
+	GetAgentFigures(ctx context.Context, request GetAgentFiguresRequestObject) (GetAgentFiguresResponseObject, error)
 	// ApplyManifest Define everything in a manifest, or nothing
 	// (POST /apply)
 	ApplyManifest(ctx context.Context, request ApplyManifestRequestObject) (ApplyManifestResponseObject, error)
@@ -3573,6 +3800,101 @@ func (sh *strictHandler) RemoveAgent(ctx *fiber.Ctx, agent AgentName) error {
 		return err
 	} else if validResponse, ok := response.(RemoveAgentResponseObject); ok {
 		if err := validResponse.VisitRemoveAgentResponse(ctx); err != nil {
+			return err
+		}
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// GetAgent operation middleware
+func (sh *strictHandler) GetAgent(ctx *fiber.Ctx, agent AgentName) error {
+	var request GetAgentRequestObject
+
+	request.Agent = agent
+
+	handler := func(ctx *fiber.Ctx, request interface{}) (interface{}, error) {
+		return sh.ssi.GetAgent(ctx.UserContext(), request.(GetAgentRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetAgent")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(GetAgentResponseObject); ok {
+		if err := validResponse.VisitGetAgentResponse(ctx); err != nil {
+			return err
+		}
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ChangeAgent operation middleware
+func (sh *strictHandler) ChangeAgent(ctx *fiber.Ctx, agent AgentName) error {
+	var request ChangeAgentRequestObject
+
+	request.Agent = agent
+
+	var body ChangeAgentJSONRequestBody
+	var err error
+	// The validation middleware stores the value a kin-openapi validator
+	// validated in the Fiber context. Bind that value, matching member
+	// names exactly, so the handler receives what was validated instead
+	// of a second, case-insensitive decode.
+	if v := ctx.Locals(validatedBodyLocalsKey); v == nil || runtime.BindJSONValue(v, &body) != nil {
+		err = ctx.BodyParser(&body)
+	}
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, err.Error())
+	}
+	request.Body = &body
+
+	handler := func(ctx *fiber.Ctx, request interface{}) (interface{}, error) {
+		return sh.ssi.ChangeAgent(ctx.UserContext(), request.(ChangeAgentRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ChangeAgent")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ChangeAgentResponseObject); ok {
+		if err := validResponse.VisitChangeAgentResponse(ctx); err != nil {
+			return err
+		}
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// GetAgentFigures operation middleware
+func (sh *strictHandler) GetAgentFigures(ctx *fiber.Ctx, agent AgentName) error {
+	var request GetAgentFiguresRequestObject
+
+	request.Agent = agent
+
+	handler := func(ctx *fiber.Ctx, request interface{}) (interface{}, error) {
+		return sh.ssi.GetAgentFigures(ctx.UserContext(), request.(GetAgentFiguresRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetAgentFigures")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(GetAgentFiguresResponseObject); ok {
+		if err := validResponse.VisitGetAgentFiguresResponse(ctx); err != nil {
 			return err
 		}
 	} else if response != nil {
