@@ -28,6 +28,7 @@ import (
 	"crony"
 	"crony/appliance/hub"
 	"crony/appliance/ledger"
+	"crony/appliance/lost"
 	"crony/appliance/peers"
 	"crony/appliance/placement"
 	"crony/appliance/replica"
@@ -304,6 +305,9 @@ func (s *Server) lead(ctx context.Context, term state.Term) error {
 	duties.Go(func() error { return placement.Run(ctx, s.Store, term, s.log, s.opts.Now) })
 	duties.Go(func() error { return s.Store.KeepSeen(ctx, term) })
 	duties.Go(func() error { return ledger.Deliver(ctx, s.Store, records{s.Runs, s.replica}, s.log, s.opts.Now) })
+	duties.Go(func() error {
+		return lost.Run(ctx, lost.Options{Fleet: s.Store, Runs: records{s.Runs, s.replica}, Term: term, Log: s.log, Now: s.opts.Now})
+	})
 	return duties.Wait()
 }
 

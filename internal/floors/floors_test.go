@@ -46,6 +46,7 @@ func house() map[string]int {
 		"crony/appliance/backup":    4,
 		"crony/appliance/hub":       4,
 		"crony/appliance/ledger":    4,
+		"crony/appliance/lost":      4,
 		"crony/appliance/peers":     4,
 		"crony/appliance/placement": 4,
 		"crony/appliance/replica":   4,
