@@ -74,8 +74,8 @@ func TestRan(t *testing.T) {
 	if d := tell(epoch, 1, 3); !d.Granted || d.Run != "" {
 		t.Fatalf("%+v", d)
 	}
-	if d := tell(epoch, 1, 3); d.Granted || !d.Cursor.Equal(second(3)) {
-		t.Errorf("told again: %+v", d) // and so the agent hears that its runs stand
+	if d := tell(epoch, 1, 3); !d.Granted { // the answer was lost
+		t.Errorf("told again: %+v", d)
 	}
 	r.wantRecorded("a 02-03 2 lost")
 	p := r.Passes()[0]
