@@ -89,7 +89,7 @@ func TestAloneEach(t *testing.T) {
 // TestAloneWaits has an agent not start what a server may be about to grant: not before the lease is over, and never while a
 // server is there. What was due meanwhile starts then, as it is no later than servers take to fail over.
 func TestAloneWaits(t *testing.T) {
-	inBubble(t, nil, func(t *testing.T, l *loopRig) {
+	inBubble(t, nil, func(_ *testing.T, l *loopRig) {
 		l.say(assigned(definition("m", "* * * * *", func(j *crony.Job) {
 			j.Misfire = &crony.Misfire{Policy: crony.MisfireSkip}
 		}), 1, midnight, ""), synced())
@@ -103,7 +103,7 @@ func TestAloneWaits(t *testing.T) {
 		l.sleep(3 * time.Second)
 		l.expectStarts("m@00:01:00")
 	})
-	inBubble(t, nil, func(t *testing.T, l *loopRig) {
+	inBubble(t, nil, func(_ *testing.T, l *loopRig) {
 		l.say(assigned(definition("m", "* * * * *"), 1, midnight, ""), synced())
 		l.sleep(time.Hour) // in which the server says nothing; the link would have ended the stream
 		l.expectStarts()

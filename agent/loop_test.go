@@ -257,7 +257,7 @@ func TestRace(t *testing.T) {
 		return &wire.FromServer{Kind: &wire.FromServer_Claims{Claims: &wire.ClaimReply{Id: req.GetId(),
 			Decisions: []*wire.Decision{{Reason: "claimed by agent a2", Cursor: cursor.UnixNano()}}}}}
 	}
-	inBubble(t, nil, func(t *testing.T, l *loopRig) {
+	inBubble(t, nil, func(_ *testing.T, l *loopRig) {
 		l.say(assigned(definition("m", "* * * * *", race), 1, midnight, ""), synced())
 		l.sleep(59 * time.Second)
 		l.say(lose(l.ask("m", at("00:01:00")), at("00:01:00")))
@@ -286,7 +286,7 @@ func TestRace(t *testing.T) {
 
 // TestOwedOfARace: what the agent claimed before another moved the cursor on comes first, and starts; then it goes on.
 func TestOwedOfARace(t *testing.T) {
-	inBubble(t, nil, func(t *testing.T, l *loopRig) {
+	inBubble(t, nil, func(_ *testing.T, l *loopRig) {
 		def := definition("m", "* * * * *", func(j *crony.Job) { j.Placement = &crony.Placement{Mode: crony.PlaceRace} })
 		l.sleep(3 * time.Minute)
 		first := crony.OccurrenceRunID(def.UID, at("00:01:00"), "")

@@ -43,21 +43,6 @@ func (r *reporter) take(id uint64) ([]item, *wire.Report) {
 	return items, report
 }
 
-// renamed returns the fact as it goes: that of a double names the run that it doubles.
-func (it *item) renamed() *crony.Fact {
-	if it.as == it.fact.Run {
-		return it.fact
-	}
-	f := *it.fact
-	f.Run = it.as
-	if f.Claimed != nil {
-		claimed := *f.Claimed
-		claimed.Doubles = it.fact.Run
-		f.Claimed = &claimed
-	}
-	return &f
-}
-
 // read adds the output of items to a report.
 func (r *reporter) read(items []item, report *wire.Report) {
 	for i := range items {

@@ -162,31 +162,6 @@ func (r *reporter) put(it item) {
 	r.queue = append(r.queue, it)
 }
 
-// withhold has nothing of a run delivered until it is released.
-func (r *reporter) withhold(run crony.RunID) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.apart[run] = nil
-}
-
-// release has a run delivered: under another id, unless that is "".
-func (r *reporter) release(run, as crony.RunID) {
-	r.mu.Lock()
-	if as != "" {
-		r.names[run] = as
-	}
-	r.queue = append(r.queue, r.apart[run]...)
-	delete(r.apart, run)
-	r.mu.Unlock()
-	r.ring()
-}
-
-// mayGrow says whether what an output has grown by can be sent soon.
-func (r *reporter) mayGrow(o *output) bool {
-	_, waits := r.apart[o.run]
-	return !waits && r.up() && len(r.queue) < busy
-}
-
 func (r *reporter) of(run crony.RunID) *outstanding {
 	o := r.owed[run]
 	if o == nil {

@@ -58,7 +58,8 @@ func newRunner(agent, dir string, journal *journal, reports *reporter, now func(
 	if err != nil {
 		return nil, fmt.Errorf("ask for the host's boot: %w", err)
 	}
-	r := &runner{agent: agent, dir: dir, boot: boot, journal: journal, reports: reports, now: now, log: log, lease: newLease(boottime),
+	r := &runner{agent: agent, dir: dir, boot: boot, journal: journal, reports: reports, now: now, log: log,
+		lease:   newLease(boottime),
 		metrics: newMetrics(), claimed: map[crony.RunID]*files{}, running: map[crony.RunID]*process{}}
 	r.idle = sync.NewCond(&r.mu)
 	reports.starting = r.starting
