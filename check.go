@@ -150,7 +150,6 @@ func (c *checker) shell(at string, s *Shell) {
 
 // jobLater and shellLater list what crony does not serve yet. What is accepted here is done.
 func (c *checker) jobLater(at string, j *Job) {
-	c.later(at+"on_disconnect", j.OnDisconnect != "")
 	c.later(at+"on_lost", or(j.OnLost, LostFail) != LostFail)
 	c.later(at+"retry", j.Retry != nil)
 	c.later(at+"http", j.HTTP != nil)

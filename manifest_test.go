@@ -147,8 +147,7 @@ func TestNotSupportedYet(t *testing.T) {
 		}
 	}
 	want := map[string]bool{}
-	for _, key := range strings.Fields(`channels overlap max_parallel on_disconnect on_lost retry http grpc notify user secrets
-		umask memory cpu pids`) {
+	for _, key := range strings.Fields(`channels on_lost retry http grpc notify user secrets umask memory cpu pids`) {
 		want[key] = true
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

@@ -56,8 +56,10 @@ type Run struct {
 	Trigger     Trigger           `json:"trigger"`
 	By          string            `json:"by,omitempty"` // who triggered it, if a person did; the script, if it is of one
 	ScheduledAt time.Time         `json:"scheduled_at"`
-	CatchUp     bool              `json:"catch_up,omitempty"` // it makes up for an occurrence that was missed
-	Params      map[string]string `json:"params,omitempty"`   // that a person gave it
+	CatchUp     bool              `json:"catch_up,omitempty"`  // it makes up for an occurrence that was missed
+	Unclaimed   bool              `json:"unclaimed,omitempty"` // its agent was cut off and started it without a claim
+	Doubles     RunID             `json:"doubles,omitempty"`   // the run of the same occurrence that others decided on meanwhile
+	Params      map[string]string `json:"params,omitempty"`    // that a person gave it
 	Epoch       int64             `json:"epoch"`
 	State       RunState          `json:"state"`
 	Reason      string            `json:"reason,omitempty"` // why it ended so, or has not started, in plain words
@@ -133,6 +135,8 @@ type ClaimedFact struct {
 	ScheduledAt time.Time         `json:"scheduled_at"`
 	CatchUp     bool              `json:"catch_up,omitempty"`
 	Params      map[string]string `json:"params,omitempty"`
+	Unclaimed   bool              `json:"unclaimed,omitempty"`
+	Doubles     RunID             `json:"doubles,omitempty"`
 	Epoch       int64             `json:"epoch"`
 }
 
@@ -200,6 +204,7 @@ func (r *Run) apply(f *Fact) {
 		r.ID, r.Job, r.JobUID, r.Generation, r.Group = f.Run, c.Job, c.JobUID, c.Generation, c.Group
 		r.Agent, r.Trigger, r.By, r.ScheduledAt, r.Epoch = c.Agent, c.Trigger, c.By, c.ScheduledAt, c.Epoch
 		r.CatchUp, r.Labels, r.Params = c.CatchUp, c.Labels, c.Params
+		r.Unclaimed, r.Doubles = c.Unclaimed, c.Doubles
 		r.State = Claimed
 	case f.Started != nil:
 		r.Attempts = append(r.Attempts, Attempt{Number: f.Started.Attempt, PID: f.Started.PID, StartedAt: f.At})

@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/oklog/ulid/v2"
@@ -18,6 +19,27 @@ type RunID string
 func OccurrenceRunID(jobUID string, at time.Time, agent string) RunID {
 	sum := sha256.Sum256(fmt.Appendf(nil, "%s\x00%s\x00%s\x00%d", jobUID, BySchedule, agent, at.UnixNano()))
 	return runID(at, [10]byte(sum[:10]))
+}
+
+// DoubleRunID returns the id of an occurrence's run that an agent, cut off, has started by itself, when the occurrence was
+// decided otherwise meanwhile: the run of its ordinary id is, or may be, another.
+func DoubleRunID(jobUID string, at time.Time, agent string) RunID {
+	return OccurrenceRunID(jobUID, at, "double:"+agent)
+}
+
+// RerunID returns the id of an occurrence's second run, which takes the place of one that was lost.
+func RerunID(jobUID string, at time.Time) RunID { return OccurrenceRunID(jobUID, at, "rerun:1") }
+
+// Names says whether id is one that a run of what was claimed can have. What did not come of a schedule can have any.
+func (c *ClaimedFact) Names(id RunID) bool {
+	ordinary := []RunID{OccurrenceRunID(c.JobUID, c.ScheduledAt, ""), OccurrenceRunID(c.JobUID, c.ScheduledAt, c.Agent)}
+	switch {
+	case c.Doubles != "":
+		return c.Trigger == BySchedule && id == DoubleRunID(c.JobUID, c.ScheduledAt, c.Agent) && slices.Contains(ordinary, c.Doubles)
+	case c.Trigger != BySchedule:
+		return true
+	}
+	return slices.Contains(ordinary, id) || id == RerunID(c.JobUID, c.ScheduledAt)
 }
 
 // NewRunID returns a fresh id for a run that is of no occurrence.

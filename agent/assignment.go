@@ -1,6 +1,8 @@
 package agent
 
 import (
+	"time"
+
 	"crony"
 	"crony/internal/wire"
 )
@@ -9,7 +11,13 @@ import (
 type assignment struct {
 	def      crony.Definition
 	epoch    int64
-	prepares string // hash of the script that the run is of, if it is to prepare the host
+	prepares string        // hash of the script that the run is of, if it is to prepare the host
+	asked    time.Duration // by the lease's clock, when the run was claimed; of jobs for which that counts
+}
+
+// leased says whether what was claimed of a job starts only while the servers can't have given the agent up.
+func leased(j *crony.Job) bool {
+	return j.OnDisconnect == crony.DisconnectHold || j.OnDisconnect == crony.DisconnectStop
 }
 
 // packed is the text of a definition: two hundred bytes where the definition itself takes most of a thousand. It is unpacked

@@ -12,11 +12,13 @@ import (
 func (l *loop) hear(msg *wire.FromServer) {
 	switch kind := msg.GetKind().(type) {
 	case nil:
+		l.linked = false
 		if !l.cut.After(l.up) {
 			l.cut = l.clock()
 		}
 	case *wire.FromServer_Welcome: // what was asked on the stream before is answered no more, what was ordered is ordered again
 		l.up = l.clock()
+		l.linked, l.table.alone, l.pinged = true, false, longAgo
 		clear(l.asked)
 		l.orders = nil
 		l.doubt()
@@ -51,6 +53,7 @@ func (l *loop) assign(msg *wire.Assign) {
 	if j := l.table.jobs[name]; j != before {
 		l.prep.need(j, def.Scripts, l.clock())
 	}
+	l.judge(name)
 	l.drop("the job was changed before the run was due")
 	l.log.Debug("job assigned", "job", name, "epoch", msg.GetEpoch())
 	for _, f := range l.waiting[name] {
@@ -59,12 +62,18 @@ func (l *loop) assign(msg *wire.Assign) {
 	delete(l.waiting, name)
 	if run := crony.RunID(msg.GetOwed()); run != "" {
 		j := l.table.jobs[name]
-		l.take(grant{ask{job: j, at: wire.Time(msg.GetCursor())}, run, j.slots > 0})
+		g := grant{ask: ask{job: j, at: wire.Time(msg.GetCursor())}, run: run, waits: j.slots > 0, sent: longAgo}
+		if last := l.claims[name]; last.at.Equal(g.at) {
+			g.sent = last.sent
+		}
+		l.take(g)
 	}
 }
 
 func (l *loop) unassign(name string) {
 	l.table.unassign(name)
+	delete(l.claims, name)
+	l.judge(name)
 	l.drop("the job was removed, or given to another agent, before the run was due")
 }
 
@@ -84,6 +93,9 @@ func (l *loop) synced() {
 		}
 		delete(l.waiting, name)
 	}
+	for name := range l.table.solo {
+		l.judge(name)
+	}
 }
 
 // drop skips the runs that wait for their time under a state of their job that is no more.
@@ -101,11 +113,14 @@ func (l *loop) drop(reason string) {
 
 // decided takes in the answer to a request.
 func (l *loop) decided(reply *wire.ClaimReply) {
-	asks, ok := l.asked[reply.GetId()]
+	q, ok := l.asked[reply.GetId()]
 	delete(l.asked, reply.GetId())
+	asks := q.asks
 	if !ok || len(asks) != len(reply.GetDecisions()) {
 		return
 	}
+	l.lapse()
+	l.lease.renew(q.sent)
 	for i, d := range reply.GetDecisions() {
 		a, cursor := asks[i], wire.Time(d.GetCursor())
 		if a.job.ask != reply.GetId() { // it was asked for again, and the later answer counts
@@ -120,7 +135,7 @@ func (l *loop) decided(reply *wire.ClaimReply) {
 		if d.GetGranted() {
 			cursor = a.at
 			if run := crony.RunID(d.GetRun()); run != "" { // else it was passed over
-				l.take(grant{a, run, busy != ""})
+				l.take(grant{a, run, busy != "", q.sent})
 			}
 		} else {
 			say := l.log.Info
@@ -130,6 +145,7 @@ func (l *loop) decided(reply *wire.ClaimReply) {
 			say("claim refused", "job", a.job.name, "at", a.at, "reason", d.GetReason())
 		}
 		l.table.settle(a.job, cursor)
+		l.judge(a.job.name)
 	}
 }
 
@@ -141,6 +157,9 @@ func (l *loop) take(g grant) {
 		return
 	}
 	what := j.assignment()
+	if j.leased {
+		what.asked = g.sent
+	}
 	err := l.runner.claim(g.run, what, crony.ClaimedFact{Trigger: crony.BySchedule, ScheduledAt: g.at, CatchUp: g.catchUp})
 	if err != nil {
 		l.log.Error("run not written down, and so not started", "job", j.name, "run", g.run, "err", err)
@@ -230,6 +249,9 @@ func (l *loop) resume(f crony.Fact) {
 	if what.def.UID != c.JobUID || what.def.Generation != c.Generation {
 		l.runner.skip(f.Run, "the job was changed before the run was due")
 		return
+	}
+	if j.leased && c.Trigger == crony.BySchedule {
+		what.asked = l.runner.askedFor(f.Run)
 	}
 	l.enter(&seat{run: f.Run, job: j, what: what, at: c.ScheduledAt, params: c.Params})
 }

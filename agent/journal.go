@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -53,7 +54,7 @@ type journalFile interface {
 	Fd() uintptr
 }
 
-// entry is one thing to remember. Exactly one of Fact, Begins, Kill and Settled is set.
+// entry is one thing to remember. Exactly one of Fact, Begins, Kill, Decided and Settled is set.
 type entry struct {
 	Fact    *crony.Fact `json:"fact,omitempty"`
 	Birth   *birth      `json:"birth,omitempty"`   // with a started fact
@@ -61,6 +62,7 @@ type entry struct {
 	Job     packed      `json:"job,omitempty"`     // likewise, of a run that was ordered: what it is of
 	Begins  crony.RunID `json:"begins,omitempty"`  // a process of this run may start, and there is no file to say so
 	Kill    *kill       `json:"kill,omitempty"`    // a run is to be ended
+	Decided *decision   `json:"decided,omitempty"` // the servers have decided on runs that were started without a claim
 	Settled crony.RunID `json:"settled,omitempty"` // the servers have all of this run
 	Of      *origin     `json:"of,omitempty"`      // whose it was, if the run's facts are not in the file any more
 }
@@ -71,11 +73,20 @@ type origin struct {
 	Trigger crony.Trigger `json:"trigger"`
 }
 
+// decision says how runs that were started without a claim are delivered.
+type decision struct {
+	Stand  []crony.RunID `json:"stand,omitempty"`  // under their ids
+	Double []crony.RunID `json:"double,omitempty"` // as doubles of the runs of these ids; see [crony.DoubleRunID]
+}
+
 // terms are what a run is held to, whoever holds it.
 type terms struct {
 	Limit   int64          `json:"limit"` // bytes kept of each stream
 	Timeout crony.Duration `json:"timeout,omitempty"`
 	Grace   crony.Duration `json:"grace"`
+	Stop    bool           `json:"stop,omitempty"`  // it is killed when the servers may have given the agent up
+	Asked   time.Duration  `json:"asked,omitempty"` // by CLOCK_BOOTTIME, when it was claimed, if that counts
+	Boot    string         `json:"boot,omitempty"`  // the host's boot in which that was
 
 	Prepares string `json:"prepares,omitempty"` // hash of the script that it is of; the claimed fact names the script
 }
@@ -95,6 +106,9 @@ type record struct {
 	begins bool             // a process may have started
 	kill   *crony.KillOrder // it is to be ended
 	bytes  int64
+
+	decided bool        // the servers have decided on it, though it was started without a claim
+	double  crony.RunID // under which it is delivered, if that is not its own
 }
 
 // last returns the run's newest fact. A record has one at least.
@@ -130,6 +144,10 @@ func (j *journal) note(e *entry, n int64) {
 		if of != nil && e.Settled > j.past[*of] {
 			j.past[*of] = e.Settled
 		}
+		return
+	}
+	if e.Decided != nil {
+		j.decide(e.Decided, n)
 		return
 	}
 	if r := j.live[e.Begins]; r != nil {
@@ -289,6 +307,9 @@ func (j *journal) liveEntries() iter.Seq[*entry] {
 			if r.kill != nil && !yield(&entry{Kill: &kill{id, *r.kill}}) {
 				return
 			}
+			if d := r.decision(id); d != nil && !yield(&entry{Decided: d}) {
+				return
+			}
 		}
 	}
 }
@@ -322,13 +343,13 @@ func (j *journal) count() int {
 	return len(j.live)
 }
 
-// runs returns the ids of the runs that the agent answers for.
+// runs returns the ids, as the servers know them, of the runs that the agent answers for.
 func (j *journal) runs() []string {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	ids := make([]string, 0, len(j.live))
-	for id := range j.live {
-		ids = append(ids, string(id))
+	for id, r := range j.live {
+		ids = append(ids, string(cmp.Or(r.double, id)))
 	}
 	return ids
 }

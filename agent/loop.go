@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"log/slog"
+	"math"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -22,28 +23,33 @@ type loop struct {
 	now     func() time.Time
 	log     *slog.Logger
 
-	table   *timetable
-	zones   zones
-	prep    *preparer
-	boots   boots
-	listed  bool            // all jobs have been heard of since the host booted, and those that come with it are not started
-	booted  map[string]bool // jobs that this boot has started
-	boot    []*seat         // their runs, until the boot is written down
-	late    bool            // it could not be
-	began   time.Time       // when the loop began
-	up, cut time.Time       // when the newest stream began, and when the one before it was over
-	seen    time.Time       // the latest that the clock has shown since it last went back, with its monotonic reading
-	request uint64
-	asked   map[uint64][]ask        // by request
-	waiting map[string][]crony.Fact // by job: runs of an earlier life that were claimed and not started
-	untaken []grant                 // that could not be written down yet
-	orders  []*wire.Start           // likewise
-	locked  map[crony.RunID]*seat   // runs that wait for their job's lock
-	holding string                  // why nothing is asked for; "" while it is
-	held    hold                    // the last time that nothing was
-	looked  time.Time               // when processes that last were last looked for
-	born    time.Time               // when it was made; monotonic
-	beat    atomic.Int64            // nanoseconds from born to when it last went round; -1: its work is over
+	table    *timetable
+	zones    zones
+	prep     *preparer
+	boots    boots
+	listed   bool            // all jobs have been heard of since the host booted, and those that come with it are not started
+	booted   map[string]bool // jobs that this boot has started
+	boot     []*seat         // their runs, until the boot is written down
+	late     bool            // it could not be
+	began    time.Time       // when the loop began
+	up, cut  time.Time       // when the newest stream began, and when the one before it was over
+	seen     time.Time       // the latest that the clock has shown since it last went back, with its monotonic reading
+	linked   bool            // there is a stream, for all that was heard
+	lease    *lease          // see there
+	pinged   time.Duration   // by the lease's clock, when something was asked last
+	request  uint64
+	asked    map[uint64]inquiry      // by request
+	claims   map[string]lastAsk      // by leased job: what was claimed last
+	waiting  map[string][]crony.Fact // by job: runs of an earlier life that were claimed and not started
+	unjudged map[string]bool         // jobs: what the servers decided of runs without a claim could not be written down yet
+	untaken  []grant                 // that could not be written down yet
+	orders   []*wire.Start           // likewise
+	locked   map[crony.RunID]*seat   // runs that wait for their job's lock
+	holding  string                  // why nothing is asked for; "" while it is
+	held     hold                    // the last time that nothing was
+	looked   time.Time               // when processes that last were last looked for
+	born     time.Time               // when it was made; monotonic
+	beat     atomic.Int64            // nanoseconds from born to when it last went round; -1: its work is over
 }
 
 // hold is a time in which the agent took on nothing.
@@ -57,14 +63,31 @@ type ask struct {
 	job     *job
 	at      time.Time
 	catchUp bool
+	pass    bool
+}
+
+// question is a request that has no answer yet.
+type inquiry struct {
+	asks []ask
+	sent time.Duration // by the lease's clock
+}
+
+// lastAsk is what was claimed of a job last.
+type lastAsk struct {
+	at   time.Time
+	sent time.Duration // by the lease's clock
 }
 
 // grant is an ask that was granted.
 type grant struct {
 	ask
 	run   crony.RunID
-	waits bool // for its job's lock
+	waits bool          // for its lock
+	sent  time.Duration // by the lease's clock, when it was asked; [longAgo] if that is not known
 }
+
+// longAgo is before all that the lease's clock has shown.
+const longAgo = time.Duration(math.MinInt64 / 2)
 
 // tick is how long the loop sleeps at most, so that a step of the wall clock is noticed.
 const tick = time.Second
@@ -80,7 +103,8 @@ func newLoop(
 	link poster, runner *runner, journal *journal, boots boots, now func() time.Time, log *slog.Logger,
 ) *loop {
 	l := &loop{born: time.Now(), inbox: make(chan *wire.FromServer, 64), link: link, runner: runner, journal: journal, now: now,
-		log: log, boots: boots, booted: map[string]bool{}, asked: map[uint64][]ask{}, waiting: map[string][]crony.Fact{},
+		log: log, boots: boots, booted: map[string]bool{}, lease: runner.lease, asked: map[uint64]inquiry{},
+		claims: map[string]lastAsk{}, unjudged: map[string]bool{}, waiting: map[string][]crony.Fact{},
 		locked: map[crony.RunID]*seat{}}
 	l.table, l.prep = newTimetable(l.zones.load), newPreparer(openPrepared(runner))
 	l.table.holder = func(j *job) crony.RunID { return journal.holder(j.name, int(j.slots)) }
@@ -103,6 +127,7 @@ func (l *loop) run(ctx context.Context, recovered []crony.Fact) {
 	for _, g := range l.runner.ordered {
 		l.startOrdered(g)
 	}
+	l.remember()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -155,16 +180,25 @@ func (l *loop) work() time.Duration {
 		l.begin(g)
 	}
 	l.askLocks(now)
+	over := l.lapse()
 	asking := l.mayAsk()
-	if asking {
+	switch {
+	case over && !l.linked:
+		l.alone(now, asking)
+	case asking:
 		l.claim(l.table.due(now))
 	}
 	l.tellRunning(now)
+	l.ping()
+	most := tick
+	if !over && !l.linked {
+		most = min(most, l.lease.left())
+	}
 	wake := l.table.wake(asking)
 	if wake.IsZero() {
-		return tick
+		return most
 	}
-	return min(max(wake.Sub(now), 0), tick)
+	return min(max(wake.Sub(now), 0), most)
 }
 
 // clock returns the time on the wall, which schedules follow. When it went back, or the zones' rules have changed,
@@ -202,6 +236,9 @@ func (l *loop) retry() {
 	}
 	for _, o := range orders {
 		l.order(o)
+	}
+	for name := range l.unjudged {
+		l.judge(name)
 	}
 }
 
@@ -242,8 +279,20 @@ func (l *loop) claim(jobs []*job) {
 			msg.Occurrences = append(msg.Occurrences, o)
 			j.ask = l.request
 		}
-		if l.link.post(&wire.FromAgent{Kind: &wire.FromAgent_Claims{Claims: msg}}) {
-			l.asked[l.request] = asks
+		l.post(msg, asks)
+	}
+}
+
+// post asks the server. What can't be sent comes due again.
+func (l *loop) post(msg *wire.ClaimRequest, asks []ask) {
+	sent := l.lease.now() // before it goes: what is answered was asked no earlier
+	if !l.link.post(&wire.FromAgent{Kind: &wire.FromAgent_Claims{Claims: msg}}) {
+		return
+	}
+	l.pinged, l.asked[msg.GetId()] = sent, inquiry{asks, sent}
+	for _, a := range asks {
+		if a.job.leased && !a.pass {
+			l.claims[a.job.name] = lastAsk{a.at, sent}
 		}
 	}
 }
@@ -252,17 +301,20 @@ func (l *loop) claim(jobs []*job) {
 func (l *loop) ask(j *job) (ask, *wire.Occurrence) {
 	step := j.asked
 	o := &wire.Occurrence{Job: j.name, Epoch: j.epoch, At: step.At.UnixNano(), Due: step.due}
+	if until, ran, ok := l.table.tell(j); ok && !step.skipped {
+		return l.tell(j, o, until, ran)
+	}
 	switch {
 	case step.skipped:
 		o.At, o.Skipped = step.Until.UnixNano(), true
 		o.Pass = &wire.Pass{After: int64(j.cursor), Reason: step.Reason}
-		return ask{job: j, at: step.Until}, o
+		return ask{job: j, at: step.Until, pass: true}, o
 	case step.Until.IsZero():
 		if step.row != nil {
 			o.Skipped = true
 			o.Pass = &wire.Pass{After: int64(j.cursor), Until: int64(step.row.until), Reason: step.row.reason}
 		}
-		return ask{j, step.At, step.CatchUp}, o
+		return ask{job: j, at: step.At, catchUp: step.CatchUp}, o
 	}
 	until := step.Until
 	for _, change := range []time.Time{j.since.time(), l.began} {
@@ -272,7 +324,7 @@ func (l *loop) ask(j *job) (ask, *wire.Occurrence) {
 	}
 	o.At = until.UnixNano()
 	o.Pass = &wire.Pass{After: int64(j.cursor), Reason: strings.TrimPrefix(l.cause(j, until)+"; "+step.Reason, "; ")}
-	return ask{job: j, at: until}, o
+	return ask{job: j, at: until, pass: true}, o
 }
 
 // cause says why occurrences up to a time were not asked for when they came due; "" if that is for the step to say.

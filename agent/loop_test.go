@@ -17,10 +17,12 @@ import (
 // loopRig is a loop in a bubble, whose server is the test. Its runner starts nothing: what would start waits in its queue.
 type loopRig struct {
 	*rig
-	loop *loop
-	mu   sync.Mutex
-	step time.Duration // of the wall clock, away from the bubble's
-	read int           // messages of the loop that the test has read
+	loop  *loop
+	mu    sync.Mutex
+	step  time.Duration // of the wall clock, away from the bubble's
+	slept time.Duration // by which CLOCK_BOOTTIME is ahead of the bubble's
+	halt  func()
+	read  int // messages of the loop that the test has read
 }
 
 // inBubble runs a test with a loop that is connected and has no jobs.
@@ -36,23 +38,41 @@ func bootedLoop(t *testing.T, boots boots, recovered []crony.Fact, test func(t *
 // loopIn is bootedLoop with a directory that may have been an agent's before.
 func loopIn(t *testing.T, dir string, boots boots, recovered []crony.Fact, test func(t *testing.T, l *loopRig)) {
 	synctest.Test(t, func(t *testing.T) {
-		l := &loopRig{rig: newRig(t, dir)}
-		now := func() time.Time {
-			l.mu.Lock()
-			defer l.mu.Unlock()
-			return time.Now().Add(l.step)
-		}
-		l.loop = newLoop(l.desk, l.runner, l.journal, boots, now, l.journal.log)
-		l.runner.now = now
-		ctx, cancel := context.WithCancel(t.Context())
-		var running sync.WaitGroup
-		running.Go(func() { l.loop.run(ctx, recovered) })
-		defer running.Wait()
-		defer cancel()
+		l := newLoopRig(t, dir, boots, recovered)
+		defer l.halt()
 		l.say(newStream())
 		test(t, l)
 	})
 }
+
+// newLoopRig returns a loop on a directory, which works until it is halted.
+func newLoopRig(t *testing.T, dir string, boots boots, recovered []crony.Fact) *loopRig {
+	l := &loopRig{rig: newRig(t, dir)}
+	now := func() time.Time {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		return time.Now().Add(l.step)
+	}
+	l.runner.lease = newLease(func() time.Duration {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		return time.Since(bubbleBegan()) + l.slept
+	})
+	l.loop = newLoop(l.desk, l.runner, l.journal, boots, now, l.journal.log)
+	l.runner.now = now
+	recovered = append(l.runner.recover(), recovered...)
+	ctx, cancel := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	running.Go(func() { l.loop.run(ctx, recovered) })
+	l.halt = sync.OnceFunc(func() {
+		cancel()
+		running.Wait()
+	})
+	return l
+}
+
+// bubbleBegan returns when every bubble's time begins.
+func bubbleBegan() time.Time { return time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC) }
 
 func (l *loopRig) stepBy(d time.Duration) {
 	l.mu.Lock()
@@ -114,13 +134,13 @@ func grantAll(req *wire.ClaimRequest) *wire.FromServer {
 	return &wire.FromServer{Kind: &wire.FromServer_Claims{Claims: reply}}
 }
 
-// asks returns the requests that came since it was last called.
+// asks returns the requests for something that came since it was last called.
 func (l *loopRig) asks() []*wire.ClaimRequest {
 	l.desk.mu.Lock()
 	defer l.desk.mu.Unlock()
 	var list []*wire.ClaimRequest
 	for ; l.read < len(l.desk.posted); l.read++ {
-		if req := l.desk.posted[l.read].GetClaims(); req != nil {
+		if req := l.desk.posted[l.read].GetClaims(); len(req.GetOccurrences()) > 0 { // else it is for the lease
 			list = append(list, req)
 		}
 	}
@@ -345,6 +365,7 @@ func TestOwed(t *testing.T) {
 func TestNewStream(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, l *loopRig) {
 		def := definition("m", "* * * * *")
+		def.Job.OnDisconnect = crony.DisconnectHold
 		l.say(assigned(def, 1, midnight, ""), synced())
 		l.sleep(59 * time.Second)
 		old := grantAll(l.ask("m", at("00:01:00")))

@@ -58,7 +58,8 @@ func (j *job) reach(cursor time.Time) {
 }
 
 // blocks says whether runs of this agent keep a job, the first in the queue, from its next occurrence; nobody need be asked
-// then. Of an occurrence whose time has come that is the end, unless it may wait for them or take their place.
+// then. Of an occurrence whose time has come that is the end, unless it may wait for them or take their place, which is for
+// the servers to grant.
 func (t *timetable) blocks(j *job, step *crony.Step, now time.Time) bool {
 	if j.slots == 0 {
 		return false
@@ -71,7 +72,7 @@ func (t *timetable) blocks(j *job, step *crony.Step, now time.Time) bool {
 		t.blocked[j] = true
 		t.put(j, step.Start)
 		return true
-	case !j.skips:
+	case !j.skips && !t.alone:
 		return false
 	}
 	t.blocked[j] = true

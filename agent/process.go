@@ -46,12 +46,14 @@ type birth struct {
 }
 
 // startProcess starts an attempt, whose output files are there. The error says in plain words why it can't be started.
-func startProcess(dir, boot string, a *attempt, files []*output, now func() time.Time) (*process, error) {
+func startProcess(
+	dir, boot string, a *attempt, files []*output, now func() time.Time, may func(*attempt) bool,
+) (*process, error) {
 	p := &process{run: a.run, job: a.job.Name, attempt: a.number, terms: termsOf(a.job), outputs: files}
 	if a.job.Shell != nil && a.job.Shell.Script != "" {
 		p.script = outputPath(dir, a.run, a.number, "script")
 	}
-	if err := p.start(dir, a, now); err != nil {
+	if err := p.start(dir, a, now, may); err != nil {
 		p.removeScript()
 		return nil, fmt.Errorf("start the run: %w", err)
 	}
@@ -61,7 +63,7 @@ func startProcess(dir, boot string, a *attempt, files []*output, now func() time
 	return p, nil
 }
 
-func (p *process) start(dir string, a *attempt, now func() time.Time) error {
+func (p *process) start(dir string, a *attempt, now func() time.Time, may func(*attempt) bool) error {
 	cmd, err := newCommand(dir, p.script, a)
 	if err != nil {
 		return err
@@ -83,12 +85,16 @@ func (p *process) start(dir string, a *attempt, now func() time.Time) error {
 	if err := p.outputs[0].markBegun(files[1]); err != nil {
 		return err
 	}
+	if !may(a) {
+		return errLeaseOver
+	}
 	p.child, err = cmd.start(append(files, cmd.more...))
 	return err
 }
 
 func termsOf(j *crony.Job) terms {
-	return terms{Limit: j.OutputLimit(), Timeout: j.Timeout, Grace: crony.Duration(j.Grace())}
+	return terms{Limit: j.OutputLimit(), Timeout: j.Timeout, Grace: crony.Duration(j.Grace()),
+		Stop: j.OnDisconnect == crony.DisconnectStop}
 }
 
 // adoptProcess makes the process of a run that an earlier life of the agent started.

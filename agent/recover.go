@@ -18,6 +18,12 @@ func (r *runner) recover() []crony.Fact {
 	for _, rec := range r.journal.records() {
 		last := rec.last()
 		kept[last.Run] = true
+		switch {
+		case rec.open():
+			r.reports.withhold(last.Run)
+		case rec.double != "":
+			r.reports.release(last.Run, rec.double)
+		}
 		for _, f := range rec.facts {
 			r.reports.fact(f)
 		}
@@ -37,6 +43,10 @@ func (r *runner) recover() []crony.Fact {
 			r.ordered = append(r.ordered, orderedSeat(last, rec.job))
 		default:
 			removeAll(outputs(r.dir, last.Run, 1, 0)) // made ahead of the start, or in part
+			if last.Claimed.Unclaimed {
+				r.end(last.Run, crony.Skipped, "its agent was cut off, and stopped before it had started it")
+				continue
+			}
 			claims = append(claims, *last)
 		}
 	}

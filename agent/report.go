@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"errors"
 	"io"
 	"os"
@@ -17,6 +18,7 @@ func (r *reporter) take(id uint64) ([]item, *wire.Report) {
 	report := &wire.Report{Id: id}
 	for size := 0; len(r.queue) > 0 && len(items) < reportMost && size < reportSize; {
 		it := &r.queue[0]
+		it.as = cmp.Or(r.names[it.run()], it.run())
 		if room := int64(reportSize - size); it.fact == nil && it.end-it.off > room {
 			part := *it
 			part.end = it.off + room
@@ -26,7 +28,7 @@ func (r *reporter) take(id uint64) ([]item, *wire.Report) {
 			break
 		}
 		if it.fact != nil {
-			data := wire.Encode(it.fact)
+			data := wire.Encode(it.renamed())
 			report.Facts = append(report.Facts, data)
 			size += len(data)
 		} else {
@@ -71,7 +73,7 @@ func readStretch(it *item, report *wire.Report) error {
 			data := make([]byte, min(end-off, chunkSize))
 			n, err := file.ReadAt(data, off)
 			if n > 0 {
-				report.Chunks = append(report.Chunks, wire.FromChunk(&crony.Chunk{Run: it.from.run, Attempt: it.from.attempt,
+				report.Chunks = append(report.Chunks, wire.FromChunk(&crony.Chunk{Run: it.as, Attempt: it.from.attempt,
 					Stream: it.from.stream, Offset: off, At: it.at, Data: data[:n]}))
 			}
 			if errors.Is(err, io.EOF) && n == len(data) {

@@ -38,6 +38,8 @@ type reporter struct {
 	stream   context.Context              //nolint:containedctx // done when the stream is; nil before the first
 	open     map[*output]bool             // that may still grow
 	owed     map[crony.RunID]*outstanding // by run
+	apart    map[crony.RunID][]item       // of runs that are not to be delivered yet
+	names    map[crony.RunID]crony.RunID  // of runs that are delivered under another id
 	turn     []*output                    // that are being looked at; of one goroutine
 	used     int64                        // bytes of the disk that outputs take
 	short    bool                         // the disk is: what is not queued soon is given up
@@ -56,7 +58,8 @@ type poster interface {
 type item struct {
 	fact *crony.Fact
 	stretch
-	at time.Time // when the stretch was seen
+	at time.Time   // when the stretch was seen
+	as crony.RunID // the run's id as it goes; set when it does
 }
 
 func (it *item) run() crony.RunID {
@@ -91,7 +94,7 @@ const (
 func newReporter(journal *journal, link poster, now func() time.Time, log *slog.Logger) *reporter {
 	return &reporter{journal: journal, link: link, now: now, log: log, wake: make(chan struct{}, 1),
 		chance: rand.N[time.Duration], starting: func() bool { return false }, inflight: map[uint64][]item{}, open: map[*output]bool{},
-		owed: map[crony.RunID]*outstanding{}}
+		owed: map[crony.RunID]*outstanding{}, apart: map[crony.RunID][]item{}, names: map[crony.RunID]crony.RunID{}}
 }
 
 // run sends reports until ctx is done.
@@ -151,7 +154,12 @@ func (r *reporter) fact(f crony.Fact) {
 
 // put queues an item. r.mu is held, here and by all that call it.
 func (r *reporter) put(it item) {
-	r.of(it.run()).items++
+	run := it.run()
+	r.of(run).items++
+	if waiting, ok := r.apart[run]; ok {
+		r.apart[run] = append(waiting, it)
+		return
+	}
 	r.queue = append(r.queue, it)
 }
 
@@ -199,7 +207,7 @@ func (r *reporter) lookAt(o *output, now time.Time) {
 	size := r.size(o)
 	o.giveBack(size)
 	before := o.queued
-	if r.up() && len(r.queue) < busy {
+	if r.mayGrow(o) {
 		r.stretch(o.grown(size))
 	}
 	if r.short {
@@ -392,6 +400,7 @@ func (r *reporter) forget(run crony.RunID) {
 		o.disk = 0
 	}
 	delete(r.owed, run)
+	delete(r.names, run)
 }
 
 // flush waits until everything is acknowledged, but not longer than patience.

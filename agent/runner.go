@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -21,6 +22,7 @@ type runner struct {
 	log     *slog.Logger
 	metrics *metrics
 	ending  func(run crony.RunID, state crony.RunState, reason string) // hears of each end before it is written down
+	lease   *lease
 
 	mu      sync.Mutex
 	waiting []*attempt // for a starter
@@ -45,10 +47,11 @@ type attempt struct {
 	due    time.Time
 	epoch  int64
 	params map[string]string // that a person gave it
+	asked  time.Duration     // by the lease's clock, when it was claimed, if it starts only while the lease holds; else 0
 }
 
 func newAttempt(run crony.RunID, j *assignment, due time.Time) *attempt {
-	return &attempt{run: run, number: 1, job: &j.def.Job, due: due, epoch: j.epoch}
+	return &attempt{run: run, number: 1, job: &j.def.Job, due: due, epoch: j.epoch, asked: j.asked}
 }
 
 // starters is how many processes are being started at once. Starting one takes the kernel most of a millisecond of work on
@@ -61,6 +64,7 @@ func newRunner(agent, dir string, journal *journal, reports *reporter, now func(
 		return nil, fmt.Errorf("ask for the host's boot: %w", err)
 	}
 	r := &runner{agent: agent, dir: dir, boot: boot, journal: journal, reports: reports, now: now, log: log,
+		lease:   newLease(boottime),
 		metrics: newMetrics(), claimed: map[crony.RunID]*files{}, running: map[crony.RunID]*process{},
 		kills: map[crony.RunID]crony.KillOrder{}, over: make(chan struct{}, 1)}
 	r.idle = sync.NewCond(&r.mu)
@@ -84,6 +88,9 @@ func (r *runner) claim(run crony.RunID, j *assignment, what crony.ClaimedFact) e
 	what.Agent, what.Epoch = r.agent, j.epoch
 	t := termsOf(&def.Job)
 	t.Prepares = j.prepares
+	if j.asked != 0 {
+		t.Asked, t.Boot = j.asked, r.boot
+	}
 	e := entry{Fact: &crony.Fact{Run: run, At: r.now().UTC(), Claimed: &what}, Terms: &t}
 	if what.Trigger == crony.ByHand {
 		e.Job = pack(def)
@@ -91,6 +98,9 @@ func (r *runner) claim(run crony.RunID, j *assignment, what crony.ClaimedFact) e
 	written, err := r.journal.add(e)
 	if err != nil {
 		return err
+	}
+	if what.Unclaimed {
+		r.reports.withhold(run)
 	}
 	r.reports.fact(*written.Fact)
 	r.want(run, t.Limit)
@@ -246,7 +256,12 @@ func (r *runner) startOne(a *attempt) {
 		return
 	}
 	p, err := r.launch(a)
-	if err != nil {
+	switch {
+	case errors.Is(err, errLeaseOver):
+		r.end(a.run, crony.Skipped, errLeaseOver.Error())
+		r.runs.Done()
+		return
+	case err != nil:
 		r.log.Warn("run not started", "job", a.job.Name, "run", a.run, "err", err)
 		r.end(a.run, crony.Failed, err.Error())
 		r.runs.Done()
@@ -256,6 +271,9 @@ func (r *runner) startOne(a *attempt) {
 		Started: &crony.StartedFact{Attempt: a.number, PID: p.pid}}})
 	r.reports.output(p.outputs...)
 	r.hold(p)
+	if p.terms.Stop && !r.mayStart(a) { // the lease ended while it started
+		p.kill(crony.Killed, stopReason)
+	}
 	go func() {
 		defer r.runs.Done()
 		r.finish(p, p.wait())
@@ -279,7 +297,7 @@ func (r *runner) launch(a *attempt) (*process, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make the run's output files: %w", err)
 	}
-	p, err := startProcess(r.dir, r.boot, a, list, r.now)
+	p, err := startProcess(r.dir, r.boot, a, list, r.now, r.mayStart)
 	if err != nil {
 		removeAll(list)
 	}

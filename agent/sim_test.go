@@ -118,6 +118,7 @@ func newSim(dir string, seed uint64) *sim {
 		h := &simHost{wires: map[string]*fakeetcd.Link{}, skew: time.Duration(n) * 1234567, dials: rand.New(rand.NewPCG(seed, uint64(100+n)))}
 		h.soakHost = soakHost{id: id, dir: filepath.Join(dir, id), seed: seed ^ uint64(n)<<32, log: s.log}
 		h.now = func() time.Time { return s.clockOf(h) }
+		h.boottime = func() time.Duration { return time.Since(s.began) }
 		h.dial = func(ctx context.Context) *dialled { return s.dial(ctx, h) }
 		h.works = func(ctx context.Context, a *attempt, rng *rand.Rand) crony.RunState { return s.works(ctx, h, a, rng) }
 		for k, v := range s.servers {

@@ -21,6 +21,8 @@ type soakHost struct {
 	seed    uint64
 	log     slog.Handler
 	now     func() time.Time
+	// boottime is the host's clock that nobody sets.
+	boottime func() time.Duration
 	// dial opens a stream to a server, that lasts as long as the context; nil if there is none to be reached.
 	dial func(ctx context.Context) *dialled
 	// works is what a process does: it returns how it ended. The context is done when it is killed.
@@ -74,6 +76,7 @@ func (h *soakHost) begin() error {
 	if a.runner, err = newRunner(h.id, h.dir, j, a.reports, h.now, quiet); err != nil {
 		return errors.Join(err, j.close())
 	}
+	a.runner.lease = newLease(h.boottime)
 	a.loop = newLoop(a.link, a.runner, j, boots{}, h.now, quiet)
 
 	recovered := a.runner.recover()
@@ -167,6 +170,10 @@ func (a *soakLife) startAll() {
 }
 
 func (a *soakLife) start(at *attempt) {
+	if !a.runner.mayStart(at) {
+		a.runner.end(at.run, crony.Skipped, errLeaseOver.Error())
+		return
+	}
 	r := a.runner
 	gone := birth{Boot: "another", Ticks: 1} // for the next life: it does not find the process
 	r.keep(entry{Birth: &gone, Fact: &crony.Fact{Run: at.run, At: r.now().UTC(),

@@ -114,6 +114,12 @@ func (a *audit) term(generation int64) (plan *crony.Plan, since, until time.Time
 func (a *audit) run(r *crony.Run) {
 	plan, since, until, ok := a.term(r.Generation)
 	at := r.ScheduledAt
+	if r.Doubles != "" { // its agent heard of nothing: the job may have been changed or removed long before
+		if !ok || !plan.Next(at.Add(-1)).Equal(at) || r.ID != crony.DoubleRunID(r.JobUID, at, r.Agent) {
+			a.fault("the double %s is of %s, which generation %d does not name", r.ID, clockOf(at), r.Generation)
+		}
+		return
+	}
 	if !ok || !at.After(since) || at.After(until) || !plan.Next(at.Add(-1)).Equal(at) {
 		a.fault("the run %s is of %s, at which generation %d was not due", r.ID, clockOf(at), r.Generation)
 		return

@@ -11,7 +11,8 @@ import (
 // soakJob returns a job of any kind that comes due some hundred times a year on average, for a time that begins now.
 func soakJob(rng *rand.Rand, name string, now time.Time, days int) crony.Job {
 	for {
-		j := crony.Job{Name: name, Shell: &crony.Shell{Command: fmt.Sprintf("echo %d", rng.Uint32())}, Misfire: soakMisfire(rng)}
+		j := crony.Job{Name: name, Shell: &crony.Shell{Command: fmt.Sprintf("echo %d", rng.Uint32())}, Misfire: soakMisfire(rng),
+			OnDisconnect: pick(rng, "", crony.DisconnectRun, crony.DisconnectHold, crony.DisconnectStop)}
 		for range 1 + rng.IntN(3)/2*(1+rng.IntN(2)) {
 			j.Schedules = append(j.Schedules, soakEntry(rng, now, days))
 		}

@@ -64,8 +64,17 @@ func (s *soak) sorted() (map[string][]crony.Run, map[string][]crony.Stretch) {
 // carried out.
 func (s *soak) startFaults() []string {
 	var faults []string
+	doubles := map[crony.RunID]bool{}
+	for _, r := range s.runs.runs {
+		if r.Doubles != "" {
+			doubles[r.Doubles] = true
+			s.counts["doubles"]++
+		} else if r.Unclaimed {
+			s.counts["unclaimed"]++
+		}
+	}
 	for run, n := range s.starts {
-		if n > 1 || s.runs.runs[run] == nil {
+		if n > 1 || s.runs.runs[run] == nil && !doubles[run] || s.runs.runs[run] != nil && doubles[run] {
 			faults = append(faults, fmt.Sprintf("the run %s was started %d times, and the log has it: %t", run, n,
 				s.runs.runs[run] != nil))
 		}

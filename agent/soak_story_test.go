@@ -170,7 +170,10 @@ func (s *soak) trouble() error {
 		s.isolate(true)
 		s.cut()
 		defer s.isolate(false)
-		return s.during(time.Hour)
+		if err := s.during(12 * time.Hour); err != nil || s.rng.IntN(3) > 0 {
+			return err
+		}
+		return s.restartAgent()
 	case 4, 5, 6:
 		return s.restartAgent()
 	case 7, 8:

@@ -122,7 +122,8 @@ func newSoak(t *testing.T, seed uint64, days int) *soak {
 	s := &soak{seed: seed, rng: rand.New(rand.NewPCG(seed, 0)), days: days, log: &soakFaults{},
 		runs: newSoakLog(), starts: map[crony.RunID]int{}, chapters: map[string]*chapter{}, orders: map[crony.RunID]string{},
 		counts: map[string]int{}}
-	s.host = soakHost{id: soakAgentID, dir: t.TempDir(), seed: seed, log: s.log, now: s.agentNow, dial: s.dial, works: s.works}
+	s.host = soakHost{id: soakAgentID, dir: t.TempDir(), seed: seed, log: s.log, now: s.agentNow, dial: s.dial, works: s.works,
+		boottime: func() time.Duration { return s.now().Sub(bubbleBegan()) }}
 	return s
 }
 

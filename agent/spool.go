@@ -126,7 +126,7 @@ func (r *reporter) drop(o *output) int64 {
 // prune takes off the queue what was given up, and returns the runs of which nothing is left to deliver.
 func (r *reporter) prune() []crony.RunID {
 	var done []crony.RunID
-	r.queue = slices.DeleteFunc(r.queue, func(it item) bool {
+	gone := func(it item) bool {
 		if it.fact != nil || !it.from.dropped {
 			return false
 		}
@@ -135,7 +135,11 @@ func (r *reporter) prune() []crony.RunID {
 			done = append(done, it.run())
 		}
 		return true
-	})
+	}
+	r.queue = slices.DeleteFunc(r.queue, gone)
+	for run := range r.apart {
+		r.apart[run] = slices.DeleteFunc(r.apart[run], gone)
+	}
 	return done
 }
 
@@ -169,6 +173,12 @@ func (r *reporter) depth() depth {
 	}
 	if len(r.queue) > 0 {
 		older(r.queue[0].since())
+	}
+	for _, items := range r.apart {
+		d.records += len(items)
+		if len(items) > 0 {
+			older(items[0].since())
+		}
 	}
 	for o := range r.open {
 		older(o.waits)

@@ -16,6 +16,8 @@ type timetable struct {
 	asks   queue[*job]
 	starts queue[*seat]
 	turn   time.Time // when the next missed occurrence may be made up for
+	solo   map[string]*solo
+	alone  bool // the agent is cut off, and decides by itself
 
 	holder  func(*job) crony.RunID // the run of this agent that keeps a job from starting another; "" if none does
 	blocked map[*job]bool          // jobs that such a run keeps
@@ -42,6 +44,7 @@ type job struct {
 	lacked bool        // what was asked for is to give up what was missed for want of preparation
 	raced  bool        // other agents claim its occurrences too
 	lack   *lack       // what its host is to be prepared with; nil: nothing
+	leased bool        // what was claimed starts only while the servers can't have given the agent up
 }
 
 // seat is a place of a run that waits for its time, or for its job's lock.
@@ -70,7 +73,7 @@ const askAgain = 5 * time.Second
 const pace = 20 * time.Millisecond
 
 func newTimetable(zones crony.Zones) *timetable {
-	return &timetable{zones: zones, jobs: map[string]*job{}, blocked: map[*job]bool{},
+	return &timetable{zones: zones, jobs: map[string]*job{}, solo: map[string]*solo{}, blocked: map[*job]bool{},
 		holder: func(*job) crony.RunID { return "" }}
 }
 
@@ -85,12 +88,15 @@ func (t *timetable) assign(def crony.Definition, epoch int64, since, cursor time
 	}
 	j.loose = false
 	j.reach(cursor)
+	if s := t.solo[j.name]; s != nil && len(s.runs) == 0 {
+		delete(t.solo, j.name) // it only passed over some, which is for the servers to hear of as ever
+	}
 	t.plan(j)
 }
 
 func newJob(def *crony.Definition, epoch int64, since time.Time) *job {
 	j := &job{name: def.Job.Name, def: pack(def), epoch: epoch, since: nanosOf(since), slots: int32(def.Job.Slots()),
-		raced: def.Job.Mode() == crony.PlaceRace,
+		raced: def.Job.Mode() == crony.PlaceRace, leased: leased(&def.Job),
 		skips: def.Job.Overlap != crony.OverlapQueue && def.Job.Overlap != crony.OverlapReplace}
 	if i := strings.Index(string(j.def), j.name); i >= 0 {
 		j.name = string(j.def)[i : i+len(j.name)] // the same letters, which needn't be in memory twice
@@ -119,6 +125,10 @@ func (t *timetable) unassign(name string) {
 
 // plan puts j in the queue with the first occurrence after its cursor that is not given up.
 func (t *timetable) plan(j *job) {
+	if t.alone {
+		t.planAlone(j)
+		return
+	}
 	t.asks.remove(j)
 	j.asked, j.held, j.lacked = nil, false, false
 	if j.plan == nil {
@@ -164,22 +174,27 @@ func (t *timetable) due(now time.Time) []*job {
 
 // decide finds out what is to be asked for j, the first in the queue, and says whether it is j's turn.
 func (t *timetable) decide(j *job, now time.Time) bool {
+	until, _, tells := t.tell(j)
 	switch {
-	case j.row != nil && (j.lack != nil || j.row.tell <= nanosOf(now)):
+	case t.alone:
+	case j.row != nil && (tells || j.lack != nil || j.row.tell <= nanosOf(now)):
 		j.asked = j.row.question()
+		return true
+	case tells:
+		j.asked = &question{Step: crony.Step{Until: until}}
 		return true
 	case j.lack != nil:
 		if asks, waits := t.forgo(j, now); waits {
 			return asks
 		}
 	}
-	step, held := j.plan.Step(j.reached(), now), j.held
+	step, held := j.plan.Step(t.decided(j), now), j.held
 	j.held = false
 	switch {
 	case step == (crony.Step{}):
 		t.plan(j) // which leaves it out, but for its row
 		return false
-	case !step.Until.IsZero() && j.row != nil:
+	case !step.Until.IsZero() && j.row != nil && !t.alone:
 		j.asked = j.row.question()
 		return true
 	case step.Until.IsZero() && t.blocks(j, &step, now):
@@ -226,6 +241,9 @@ func (t *timetable) recompile() {
 		t.plan(j)
 	}
 }
+
+// unclaimed says whether an agent that is cut off starts the job without a claim.
+func (j *job) unclaimed() bool { return !j.raced && !j.leased }
 
 // has says whether the agent has a job.
 func (t *timetable) has(name string) bool { return t.jobs[name] != nil }
@@ -342,6 +360,8 @@ func (q *queue[T]) Pop() any {
 }
 
 func (q *queue[T]) add(x T) { heap.Push(q, x) }
+
+func (q *queue[T]) fix(x T) { heap.Fix(q, int(*x.where()-1)) }
 
 func (q *queue[T]) remove(x T) {
 	if i := *x.where(); i > 0 {

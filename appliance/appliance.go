@@ -29,6 +29,7 @@ import (
 	"crony/appliance/hub"
 	"crony/appliance/ledger"
 	"crony/appliance/locks"
+	"crony/appliance/lost"
 	"crony/appliance/orders"
 	"crony/appliance/peers"
 	"crony/appliance/placement"
@@ -320,6 +321,9 @@ func (s *Server) lead(ctx context.Context, term state.Term) error {
 	duties.Go(func() error { return ledger.Deliver(ctx, s.Store, records{s.Runs, s.replica}, s.log, s.opts.Now) })
 	duties.Go(func() error { return locks.Run(ctx, s.Store, records{s.Runs, s.replica}, s.log, s.opts.Now) })
 	duties.Go(func() error { return orders.Keep(ctx, term, s.orders()) })
+	duties.Go(func() error {
+		return lost.Run(ctx, lost.Options{Fleet: s.Store, Runs: records{s.Runs, s.replica}, Term: term, Log: s.log, Now: s.opts.Now})
+	})
 	return duties.Wait()
 }
 

@@ -26,8 +26,8 @@ import (
 	"crony/internal/storetest"
 )
 
-// lost is a cluster of which nothing is left but a backup.
-type lost struct {
+// lostCluster is a cluster of which nothing is left but a backup.
+type lostCluster struct {
 	archive  []byte
 	key      string
 	token    string // an API token
@@ -52,9 +52,9 @@ func must[T any](v T, err error) func(*testing.T) T {
 }
 
 // loseCluster makes a cluster, fills it, backs it up and throws it away. Its authority is being replaced.
-func loseCluster(t *testing.T) *lost {
+func loseCluster(t *testing.T) *lostCluster {
 	t.Helper()
-	dir, l := t.TempDir(), &lost{}
+	dir, l := t.TempDir(), &lostCluster{}
 	old := must(pki.NewCA("c1", time.Now()))(t)
 	ca := must(old.Successor(time.Now()))(t)
 	l.root = ca.Root()
@@ -85,7 +85,7 @@ func loseCluster(t *testing.T) *lost {
 }
 
 // fill puts into the keyspace what is looked for later.
-func (l *lost) fill(t *testing.T, store *state.Store) {
+func (l *lostCluster) fill(t *testing.T, store *state.Store) {
 	t.Helper()
 	manifest := must(crony.DecodeManifest([]byte("jobs: [{name: nightly, schedule: 0 2 * * *, shell: {command: echo}}]")))(t)
 	must(store.Define(t.Context(), manifest, crony.ApplyOptions{}))(t)
@@ -100,7 +100,7 @@ func (l *lost) fill(t *testing.T, store *state.Store) {
 	must(store.RegisterServer(t.Context(), state.Server{ID: "before"}))(t)
 }
 
-func (l *lost) write(t *testing.T, m *member.Member, runs *runlog.Log, files map[string]string) {
+func (l *lostCluster) write(t *testing.T, m *member.Member, runs *runlog.Log, files map[string]string) {
 	t.Helper()
 	key, recipient, err := backup.NewKey()
 	if err != nil {
@@ -133,13 +133,13 @@ func (l *lost) write(t *testing.T, m *member.Member, runs *runlog.Log, files map
 	l.archive, l.key = out.Bytes(), key
 }
 
-func (l *lost) options(dir string) RestoreOptions {
+func (l *lostCluster) options(dir string) RestoreOptions {
 	return RestoreOptions{Archive: bytes.NewReader(l.archive), Key: l.key, Dir: dir, Name: "beta",
 		People: "https://crony.example.org:8470", Log: quiet()}
 }
 
 // whole looks whether a directory holds a server, and all of it.
-func (l *lost) whole(t *testing.T, dir string) {
+func (l *lostCluster) whole(t *testing.T, dir string) {
 	t.Helper()
 	seal := must(pki.ReadSealKey(filepath.Join(dir, "pki", "seal.key")))(t)
 	roots := must(pki.ParseRoots(must(os.ReadFile(filepath.Join(dir, "pki", "ca.crt")))(t)))(t)
@@ -174,7 +174,7 @@ func (l *lost) whole(t *testing.T, dir string) {
 	}
 }
 
-func (l *lost) keyspace(t *testing.T, store *state.Store) {
+func (l *lostCluster) keyspace(t *testing.T, store *state.Store) {
 	t.Helper()
 	if diff := cmp.Diff(l.def, must(store.Job(t.Context(), "nightly"))(t).Definition); diff != "" {
 		t.Errorf("the job (-want +got):\n%s", diff)

@@ -12,7 +12,7 @@ import (
 
 // TestRestoreKeepsOut looks that nothing of somebody else's is touched.
 func TestRestoreKeepsOut(t *testing.T) {
-	l := &lost{} // the directory is looked at first
+	l := &lostCluster{} // the directory is looked at first
 	for name, files := range map[string][]string{
 		"something":            {"photo.jpg"},
 		"a server":             {etcdDir, pkiDir, serverFile},

@@ -412,7 +412,7 @@ func (p *byHand) acked(id uint64, facts []crony.Fact, chunks ...crony.Chunk) {
 func life(agent string, id crony.RunID) []crony.Fact {
 	zero, now := 0, time.Now().UTC()
 	facts := []crony.Fact{
-		{Claimed: &crony.ClaimedFact{Job: "job", JobUID: "u", Generation: 1, Group: "default", Agent: agent, Trigger: crony.BySchedule, ScheduledAt: now}},
+		{Claimed: &crony.ClaimedFact{Job: "job", JobUID: "u", Generation: 1, Group: "default", Agent: agent, Trigger: crony.ByReboot, ScheduledAt: now}},
 		{Started: &crony.StartedFact{Attempt: 1, PID: 7}},
 		{Exited: &crony.ExitedFact{Attempt: 1, ExitCode: &zero}},
 		{Ended: &crony.EndedFact{State: crony.Succeeded}},

@@ -208,15 +208,29 @@ func (o *owners) ownsFact(ctx context.Context, f *crony.Fact) (bool, error) {
 		return o.owns(ctx, f.Run)
 	case f.Claimed.Agent != o.agent.ID:
 		return false, status.Errorf(codes.PermissionDenied, "the run %.40q is claimed in the name of another agent", f.Run)
-	case !o.own[f.Run]:
-		if _, err := o.look(ctx, f.Run); err != nil {
-			return false, err
-		}
-		o.own[f.Run] = true
-		o.jobs[f.Run] = f.Claimed.Job
+	case o.own[f.Run]:
+		return true, nil
 	}
+	known, err := o.look(ctx, f.Run)
+	if err != nil {
+		return false, err
+	}
+	if !known {
+		if !f.Claimed.Names(f.Run) {
+			return false, status.Errorf(codes.PermissionDenied, "the run %.40q is not of what it says that it is a run of", f.Run)
+		}
+		if f.Claimed.ScheduledAt.After(o.hub.opts.Now().Add(mostAhead)) { // what else it reports of it is dropped as well
+			o.log.Error("report of a run dropped: it is not due yet, by far", "run", f.Run, "due", f.Claimed.ScheduledAt)
+			return false, nil
+		}
+	}
+	o.own[f.Run], o.jobs[f.Run] = true, f.Claimed.Job
 	return true, nil
 }
+
+// mostAhead is how long before it is due a run may be reported. The clocks of agents differ from the servers' by less, or they
+// could claim nothing.
+const mostAhead = time.Minute
 
 // owns says whether a run is this agent's. It is not if nobody knows the run: its first fact was dropped, or its day is gone
 // from the run log. What is said of such a run can't be stored, and must not be in the way of the rest.

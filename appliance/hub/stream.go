@@ -196,7 +196,7 @@ func (s *stream) answer(ctx context.Context, req *wire.ClaimRequest) error {
 	for i, o := range req.GetOccurrences() {
 		asks[i] = state.Ask{Job: o.GetJob(), Agent: s.agent.ID, Epoch: o.GetEpoch(), At: wire.Time(o.GetAt()), Due: o.GetDue()}
 		if p := o.GetPass(); p != nil {
-			asks[i].After, asks[i].Reason = wire.Time(p.GetAfter()), bounded(p.GetReason())
+			asks[i].After, asks[i].Reason, asks[i].Ran = wire.Time(p.GetAfter()), bounded(p.GetReason()), o.GetRan()
 			if asks[i].Skipped = o.GetSkipped(); p.GetUntil() != 0 {
 				asks[i].Until = wire.Time(p.GetUntil())
 			}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"iter"
 	"slices"
+	"strings"
 	"time"
 
 	"crony"
@@ -46,6 +47,8 @@ type row struct {
 	run   *crony.Run // of one that was claimed
 	named int64      // how many occurrences it is, as the schedule in force names them
 	upTo  time.Time  // what is up to here is told by now
+
+	also []*crony.Run // others of the same occurrence; only if one alone was asked for
 }
 
 // cover is a stretch that has the current instant in it.
@@ -370,6 +373,9 @@ func stored(s *crony.Stretch) crony.LedgerEntry {
 func entryOf(r *crony.Run) crony.LedgerEntry {
 	e := crony.LedgerEntry{From: r.ScheduledAt, To: r.ScheduledAt, Count: 1, End: crony.EndRan, Reason: r.Reason, Run: r.ID,
 		State: r.State, Agent: r.Agent}
+	if r.Doubles != "" {
+		e.Reason = strings.TrimSuffix("it doubles the run "+string(r.Doubles)+"; "+r.Reason, "; ")
+	}
 	switch r.State {
 	case crony.Lost:
 		e.End = crony.EndLost

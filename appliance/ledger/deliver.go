@@ -28,6 +28,7 @@ const (
 	deliverAtOnce = 256              // records in one write
 	reportWait    = 30 * time.Second // for the report of a run that was claimed, before it counts as lost
 	deliverAgain  = time.Second      // after a failure
+	maxVoids      = 1000             // runs that are looked for to void one record; of more, those that come outweigh it
 )
 
 // Deliver takes the records of what was passed over from the keyspace into the run log, until ctx, the scope of a leader's
@@ -75,12 +76,13 @@ func deliver(ctx context.Context, store *state.Store, runs Keeper, log *slog.Log
 	)
 	for _, p := range store.Passes() {
 		left := reportWait - now.Sub(p.DecidedAt)
-		if p.Unless == "" {
+		voids, may := p.Runs(maxVoids)
+		if !may {
 			ready = append(ready, p)
 			continue
 		}
 		waits := left > 0 && left <= reportWait
-		reported, err := known(ctx, runs, p.Unless, !waits)
+		reported, err := known(ctx, runs, voids, !waits)
 		switch {
 		case err != nil:
 			return 0, err
@@ -156,17 +158,29 @@ func dropped(log *slog.Logger, err error) error {
 	return fmt.Errorf("store what was passed over: %w", err)
 }
 
-// known says whether a run was reported; for good, if the other servers are asked too.
-func known(ctx context.Context, runs Keeper, id crony.RunID, others bool) (bool, error) {
-	_, err := runs.Run(ctx, id)
-	if others && crony.CodeOf(err) == crony.NotFound {
-		if err := runs.Refresh(ctx, id); err != nil {
-			return false, fmt.Errorf("ask the other servers for the run %s: %w", id, err)
+// known says whether all of these runs were reported; for good, if the other servers are asked too.
+func known(ctx context.Context, runs Keeper, ids []crony.RunID, others bool) (bool, error) {
+	missing, err := unknown(ctx, runs, ids)
+	if err != nil || len(missing) == 0 || !others {
+		return len(missing) == 0, err
+	}
+	if err := runs.Refresh(ctx, missing...); err != nil {
+		return false, fmt.Errorf("ask the other servers for runs that are not known here, as %s: %w", missing[0], err)
+	}
+	missing, err = unknown(ctx, runs, missing)
+	return len(missing) == 0, err
+}
+
+// unknown returns those of some runs that this server knows nothing of.
+func unknown(ctx context.Context, runs Keeper, ids []crony.RunID) ([]crony.RunID, error) {
+	var missing []crony.RunID
+	for _, id := range ids {
+		switch _, err := runs.Run(ctx, id); {
+		case crony.CodeOf(err) == crony.NotFound:
+			missing = append(missing, id)
+		case err != nil:
+			return nil, err
 		}
-		_, err = runs.Run(ctx, id)
 	}
-	if crony.CodeOf(err) == crony.NotFound {
-		return false, nil
-	}
-	return err == nil, err
+	return missing, nil
 }

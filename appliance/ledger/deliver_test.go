@@ -219,6 +219,49 @@ func TestDeliverClaimed(t *testing.T) {
 	})
 }
 
+// TestDeliverRan has an agent that was cut off tell what it ran: all of it is reported, or not all.
+func TestDeliverRan(t *testing.T) {
+	for name, reported := range map[string]int{"all": 10, "not all": 9} {
+		t.Run(name, func(t *testing.T) {
+			delivering(t, func(t *testing.T, store *state.Store, k *keeper) {
+				time.Sleep(10 * time.Second)
+				job, err := store.Job(t.Context(), "a")
+				if err != nil || job.Assigned == 0 {
+					t.Fatalf("%+v, %v", job, err)
+				}
+				from := job.PlanSince
+				d, err := store.Claim(t.Context(), []state.Ask{{Job: "a", Agent: "a1", Epoch: job.Assignments[0].Epoch, After: from,
+					At: from.Add(10 * time.Second), Reason: "alone", Ran: true}})
+				if err != nil || !d[0].Granted {
+					t.Fatalf("%+v, %v", d, err)
+				}
+				synctest.Wait()
+				if len(store.Passes()) != 1 || k.ends(crony.EndLost) != 0 {
+					t.Fatalf("judged before it could be reported: %+v", store.Passes())
+				}
+				runs, ok := store.Passes()[0].Runs(10)
+				if !ok || len(runs) != 10 {
+					t.Fatalf("the runs are %v", runs)
+				}
+				k.set(func() {
+					for _, run := range runs[:reported] {
+						k.runs[run] = true
+					}
+				})
+				time.Sleep(2 * reportWait)
+				synctest.Wait()
+				want := int64(10) // the runs outweigh their part of the stretch
+				if reported == len(runs) {
+					want = 0
+				}
+				if n := k.ends(crony.EndLost); n != want || len(store.Passes()) > 0 {
+					t.Errorf("%d are lost, %d records are left", n, len(store.Passes()))
+				}
+			})
+		})
+	}
+}
+
 // TestDeliverKnownElsewhere has a claim that was reported to another server: it is not lost, nor judged while that is cut off.
 func TestDeliverKnownElsewhere(t *testing.T) {
 	delivering(t, func(t *testing.T, store *state.Store, k *keeper) {

@@ -54,7 +54,7 @@ func (l *timeline) explained(x crony.Explanation, told *row) crony.Explanation {
 		told = l.toCome(x.At)
 	}
 	x.Entry, x.Run = &told.entry, told.run
-	x.Words = l.words(&x)
+	x.Words = l.words(&x) + wordsOfDoubles(told)
 	return x
 }
 
@@ -93,8 +93,17 @@ func (l *timeline) toldOf(in records, at time.Time) (*row, error) {
 			return nil, err
 		}
 		foreign := r.run != nil && r.run.JobUID != l.uid
-		if r.entry.Count > 0 && (best == nil || best.run != nil && best.run.JobUID != l.uid && !foreign) {
+		switch {
+		case r.entry.Count == 0:
+		case best == nil || best.run != nil && best.run.JobUID != l.uid && !foreign:
 			best = &r
+		case r.run != nil && best.run != nil && r.run.JobUID == best.run.JobUID:
+			first, second := best, &r
+			if first.run.Doubles != "" && second.run.Doubles == "" {
+				first, second = second, first
+			}
+			first.also = append(append(best.also, r.also...), second.run)
+			best = first
 		}
 	}
 	return best, nil

@@ -1,6 +1,7 @@
 package ledger_test
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -120,4 +121,18 @@ func jittered(w *world) *world {
 	j := &w.Definitions[0].Job
 	j.Schedule, j.Schedules = "", []crony.ScheduleEntry{{Cron: j.Schedule, Jitter: crony.Duration(4 * time.Minute)}}
 	return w
+}
+
+// TestExplainDouble tells of both runs, the one that was claimed first.
+func TestExplainDouble(t *testing.T) {
+	x := unclaimed(base().ran(1, "09:05", "09:10", "09:15", "09:20")).explain(t, "09:05")
+	double := crony.DoubleRunID("U", clock("09:05"), "a2")
+	want := "It ran twice: agent a2 was cut off, and started it without a claim as the run " + string(double) + ", which succeeded."
+	if x.Run == nil || x.Run.Doubles != "" || !strings.HasSuffix(x.Words, want) {
+		t.Errorf("%+v: %s", x.Run, x.Words)
+	}
+	x = alone(unclaimed(base().ran(1, "09:05", "09:10", "09:15", "09:20"))).explain(t, "09:05")
+	if x.Run == nil || x.Run.ID != double || strings.Contains(x.Words, "twice") || !strings.Contains(x.Words, "without a claim as it was cut off") {
+		t.Errorf("%+v: %s", x.Run, x.Words)
+	}
 }

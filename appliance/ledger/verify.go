@@ -54,7 +54,7 @@ func (l *Ledger) VerifyLedger(ctx context.Context, q crony.VerifyQuery) (crony.V
 type verifier struct {
 	line   *timeline
 	out    crony.Verification
-	last   *crony.Run
+	same   []*crony.Run     // of one job, due at one instant: the one that was looked at last
 	ending []*crony.Stretch // that are looked at when they have ended
 }
 
@@ -82,13 +82,17 @@ func gapText(e *crony.LedgerEntry) string {
 	return fmt.Sprintf("nothing is recorded of %d occurrences up to %s, though they were decided", e.Count, clock(e.To))
 }
 
-// run holds a run against the schedule that it was made from, and against the run before it.
+// run holds a run against the schedule that it was made from, and against the others of its instant.
 func (v *verifier) run(r *crony.Run) {
-	last := v.last
-	v.last = r
-	if last != nil && last.ScheduledAt.Equal(r.ScheduledAt) && last.JobUID == r.JobUID && last.ID != r.ID {
-		v.fault(r.ScheduledAt, crony.FaultDouble, "it has the runs %s and %s", last.ID, r.ID)
+	if len(v.same) > 0 && (!v.same[0].ScheduledAt.Equal(r.ScheduledAt) || v.same[0].JobUID != r.JobUID) {
+		v.same = v.same[:0]
 	}
+	for _, other := range v.same {
+		if doubled(other, r) {
+			v.fault(r.ScheduledAt, crony.FaultDouble, "%s", doubleText(other, r))
+		}
+	}
+	v.same = append(v.same, r)
 	e := v.line.generation(r.JobUID, r.Generation)
 	if e == nil {
 		return
@@ -100,6 +104,34 @@ func (v *verifier) run(r *crony.Run) {
 	case !in.Runs:
 		v.fault(r.ScheduledAt, crony.FaultStray, "the run %s should not have been: %s", r.ID, in.Why)
 	}
+}
+
+// doubled says whether two runs that were due at one instant are two of one occurrence. A run in the place of one that was
+// lost is none, unless that comes out not to be lost.
+func doubled(a, b *crony.Run) bool {
+	switch again := crony.RerunID(a.JobUID, a.ScheduledAt); {
+	case a.ID == b.ID, neverStarted(a), neverStarted(b):
+		return false
+	case a.Doubles != "" || b.Doubles != "":
+		return a.Doubles == b.ID || b.Doubles == a.ID || a.Doubles == b.Doubles
+	case a.ID == again:
+		return b.State != crony.Lost
+	case b.ID == again:
+		return a.State != crony.Lost
+	}
+	return true
+}
+
+func neverStarted(r *crony.Run) bool { return r.State == crony.Skipped && r.StartedAt.IsZero() }
+
+func doubleText(a, b *crony.Run) string {
+	text := fmt.Sprintf("it has the runs %s and %s", a.ID, b.ID)
+	for _, r := range []*crony.Run{a, b} {
+		if r.Doubles != "" {
+			text += fmt.Sprintf(": agent %s was cut off and started %s without a claim", r.Agent, r.ID)
+		}
+	}
+	return text
 }
 
 // stretches holds those that end by an instant against the schedules that they were made from, and returns the others.

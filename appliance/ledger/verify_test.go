@@ -24,6 +24,16 @@ func TestVerify(t *testing.T) {
 		{"two runs of one instant are a double", double(base().ran(1, "09:05", "09:10", "09:15", "09:20")), []string{
 			"09:05:00 double: it has the runs RUN-0 and other",
 		}},
+		{"a run without a claim beside the claimed one is a double", unclaimed(base().ran(1, "09:05", "09:10", "09:15", "09:20")), []string{
+			"09:05:00 double: it has the runs RUN-0 and RUN-4: agent a2 was cut off and started RUN-4 without a claim",
+		}},
+		{"one that never started is none", neverStarted(unclaimed(base().ran(1, "09:05", "09:10", "09:15", "09:20"))), nil},
+		{"nor is one whose occurrence was only passed over", alone(unclaimed(base().ran(1, "09:05", "09:10", "09:15", "09:20").
+			passed(1, 1, "09:05", "09:05", crony.EndMissed, "the job was changed"))), nil},
+		{"nor is a run in the place of one that was lost", rerun(base().ran(1, "09:05", "09:10", "09:15", "09:20"), crony.Lost), nil},
+		{"which comes out not to be lost", rerun(base().ran(1, "09:05", "09:10", "09:15", "09:20"), crony.Succeeded), []string{
+			"09:05:00 double: it has the runs RUN-0 and RUN-4",
+		}},
 		{"runs of two jobs of one name are none", foreign(base().ran(1, "09:05", "09:10", "09:15", "09:20")), nil},
 		{"a run that its generation does not name is a stray", base().ran(1, "09:05", "09:07", "09:10", "09:15", "09:20"), []string{
 			"09:07:00 stray: the run RUN-1 is of an instant that generation 1 does not name",
@@ -87,6 +97,36 @@ func TestVerifyGoesOnWhereItStopped(t *testing.T) {
 	if n != 30*24*3600 || calls < 2 {
 		t.Errorf("%d occurrences in %d calls", n, calls)
 	}
+}
+
+// unclaimed adds a run of the first one's occurrence by an agent that was cut off.
+func unclaimed(w *world) *world {
+	r := w.runs[0]
+	r.ID, r.Agent, r.Unclaimed, r.Doubles = crony.DoubleRunID(r.JobUID, r.ScheduledAt, "a2"), "a2", true, r.ID
+	w.runs = append(w.runs, r)
+	return w
+}
+
+// neverStarted has the last run skipped.
+func neverStarted(w *world) *world {
+	r := &w.runs[len(w.runs)-1]
+	r.State, r.StartedAt, r.Attempts = crony.Skipped, time.Time{}, nil
+	return w
+}
+
+// alone takes the first run away.
+func alone(w *world) *world {
+	w.runs = w.runs[1:]
+	return w
+}
+
+// rerun adds a run in the place of the first one, and says what became of that.
+func rerun(w *world, state crony.RunState) *world {
+	r := w.runs[0]
+	r.ID = crony.RerunID(r.JobUID, r.ScheduledAt)
+	w.runs[0].State = state
+	w.runs = append(w.runs, r)
+	return w
 }
 
 func double(w *world) *world {

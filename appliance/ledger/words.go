@@ -109,6 +109,9 @@ func (l *timeline) wordsOfRun(r *crony.Run) string {
 		return fmt.Sprintf("Agent %s claimed it and did not start it: it %s%s.", r.Agent, ended(r), because(r.Reason))
 	}
 	words := fmt.Sprintf("Agent %s started it at %s, %s", r.Agent, clock(r.StartedAt), l.late(r))
+	if r.Unclaimed {
+		words += ", without a claim as it was cut off"
+	}
 	if r.CatchUp {
 		words += ", to make up for it"
 	}
@@ -126,6 +129,30 @@ func (l *timeline) wordsOfRun(r *crony.Run) string {
 		words += fmt.Sprintf(" and %d attempts", n)
 	}
 	return words + because(r.Reason) + "."
+}
+
+// wordsOfDoubles tells of the other runs of an occurrence that have started.
+func wordsOfDoubles(told *row) string {
+	words := ""
+	for _, r := range told.also {
+		switch {
+		case !doubled(told.run, r):
+		case r.Doubles != "":
+			words += fmt.Sprintf(" It ran twice: agent %s was cut off, and started it without a claim as the run %s, which %s.",
+				r.Agent, r.ID, standing(r))
+		default:
+			words += fmt.Sprintf(" It ran twice: agent %s has the run %s of it, which %s.", r.Agent, r.ID, standing(r))
+		}
+	}
+	return words
+}
+
+// standing says in words whether a run has ended.
+func standing(r *crony.Run) string {
+	if !r.State.Ended() {
+		return "goes on"
+	}
+	return ended(r)
 }
 
 // ended says in words that a run has ended.

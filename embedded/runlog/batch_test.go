@@ -27,7 +27,8 @@ func extremes() Records {
 		Facts: []crony.Fact{
 			{Run: id, Seq: 1, At: time.Time{}, Claimed: &crony.ClaimedFact{
 				Job: "ü", JobUID: strings.Repeat("u", 300), Generation: math.MaxInt64, Agent: "a", Group: "g", Trigger: "whim",
-				By: "me", Epoch: math.MinInt64, CatchUp: true, ScheduledAt: time.Date(9999, 12, 31, 23, 59, 59, 999999999, time.UTC),
+				By: "me", Epoch: math.MinInt64, CatchUp: true, Unclaimed: true,
+				Doubles: crony.NewRunID(time.Unix(1e9, 0)), ScheduledAt: time.Date(9999, 12, 31, 23, 59, 59, 999999999, time.UTC),
 				Labels: map[string]string{"": "", "a": "b", "zone": strings.Repeat("long ", 100)},
 			}},
 			{Run: id, Seq: 2, At: time.Date(0, 1, 1, 0, 0, 0, 1, time.UTC), Started: &crony.StartedFact{Attempt: math.MaxInt32, PID: -1}},

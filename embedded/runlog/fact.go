@@ -38,7 +38,7 @@ type factRecord struct {
 // and then, by its kind,
 //
 //	claimed  references: job, agent, group, labels, trigger; when it was due; references: job's uid, by; generation, epoch;
-//	         reference: params, if there are any
+//	         of one that was started without a claim, reference: the run that it doubles; reference: params, if there are any
 //	started  attempt, pid
 //	exited   attempt, exit code if it has one, reference: signal, CPU microseconds or float64, max rss, stdout, stderr bytes
 //	ended    state byte, reference: reason
@@ -55,10 +55,11 @@ const (
 	kindResult   = 6
 	kindMask     = 0x0f
 
-	claimedCatchUp = 0x10
-	claimedParams  = 0x40
-	exitedCode     = 0x10
-	exitedFloat    = 0x20 // the CPU time is no whole number of microseconds
+	claimedCatchUp   = 0x10
+	claimedUnclaimed = 0x20
+	claimedParams    = 0x40
+	exitedCode       = 0x10
+	exitedFloat      = 0x20 // the CPU time is no whole number of microseconds
 )
 
 func appendFact(b []byte, base int64, t texts, f *crony.Fact) []byte {
@@ -71,6 +72,9 @@ func appendFact(b []byte, base int64, t texts, f *crony.Fact) []byte {
 		b[kind] = kindClaimed
 		if f.Claimed.CatchUp {
 			b[kind] |= claimedCatchUp
+		}
+		if f.Claimed.Unclaimed {
+			b[kind] |= claimedUnclaimed
 		}
 		b = appendClaim(b, base, t, f.Claimed)
 		if len(f.Claimed.Params) > 0 {
@@ -109,7 +113,11 @@ func appendClaim(b []byte, base int64, t texts, c *crony.ClaimedFact) []byte {
 	b = t.appendRef(b, c.JobUID, false)
 	b = t.appendRef(b, c.By, false)
 	b = binary.AppendVarint(b, c.Generation)
-	return binary.AppendVarint(b, c.Epoch)
+	b = binary.AppendVarint(b, c.Epoch)
+	if c.Unclaimed {
+		b = t.appendRef(b, string(c.Doubles), false)
+	}
+	return b
 }
 
 func appendExit(b []byte, t texts, x *crony.ExitedFact) (_ []byte, flags byte) {
@@ -140,6 +148,9 @@ func (u *unpacker) fact(id crony.RunID, base int64, t texts) (f crony.Fact) {
 	case kindClaimed:
 		f.Claimed = u.claim(base, t)
 		f.Claimed.CatchUp = kind&claimedCatchUp != 0
+		if f.Claimed.Unclaimed = kind&claimedUnclaimed != 0; f.Claimed.Unclaimed {
+			f.Claimed.Doubles = crony.RunID(t.text(u))
+		}
 		if kind&claimedParams != 0 {
 			f.Claimed.Params = u.labels(t.text(u))
 		}
@@ -310,6 +321,11 @@ func faultOfClaim(c *crony.ClaimedFact) string {
 	}
 	if !writable(c.ScheduledAt) {
 		return "the time when it was due is outside the years 0 to 9999"
+	}
+	if c.Doubles != "" {
+		if _, err := crony.ParseRunID(string(c.Doubles)); err != nil || !c.Unclaimed {
+			return "only a run that was started without a claim doubles another, which has a run's id"
+		}
 	}
 	for _, text := range [...]string{c.Job, c.JobUID, c.Group, c.Agent, string(c.Trigger), c.By} {
 		if !utf8.ValidString(text) {

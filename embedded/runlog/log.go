@@ -189,6 +189,9 @@ func (l *Log) release() error {
 // Unfinished returns the runs of an agent that have not ended, in no order. The runs are shared: they must not be changed.
 func (l *Log) Unfinished(agent string) []crony.Run { return l.mem.unfinished(agent) }
 
+// Busy returns the agents that have runs which have not ended, in no order.
+func (l *Log) Busy() []string { return l.mem.busy() }
+
 // Running returns how many runs have not ended.
 func (l *Log) Running() int { return l.mem.running() }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"maps"
+	"slices"
 	"sync"
 
 	"go.etcd.io/bbolt"
@@ -282,6 +283,12 @@ func (m *memory) unfinished(agent string) []crony.Run {
 		runs = append(runs, rec.run)
 	}
 	return runs
+}
+
+func (m *memory) busy() []string {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return slices.Collect(maps.Keys(m.byAgent))
 }
 
 func (m *memory) running() int {

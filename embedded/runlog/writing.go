@@ -313,7 +313,8 @@ func (w *writing) noteLive(t *touched, now *record) error {
 func sameRun(a, b *crony.Run) bool {
 	return a.Job == b.Job && a.JobUID == b.JobUID && a.Generation == b.Generation && a.Group == b.Group &&
 		maps.Equal(a.Labels, b.Labels) && a.Agent == b.Agent && a.Trigger == b.Trigger && a.By == b.By &&
-		a.ScheduledAt.Equal(b.ScheduledAt) && a.CatchUp == b.CatchUp && a.Epoch == b.Epoch && a.State == b.State &&
+		a.ScheduledAt.Equal(b.ScheduledAt) && a.CatchUp == b.CatchUp &&
+		a.Unclaimed == b.Unclaimed && a.Doubles == b.Doubles && a.Epoch == b.Epoch && a.State == b.State &&
 		a.Reason == b.Reason && a.StartedAt.Equal(b.StartedAt) && a.EndedAt.Equal(b.EndedAt) &&
 		slices.EqualFunc(a.Attempts, b.Attempts, sameAttempt)
 }

@@ -32,6 +32,9 @@ type Ask struct {
 	// Due says that the occurrence's time has come: if runs of the job are in the way, it is to wait, or to replace them, as the
 	// job's overlap says. Before that it is refused, and may be asked for again.
 	Due bool
+	// Ran, with After, says that the agent was cut off and has started these by itself. It reports them when this is granted;
+	// what it does not is lost.
+	Ran bool
 }
 
 // Decision answers an Ask.
@@ -180,6 +183,8 @@ func impossible(ask *Ask, p *part, now time.Time) string {
 		return "what came due before the job was changed is not decided yet"
 	case !ask.After.IsZero() && !ask.After.Before(until), !ask.Until.IsZero() && !ask.Until.Before(ask.At):
 		return "nothing is to be passed over"
+	case ask.Ran && p.mode() == crony.PlaceRace:
+		return "agents that race for a job start nothing without a claim"
 	case !ask.After.IsZero() && !ask.Skipped && until.After(now):
 		return "not due yet: the agent's clock is ahead of the server's"
 	case ask.At.After(now.Add(maxAhead)):
@@ -265,8 +270,11 @@ func (p *proposal) op(now time.Time) clientv3.Op {
 	if !ask.After.IsZero() {
 		pass := p.passOf(p.def, ask.After, ask.passUntil())
 		pass.Agent, pass.Reason, pass.DecidedAt = ask.Agent, ask.Reason, now.UTC()
-		if ask.Skipped {
+		switch {
+		case ask.Skipped:
 			pass.End = crony.EndSkipped
+		case ask.Ran:
+			pass.Ran, pass.End = true, crony.EndLost
 		}
 		conditions = append(conditions, clientv3.Compare(clientv3.Value(claim), ">", claimsBefore(ask.After)),
 			clientv3.Compare(clientv3.Value(claim), "<", claimsAfter(ask.After)))

@@ -26,6 +26,8 @@ type Pass struct {
 	// Unless, if set, is the run of the occurrence at Until, the only one that is meant: it was claimed, and if its agent
 	// reports it the record is void.
 	Unless crony.RunID `json:"unless,omitempty"`
+	// Ran says that the agent has started these without a claim: those that it reports are void.
+	Ran bool `json:"ran,omitempty"`
 
 	key string
 	rev int64
@@ -44,6 +46,26 @@ func (p *Pass) Stretch() (crony.Stretch, bool) {
 	}
 	s.Count, s.From, s.To = plan.Count(p.After, p.Until)
 	return s, s.Count > 0
+}
+
+// Runs returns the ids of the runs that make the record void if all of them are reported. They are false if there are none,
+// or more than so many.
+func (p *Pass) Runs(most int) ([]crony.RunID, bool) {
+	plan := p.Definition.Plan()
+	switch {
+	case p.Unless != "":
+		return []crony.RunID{p.Unless}, true
+	case !p.Ran || plan == nil:
+		return nil, false
+	}
+	var list []crony.RunID
+	for at := plan.Next(p.After); !at.IsZero() && !at.After(p.Until); at = plan.Next(at) {
+		if len(list) == most {
+			return nil, false
+		}
+		list = append(list, crony.OccurrenceRunID(p.Definition.UID, at, p.Of))
+	}
+	return list, len(list) > 0
 }
 
 // passOf returns the record for a definition, of which it keeps what says when the job was due.

@@ -51,6 +51,7 @@ func house() map[string]int {
 		"crony/appliance/ledger":    4,
 		"crony/appliance/locks":     4,
 		"crony/appliance/orders":    4,
+		"crony/appliance/lost":      4,
 		"crony/appliance/peers":     4,
 		"crony/appliance/placement": 4,
 		"crony/appliance/replica":   4,

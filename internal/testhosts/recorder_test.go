@@ -301,7 +301,7 @@ func (r *recorder) life() []crony.Fact {
 	job := fmt.Sprintf("made-up-%d", r.rand.IntN(50))
 	return []crony.Fact{
 		{Run: id, Seq: 1, At: now, Claimed: &crony.ClaimedFact{Job: job, JobUID: "uid-" + job, Generation: 1, Group: crony.DefaultGroup,
-			Agent: r.id, Trigger: crony.BySchedule, ScheduledAt: id.Time(), Epoch: 1}},
+			Agent: r.id, Trigger: crony.ByReboot, ScheduledAt: id.Time(), Epoch: 1}},
 		{Run: id, Seq: 2, At: now.Add(time.Millisecond), Started: &crony.StartedFact{Attempt: 1, PID: 1 + r.rand.IntN(30000)}},
 		{Run: id, Seq: 3, At: now.Add(time.Second), Exited: &crony.ExitedFact{Attempt: 1, ExitCode: &code, MaxRSS: r.rand.Int64N(1 << 30)}},
 		{Run: id, Seq: 4, At: now.Add(time.Second), Ended: &crony.EndedFact{State: end, Reason: "it exited with code " + strconv.Itoa(code)}},

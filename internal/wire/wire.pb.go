@@ -744,7 +744,8 @@ func (*Synced) Descriptor() ([]byte, []int) {
 	return file_wire_proto_rawDescGZIP(), []int{6}
 }
 
-// ClaimRequest asks for occurrences, or tells of some that are passed over. It may be asked again with no harm.
+// ClaimRequest asks for occurrences, or tells of some that are passed over. It may be asked again with no harm. The answer to
+// one that asks for nothing shows that the servers have the agent.
 type ClaimRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"` // of the request: the reply's is the same
@@ -803,6 +804,7 @@ type Occurrence struct {
 	Epoch         int64                  `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	At            int64                  `protobuf:"fixed64,3,opt,name=at,proto3" json:"at,omitempty"`          // unix nanoseconds
 	Pass          *Pass                  `protobuf:"bytes,4,opt,name=pass,proto3" json:"pass,omitempty"`        // if set, all occurrences after pass.after and up to at are to run nowhere
+	Ran           bool                   `protobuf:"varint,5,opt,name=ran,proto3" json:"ran,omitempty"`         // with pass: the agent was cut off and has started these; it reports them when this is granted
 	Skipped       bool                   `protobuf:"varint,6,opt,name=skipped,proto3" json:"skipped,omitempty"` // with pass: that is as was asked for; else they are missed
 	Due           bool                   `protobuf:"varint,7,opt,name=due,proto3" json:"due,omitempty"`         // its time has come: if it can't start, it is to wait for, or replace, what goes on, or is given up
 	unknownFields protoimpl.UnknownFields
@@ -865,6 +867,13 @@ func (x *Occurrence) GetPass() *Pass {
 		return x.Pass
 	}
 	return nil
+}
+
+func (x *Occurrence) GetRan() bool {
+	if x != nil {
+		return x.Ran
+	}
+	return false
 }
 
 func (x *Occurrence) GetSkipped() bool {
@@ -3383,13 +3392,14 @@ const file_wire_proto_rawDesc = "" +
 	"\x06Synced\"[\n" +
 	"\fClaimRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12;\n" +
-	"\voccurrences\x18\x02 \x03(\v2\x19.crony.wire.v1.OccurrenceR\voccurrences\"\x99\x01\n" +
+	"\voccurrences\x18\x02 \x03(\v2\x19.crony.wire.v1.OccurrenceR\voccurrences\"\xab\x01\n" +
 	"\n" +
 	"Occurrence\x12\x10\n" +
 	"\x03job\x18\x01 \x01(\tR\x03job\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x03R\x05epoch\x12\x0e\n" +
 	"\x02at\x18\x03 \x01(\x10R\x02at\x12'\n" +
-	"\x04pass\x18\x04 \x01(\v2\x13.crony.wire.v1.PassR\x04pass\x12\x18\n" +
+	"\x04pass\x18\x04 \x01(\v2\x13.crony.wire.v1.PassR\x04pass\x12\x10\n" +
+	"\x03ran\x18\x05 \x01(\bR\x03ran\x12\x18\n" +
 	"\askipped\x18\x06 \x01(\bR\askipped\x12\x10\n" +
 	"\x03due\x18\a \x01(\bR\x03due\"J\n" +
 	"\x04Pass\x12\x14\n" +
