@@ -147,7 +147,7 @@ func TestNotSupportedYet(t *testing.T) {
 		}
 	}
 	want := map[string]bool{}
-	for _, key := range strings.Fields(`channels overlap max_parallel on_disconnect on_lost retry http grpc notify user secrets
+	for _, key := range strings.Fields(`channels on_disconnect on_lost retry http grpc notify user secrets
 		umask memory cpu pids`) {
 		want[key] = true
 	}
