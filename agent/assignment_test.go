@@ -16,7 +16,7 @@ func TestPack(t *testing.T) {
 			Calendars: []crony.CalendarUse{{Name: "off", On: crony.CalendarSkip}}, Misfire: &crony.Misfire{Policy: crony.MisfireAll},
 			Timeout: 90e9, Shell: &crony.Shell{Command: "echo <&>\u2028", Env: map[string]string{"A": "1"}}}}
 	want := crony.Definition{UID: def.UID, Generation: def.Generation, Calendars: def.Calendars, Job: def.Job}
-	want.Job.Title, want.Job.Labels, want.Job.Owner, want.Job.Note = "", nil, "", ""
+	want.Job.Title, want.Job.Owner, want.Job.Note = "", "", ""
 	if diff := cmp.Diff(want, pack(&def).unpack()); diff != "" {
 		t.Error(diff)
 	}

@@ -251,7 +251,7 @@ func BenchmarkMemory(b *testing.B) {
 // TestMemory holds what a job takes of memory against a bound. So few jobs share less than many do, and every other one is
 // in a time zone, which would be thousands of bytes if it were each job's own.
 func TestMemory(t *testing.T) {
-	const jobs, most = 20_000, 480
+	const jobs, most = 20_000, 540
 	each := bytesHeld(func() *timetable {
 		table := newTimetable((&zones{}).load)
 		for n := range jobs {

@@ -17,7 +17,9 @@ func (s *sim) tell() error {
 			return err
 		}
 	}
+	s.mu.Lock()
 	s.leads = s.servers[0].id
+	s.mu.Unlock()
 	for _, h := range s.hosts {
 		if err := h.begin(); err != nil {
 			return err
