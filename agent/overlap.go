@@ -59,7 +59,7 @@ func (j *job) reach(cursor time.Time) {
 
 // blocks says whether runs of this agent keep a job, the first in the queue, from its next occurrence; nobody need be asked
 // then. Of an occurrence whose time has come that is the end, unless it may wait for them or take their place, which is for
-// the servers to grant.
+// the servers to grant: an agent that is cut off passes it over.
 func (t *timetable) blocks(j *job, step *crony.Step, now time.Time) bool {
 	if j.slots == 0 {
 		return false
@@ -72,7 +72,12 @@ func (t *timetable) blocks(j *job, step *crony.Step, now time.Time) bool {
 		t.blocked[j] = true
 		t.put(j, step.Start)
 		return true
-	case !j.skips && !t.alone:
+	case t.alone:
+		solo := t.soloOf(j.name)
+		solo.cursor = max(solo.cursor, nanosOf(step.At))
+		t.planAlone(j)
+		return true
+	case !j.skips:
 		return false
 	}
 	t.blocked[j] = true

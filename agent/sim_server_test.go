@@ -15,6 +15,8 @@ import (
 	"crony"
 	"crony/appliance/hub"
 	"crony/appliance/ledger"
+	"crony/appliance/locks"
+	"crony/appliance/lost"
 	"crony/appliance/placement"
 	"crony/embedded/fakeetcd"
 	"crony/embedded/state"
@@ -102,7 +104,12 @@ func (v *simServer) lead(ctx context.Context, store *state.Store, placer *placem
 	store.Lead(ctx, v.id, leading, func(ctx context.Context, term state.Term) error {
 		work, ctx := errgroup.WithContext(ctx)
 		work.Go(func() error { return placer.Run(ctx, term) })
+		work.Go(func() error { return store.KeepSeen(ctx, term) })
 		work.Go(func() error { return ledger.Deliver(ctx, store, log, v.sim.quietly(), time.Now) })
+		work.Go(func() error { return locks.Run(ctx, store, log, v.sim.quietly(), time.Now) })
+		work.Go(func() error {
+			return lost.Run(ctx, lost.Options{Fleet: store, Runs: log, Term: term, Log: v.sim.quietly(), Now: time.Now})
+		})
 		return work.Wait()
 	})
 }

@@ -73,7 +73,9 @@ func (s *sim) define() error {
 			where.Agent = pick(s.rng, s.hosts...).id
 		}
 		j := crony.Job{Name: fmt.Sprintf("job-%d", n), Shell: &crony.Shell{Command: "true"}, Placement: where,
-			Schedule: fmt.Sprintf("*/%d * * * * *", 1+s.rng.IntN(3)),
+			Schedule:     fmt.Sprintf("*/%d * * * * *", 1+s.rng.IntN(3)),
+			OnDisconnect: pick(s.rng, crony.DisconnectRun, crony.DisconnectHold, crony.DisconnectStop),
+			Overlap:      pick(s.rng, crony.OverlapAllow, crony.OverlapAllow, crony.OverlapForbid, crony.OverlapQueue),
 			Misfire:  &crony.Misfire{Policy: pick(s.rng, crony.MisfireSkip, crony.MisfireOnce, crony.MisfireAll), Limit: 20}}
 		s.jobs = append(s.jobs, j)
 	}

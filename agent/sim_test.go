@@ -162,7 +162,7 @@ func (s *sim) works(ctx context.Context, h *simHost, a *attempt, rng *rand.Rand)
 	s.starts = append(s.starts, simStart{job: a.job.Name, agent: h.id, run: a.run, due: a.due, at: time.Now()})
 	s.mu.Unlock()
 	takes := time.Duration(rng.Int64N(int64(200 * time.Millisecond)))
-	if rng.IntN(10) == 0 {
+	if rng.IntN(10) == 0 && a.job.Slots() == 0 { // else it would be in the way of the next
 		takes += time.Duration(rng.Int64N(int64(4 * time.Second)))
 	}
 	state := crony.Succeeded

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -113,6 +114,17 @@ func (l *soakLog) Unfinished(agent string) []crony.Run {
 		}
 	}
 	return list
+}
+
+// Busy implements lost.RunLog.
+func (l *soakLog) Busy() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	busy := map[string]bool{}
+	for _, r := range l.open {
+		busy[r.Agent] = true
+	}
+	return slices.Sorted(maps.Keys(busy))
 }
 
 // AppendStretches implements ledger.Keeper.
