@@ -76,7 +76,7 @@ func (s *sim) define() error {
 			Schedule:     fmt.Sprintf("*/%d * * * * *", 1+s.rng.IntN(3)),
 			OnDisconnect: pick(s.rng, crony.DisconnectRun, crony.DisconnectHold, crony.DisconnectStop),
 			Overlap:      pick(s.rng, crony.OverlapAllow, crony.OverlapAllow, crony.OverlapForbid, crony.OverlapQueue),
-			Misfire:  &crony.Misfire{Policy: pick(s.rng, crony.MisfireSkip, crony.MisfireOnce, crony.MisfireAll), Limit: 20}}
+			Misfire:      &crony.Misfire{Policy: pick(s.rng, crony.MisfireSkip, crony.MisfireOnce, crony.MisfireAll), Limit: 20}}
 		s.jobs = append(s.jobs, j)
 	}
 	m := crony.Manifest{Jobs: s.jobs}
