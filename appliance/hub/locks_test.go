@@ -62,7 +62,11 @@ func TestQueueOfRuns(t *testing.T) {
 	}
 	agent.leave()
 	agent = s.connect("a1", string(runs[2])) // the second is forgotten, the last may never have reached the agent
-	if found := agent.places(); len(found) != 2 || found[runs[2]] != "" || found[runs[3]] != string(runs[2]) {
+	found := agent.places()
+	if len(found) == 3 { // it was told how they stood before the second was freed, and is told again
+		found = agent.places()
+	}
+	if len(found) != 2 || found[runs[2]] != "" || found[runs[3]] != string(runs[2]) {
 		t.Errorf("when the agent is back: %v", found)
 	}
 }
