@@ -66,7 +66,7 @@ run: build ## Build and start a server with an agent and three small jobs; Ctrl-
 	@exec bin/crony dev --demo $(ARGS)
 
 ##@ Check
-.PHONY: test test-go test-web lint vet check-gen check-fmt bench fuzz soak hosts chaos chaos-short setup
+.PHONY: test test-go test-web lint vet check-gen check-fmt bench fuzz soak sim hosts chaos chaos-short setup
 STAGES := check-gen check-fmt vet lint test-web
 test: setup ## Everything that must be green: generated code, format, vet, lint, web app, Go and browser tests
 	@for stage in $(STAGES); do
@@ -131,6 +131,15 @@ fuzz: ## Each fuzz target for FUZZTIME, 30s if not set
 soak: ## A simulated year of 10,000 jobs, in which all sorts of things happen; long
 	@CRONY_SOAK_SEED=$${CRONY_SOAK_SEED:-0} CRONY_SOAK_JOBS=$${CRONY_SOAK_JOBS:-10000} CRONY_SOAK_DAYS=$${CRONY_SOAK_DAYS:-365} \
 		go test -run '^TestSoak$$' -count 1 -v -timeout 2h $(TESTFLAGS) ./agent
+
+# A seed tells its story again best where Go has one processor for it.
+sim: export CRONY_SIM_SEEDS ?= 1000
+sim: ## CRONY_SIM_SEEDS (1,000) minutes of trouble in a simulated fleet, from CRONY_SIM_SEED on, on all processors
+	@go test -c -o bin/agent.test ./agent
+	procs=$$(nproc) first=$${CRONY_SIM_SEED:-1}
+	each=$$(((CRONY_SIM_SEEDS + procs - 1) / procs))
+	cd agent && seq 0 $$((procs - 1)) | GOMAXPROCS=1 xargs -P $$procs -I{} sh -c \
+		'CRONY_SIM_SEED=$$(($$1 + {} * $$2)) CRONY_SIM_SEEDS=$$2 ../bin/agent.test -test.run "^TestSim$$" -test.timeout 24h' sim $$first $$each
 
 hosts: ## A cluster of the real programs on hosts in network namespaces, to which all sorts of things happen; takes root
 	@CRONY_HOSTS=1 go test -count 1 -v -timeout 1h $(TESTFLAGS) ./internal/testhosts
