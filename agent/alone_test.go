@@ -236,5 +236,5 @@ func (l *loopRig) crash(t *testing.T) *loopRig {
 	if err := l.journal.file.Close(); err != nil {
 		t.Fatal(err)
 	}
-	return newLoopRig(t, l.dir, boots{}, nil)
+	return newLoopRig(t, l.dir, boots{}, (*runner).recover)
 }

@@ -38,15 +38,15 @@ func bootedLoop(t *testing.T, boots boots, recovered []crony.Fact, test func(t *
 // loopIn is bootedLoop with a directory that may have been an agent's before.
 func loopIn(t *testing.T, dir string, boots boots, recovered []crony.Fact, test func(t *testing.T, l *loopRig)) {
 	synctest.Test(t, func(t *testing.T) {
-		l := newLoopRig(t, dir, boots, recovered)
+		l := newLoopRig(t, dir, boots, func(*runner) []crony.Fact { return recovered })
 		defer l.halt()
 		l.say(newStream())
 		test(t, l)
 	})
 }
 
-// newLoopRig returns a loop on a directory, which works until it is halted.
-func newLoopRig(t *testing.T, dir string, boots boots, recovered []crony.Fact) *loopRig {
+// newLoopRig returns a loop on a directory, with what is recovered of an earlier life, which works until it is halted.
+func newLoopRig(t *testing.T, dir string, boots boots, recover func(*runner) []crony.Fact) *loopRig {
 	l := &loopRig{rig: newRig(t, dir)}
 	now := func() time.Time {
 		l.mu.Lock()
@@ -60,7 +60,7 @@ func newLoopRig(t *testing.T, dir string, boots boots, recovered []crony.Fact) *
 	})
 	l.loop = newLoop(l.desk, l.runner, l.journal, boots, now, l.journal.log)
 	l.runner.now = now
-	recovered = append(l.runner.recover(), recovered...)
+	recovered := recover(l.runner)
 	ctx, cancel := context.WithCancel(t.Context())
 	var running sync.WaitGroup
 	running.Go(func() { l.loop.run(ctx, recovered) })
