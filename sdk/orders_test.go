@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"sync"
 	"testing"
 
@@ -65,12 +66,15 @@ func TestStartAgain(t *testing.T) {
 		}
 		mu.Unlock()
 		runs, err := c.StartJob(t.Context(), "j", crony.StartOptions{Agent: "a", Params: map[string]string{"day": "monday"}})
-		if crony.CodeOf(err) != test.code || len(orders) != test.asked || err == nil && (len(runs) != 1 || runs[0] != "one") {
-			t.Errorf("%s: %v, %v; asked %d times", name, runs, err, len(orders))
+		mu.Lock()
+		asked := slices.Clone(orders)
+		mu.Unlock()
+		if crony.CodeOf(err) != test.code || len(asked) != test.asked || err == nil && (len(runs) != 1 || runs[0] != "one") {
+			t.Errorf("%s: %v, %v; asked %d times", name, runs, err, len(asked))
 		}
-		for _, o := range orders {
-			if o.Request == "" || o.Request != orders[0].Request || o.Agent != "a" || o.Params["day"] != "monday" {
-				t.Errorf("%s: asked for %+v after %+v", name, o, orders[0])
+		for _, o := range asked {
+			if o.Request == "" || o.Request != asked[0].Request || o.Agent != "a" || o.Params["day"] != "monday" {
+				t.Errorf("%s: asked for %+v after %+v", name, o, asked[0])
 			}
 		}
 	}

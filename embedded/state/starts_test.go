@@ -161,6 +161,7 @@ func TestOrderFollowsTheJob(t *testing.T) {
 	if err := other.TakeStart(t.Context(), "a2", "a", own); err != nil {
 		t.Error(err)
 	}
+	r.must(r.sync(t.Context())) // it was another server that took it
 	has("a2", chosen)
 }
 
