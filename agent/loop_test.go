@@ -46,7 +46,7 @@ func loopIn(t *testing.T, dir string, boots boots, recovered []crony.Fact, test 
 }
 
 // newLoopRig returns a loop on a directory, with what is recovered of an earlier life, which works until it is halted.
-func newLoopRig(t *testing.T, dir string, boots boots, recover func(*runner) []crony.Fact) *loopRig {
+func newLoopRig(t *testing.T, dir string, boots boots, takeUp func(*runner) []crony.Fact) *loopRig {
 	l := &loopRig{rig: newRig(t, dir)}
 	now := func() time.Time {
 		l.mu.Lock()
@@ -60,7 +60,7 @@ func newLoopRig(t *testing.T, dir string, boots boots, recover func(*runner) []c
 	})
 	l.loop = newLoop(l.desk, l.runner, l.journal, boots, now, l.journal.log)
 	l.runner.now = now
-	recovered := recover(l.runner)
+	recovered := takeUp(l.runner)
 	ctx, cancel := context.WithCancel(t.Context())
 	var running sync.WaitGroup
 	running.Go(func() { l.loop.run(ctx, recovered) })
