@@ -67,7 +67,8 @@ run: build ## Build and start a server with an agent and three small jobs; Ctrl-
 
 ##@ Check
 .PHONY: test test-go test-web lint vet check-gen check-fmt bench fuzz soak sim hosts chaos chaos-short setup
-STAGES := check-gen check-fmt vet lint test-web
+STAGES := check-gen check-fmt vet lint test-web sim
+test: export CRONY_SIM_SEEDS ?= 200
 test: setup ## Everything that must be green: generated code, format, vet, lint, web app, Go and browser tests
 	@for stage in $(STAGES); do
 		began=$$SECONDS
