@@ -83,7 +83,8 @@ func TestNothingIsLeft(t *testing.T) {
 	files := openFiles(t)
 	run()
 	err := goleak.Find(before, goleak.IgnoreAnyFunction("net/http.(*persistConn).readLoop"),
-		goleak.IgnoreAnyFunction("net/http.(*persistConn).writeLoop"))
+		goleak.IgnoreAnyFunction("net/http.(*persistConn).writeLoop"),
+		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.(*Server).serveConn")) // the other end of such a connection
 	if err != nil {
 		t.Error(err)
 	}

@@ -123,31 +123,31 @@ func TestKillOutlivesTheAgent(t *testing.T) {
 	running, born := child()
 	seven := 7
 	started := func(b birth, pid int) entry {
-		return entry{Birth: &b, Fact: &crony.Fact{Run: runAt(1), At: noon, Started: &crony.StartedFact{Attempt: 1, PID: pid}}}
+		return entry{Birth: &b, Fact: &crony.Fact{Run: runAt(901), At: noon, Started: &crony.StartedFact{Attempt: 1, PID: pid}}}
 	}
-	exited := entry{Fact: &crony.Fact{Run: runAt(1), At: noon, Exited: &crony.ExitedFact{Attempt: 1, ExitCode: &seven}}}
-	kill := entry{Kill: &kill{runAt(1), order}}
+	exited := entry{Fact: &crony.Fact{Run: runAt(901), At: noon, Exited: &crony.ExitedFact{Attempt: 1, ExitCode: &seven}}}
+	kill := entry{Kill: &kill{runAt(901), order}}
 	for name, c := range map[string]struct {
 		stdout  string
 		entries []entry
 		state   crony.RunState
 		reason  string
 	}{
-		"not started":          {"", []entry{claimedBy(runAt(1)), kill}, crony.Skipped, "killed before it started by eve: stuck"},
-		"running":              {"x", []entry{claimedBy(runAt(1)), started(born, running.Process.Pid), kill}, crony.Killed, "killed by eve: stuck"},
-		"gone, by that or not": {"x", []entry{claimedBy(runAt(1)), started(birth{boot, 1}, 1<<22), kill}, crony.Killed, "killed by eve: stuck"},
-		"exited":               {"x", []entry{claimedBy(runAt(1)), started(birth{boot, 1}, 1<<22), kill, exited}, crony.Killed, "killed by eve: stuck"},
-		"killed as it started": {"x", []entry{claimedBy(runAt(1)), kill}, crony.Lost, "while it started"},
+		"not started":          {"", []entry{claimedBy(runAt(901)), kill}, crony.Skipped, "killed before it started by eve: stuck"},
+		"running":              {"x", []entry{claimedBy(runAt(901)), started(born, running.Process.Pid), kill}, crony.Killed, "killed by eve: stuck"},
+		"gone, by that or not": {"x", []entry{claimedBy(runAt(901)), started(birth{boot, 1}, 1<<22), kill}, crony.Killed, "killed by eve: stuck"},
+		"exited":               {"x", []entry{claimedBy(runAt(901)), started(birth{boot, 1}, 1<<22), kill, exited}, crony.Killed, "killed by eve: stuck"},
+		"killed as it started": {"x", []entry{claimedBy(runAt(901)), kill}, crony.Lost, "while it started"},
 	} {
 		dir := t.TempDir()
-		leave(t, dir, runAt(1), c.stdout, c.entries...)
+		leave(t, dir, runAt(901), c.stdout, c.entries...)
 		r := newRig(t, dir)
 		if err := r.journal.rewrite(); err != nil { // the order is in what it keeps
 			t.Fatal(err)
 		}
 		claims := r.runner.recover()
 		r.begin()
-		if got := r.ended(runAt(1)); got.State != c.state || !strings.Contains(got.Reason, c.reason) || len(claims) > 0 {
+		if got := r.ended(runAt(901)); got.State != c.state || !strings.Contains(got.Reason, c.reason) || len(claims) > 0 {
 			t.Errorf("%s: %s, %s, and claims %v", name, got.State, got.Reason, claims)
 		}
 	}
