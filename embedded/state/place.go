@@ -197,6 +197,9 @@ func (t *txn) move(ctx context.Context, m *Move) error {
 		one.assign(a)
 		agents[a.Agent] = true
 	}
+	if j.mode() == crony.PlaceOne && len(agents) > 1 {
+		return nil // it has been given to another agent since the leader looked
+	}
 	if !noticed {
 		// So that it is, the definition gets a new revision; its value stays.
 		one.ops = append(one.ops, clientv3.OpPut(specs+m.Job, "", clientv3.WithIgnoreValue()))
