@@ -86,11 +86,7 @@ func (c *cli) calendarSheet(status *crony.CalendarStatus) error {
 	}
 	s.lines("Blackouts", blackouts)
 	s.line("Kept by", strings.Join(status.Jobs, ", "))
-	changed := instant(c.now(), status.UpdatedAt)
-	if status.UpdatedBy != "" {
-		changed += " by " + status.UpdatedBy
-	}
-	s.line("Changed", changed)
+	s.line("Changed", changed(c.now(), status.UpdatedAt, status.UpdatedBy))
 	return s.flush()
 }
 

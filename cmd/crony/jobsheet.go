@@ -49,11 +49,7 @@ func (c *cli) jobSheet(j *crony.JobStatus, agents agentNames) error {
 	}
 	s.line("Generation", strconv.FormatInt(j.Generation, 10))
 	s.line("Created", instant(now, j.CreatedAt))
-	changed := instant(now, j.UpdatedAt)
-	if j.UpdatedBy != "" {
-		changed += " by " + j.UpdatedBy
-	}
-	s.line("Changed", changed)
+	s.line("Changed", changed(now, j.UpdatedAt, j.UpdatedBy))
 	return s.flush()
 }
 

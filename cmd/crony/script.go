@@ -82,11 +82,7 @@ func (c *cli) scriptSheet(status *crony.ScriptStatus) error {
 	s.line("Interpreter", interpreterOf(script))
 	s.line("Timeout", timeoutOf(script))
 	s.line("Named by", strings.Join(status.Jobs, ", "))
-	changed := instant(c.now(), status.UpdatedAt)
-	if status.UpdatedBy != "" {
-		changed += " by " + status.UpdatedBy
-	}
-	s.line("Changed", changed)
+	s.line("Changed", changed(c.now(), status.UpdatedAt, status.UpdatedBy))
 	if err := s.flush(); err != nil {
 		return err
 	}

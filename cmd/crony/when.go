@@ -41,6 +41,14 @@ func instant(now, t time.Time) string {
 	return fmt.Sprintf("%s (%s)", t.UTC().Format("2006-01-02 15:04:05.999 UTC"), ago(now, t))
 }
 
+// changed writes when something was changed, and by whom if that is known.
+func changed(now, at time.Time, by string) string {
+	if by == "" {
+		return instant(now, at)
+	}
+	return instant(now, at) + " by " + by
+}
+
 // took writes how long something lasted, or has lasted; "" if it has not begun.
 func took(now, from, to time.Time) string {
 	switch {
