@@ -8,12 +8,14 @@ type Agent struct {
 	Name     string            `json:"name"`
 	Hostname string            `json:"hostname"`
 	Version  string            `json:"version"`
-	OS       string            `json:"os"`   // GOOS
-	Arch     string            `json:"arch"` // GOARCH
+	OS       string            `json:"os"`              // GOOS
+	Arch     string            `json:"arch"`            // GOARCH
+	Lacks    []string          `json:"lacks,omitempty"` // what its platform has not of what jobs may ask for, in plain words
 	Labels   map[string]string `json:"labels,omitempty"`
-	Weight   int               `json:"weight"`         // of 1 or more: its share of the jobs
-	Since    time.Time         `json:"since,omitzero"` // when it connected; zero if it is not connected
-	Server   string            `json:"server"`         // the server that holds its stream; "" if it is not connected
+	Weight   int               `json:"weight"`             // of 1 or more: its share of the jobs
+	MaxJobs  int               `json:"max_jobs,omitempty"` // see [AgentTraits]
+	Since    time.Time         `json:"since,omitzero"`     // when it connected; zero if it is not connected
+	Server   string            `json:"server"`             // the server that holds its stream; "" if it is not connected
 
 	// Authority is the fingerprint of the authority that signed its certificate.
 	Authority string `json:"authority,omitempty"`

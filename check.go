@@ -12,6 +12,9 @@ const maxNameLength = 63
 var (
 	nameForm = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]*$`)
 	envForm  = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+
+	userForm  = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.@\\-]{0,255}\$?$`)
+	umaskForm = regexp.MustCompile(`^0?[0-7]{1,3}$`)
 )
 
 // Bounds on what a definition may hold: it is kept in memory on every server and on its agent.
@@ -45,6 +48,7 @@ func (c *checker) job(at string, j *Job) {
 	c.misfire(at+"misfire.", j.Misfire)
 	c.overlap(at, j)
 	c.retention(at+"retention.", j.Retention)
+	c.retry(at, j)
 	c.placement(at+"placement.", j)
 	c.work(at, j)
 	c.jobLater(at, j)
@@ -108,6 +112,12 @@ func (c *checker) work(at string, j *Job) {
 	if j.Shell != nil {
 		c.shell(at+"shell.", j.Shell)
 	}
+	if j.HTTP != nil {
+		c.http(at+"http.", j.HTTP)
+	}
+	if j.GRPC != nil {
+		c.grpc(at+"grpc.", j.GRPC)
+	}
 }
 
 func (c *checker) shell(at string, s *Shell) {
@@ -145,25 +155,46 @@ func (c *checker) shell(at string, s *Shell) {
 			c.fault(at+"env."+name, "choose another name", "names that begin with CRONY_ are crony's own")
 		}
 	}
+	if s.User != "" && !userForm.MatchString(s.User) {
+		c.fault(at+"user", "a name as in passwd(5), or a number", "%q cannot be a user", s.User)
+	}
+	if s.Umask != "" && !umaskForm.MatchString(s.Umask) {
+		c.fault(at+"umask", `octal, in quotes, as "0027"`, "%q is no umask", s.Umask)
+	}
+	c.limits(at+"limits.", s.Limits)
+	c.rlimits(at+"rlimits.", s.Rlimits)
 	c.shellLater(at, s)
+}
+
+// Bounds of what limits may be. Below the least nothing can run, or the kernel takes no limit.
+const (
+	minMemory = MiB
+	minCPU    = 0.01
+	maxCPU    = 1 << 12
+	maxPids   = 1 << 22 // the kernel's own bound on pids
+)
+
+func (c *checker) limits(at string, l *Limits) {
+	if l == nil {
+		return
+	}
+	if l.Memory != 0 && l.Memory < minMemory {
+		c.fault(at+"memory", "at least "+minMemory.String()+"; left out, there is no limit", "%s is too little", l.Memory)
+	}
+	if l.CPU != 0 && !(l.CPU >= minCPU && l.CPU <= maxCPU) {
+		c.fault(at+"cpu", fmt.Sprintf("cores, %v to %d, as 1.5; left out, there is no limit", minCPU, maxCPU),
+			"%v is out of range", l.CPU)
+	}
+	if l.Pids < 0 || l.Pids > maxPids {
+		c.fault(at+"pids", fmt.Sprintf("1 to %d; left out, there is no limit", maxPids), "%d is out of range", l.Pids)
+	}
 }
 
 // jobLater and shellLater list what crony does not serve yet. What is accepted here is done.
 func (c *checker) jobLater(at string, j *Job) {
-	c.later(at+"on_lost", or(j.OnLost, LostFail) != LostFail)
-	c.later(at+"retry", j.Retry != nil)
-	c.later(at+"http", j.HTTP != nil)
-	c.later(at+"grpc", j.GRPC != nil)
 	c.later(at+"notify", j.Notify != nil)
 }
 
 func (c *checker) shellLater(at string, s *Shell) {
-	c.later(at+"user", s.User != "")
 	c.later(at+"secrets", len(s.Secrets) > 0)
-	c.later(at+"umask", s.Umask != "")
-	if l := s.Limits; l != nil {
-		c.later(at+"limits.memory", l.Memory != 0)
-		c.later(at+"limits.cpu", l.CPU != 0)
-		c.later(at+"limits.pids", l.Pids != 0)
-	}
 }

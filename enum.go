@@ -103,8 +103,15 @@ const (
 // Allowed lists the backoffs.
 func (Backoff) Allowed() []string { return []string{"fixed", "exponential"} }
 
-// RetryOn is an outcome after which an attempt is tried again.
+// RetryOn is an outcome of an attempt after which there is another. Each is also the [RunState] of a run that ends so.
 type RetryOn string
+
+// The outcomes that can be retried. What a person, or the stop of the agent, has killed is not.
+const (
+	RetryFailed   RetryOn = "failed"
+	RetryTimedOut RetryOn = "timed_out" // by the timeout of one attempt
+	RetryLost     RetryOn = "lost"      // the agent itself says so: it was restarted, and can't know how the attempt ended
+)
 
 // Allowed lists the outcomes that can be retried.
 func (RetryOn) Allowed() []string { return []string{"failed", "timed_out", "lost"} }

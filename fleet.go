@@ -53,10 +53,16 @@ type AgentStatus struct {
 	Running int `json:"running"` // runs of it that go on
 }
 
+// Full says whether the agent has as many jobs as it is to have.
+func (a *AgentStatus) Full() bool { return a.MaxJobs > 0 && a.Jobs >= a.MaxJobs }
+
 // AgentTraits is what decides which jobs an agent gets, and how many.
 type AgentTraits struct {
 	Labels map[string]string `json:"labels,omitempty"`
 	Weight int               `json:"weight,omitempty"` // 0: not set
+	// MaxJobs is how many jobs the agent may have for it to be given one more: one that is for one agent, and for which agents
+	// are chosen from. What it has, it keeps. 0: not set, or any number.
+	MaxJobs int `json:"max_jobs,omitempty"`
 }
 
 // Over returns what counts where t is set over what the agent says.
@@ -73,6 +79,9 @@ func (t AgentTraits) Over(said AgentTraits) AgentTraits {
 		said.Weight = t.Weight
 	}
 	said.Weight = max(said.Weight, 1)
+	if t.MaxJobs != 0 {
+		said.MaxJobs = t.MaxJobs
+	}
 	return said
 }
 
@@ -90,11 +99,13 @@ type AgentChange struct {
 	// that key, if it has one, shows again. A label that the agent says itself can be set to another value, and not removed.
 	Labels map[string]*string `json:"labels,omitempty"`
 	Weight *int               `json:"weight,omitempty"` // 1 to [MaxWeight]; 0: what the agent says counts again
-	Cordon *CordonChange      `json:"cordon,omitempty"`
+	// MaxJobs is 1 to [MaxMaxJobs]; 0: what the agent says counts again.
+	MaxJobs *int          `json:"max_jobs,omitempty"`
+	Cordon  *CordonChange `json:"cordon,omitempty"`
 }
 
 // CordonChange cordons an agent, or takes the cordon away. Cordoning one that is cordoned replaces who, when and why, unless
-// it says the same: then who was first stays.
+// it says the same, or gives no reason: then who was first stays.
 type CordonChange struct {
 	On     bool   `json:"on"`
 	Drain  bool   `json:"drain,omitempty"`  // only with On
@@ -104,6 +115,7 @@ type CordonChange struct {
 // The bounds of what people, and agents, say of an agent.
 const (
 	MaxWeight       = 1000
+	MaxMaxJobs      = 1_000_000
 	MaxLabels       = 64
 	maxCordonReason = 1000
 )
@@ -126,6 +138,10 @@ func (c AgentChange) Faults() []Fault {
 	if c.Weight != nil && (*c.Weight < 0 || *c.Weight > MaxWeight) {
 		faults = append(faults, Fault{Path: "weight", Message: fmt.Sprintf("%d is out of range", *c.Weight),
 			Hint: fmt.Sprintf("1 to %d; 0 has the agent's own count", MaxWeight)})
+	}
+	if c.MaxJobs != nil && (*c.MaxJobs < 0 || *c.MaxJobs > MaxMaxJobs) {
+		faults = append(faults, Fault{Path: "max_jobs", Message: fmt.Sprintf("%d is out of range", *c.MaxJobs),
+			Hint: fmt.Sprintf("1 to %d; 0 has the agent's own count", MaxMaxJobs)})
 	}
 	if c.Cordon != nil {
 		faults = append(faults, c.Cordon.faults()...)
@@ -151,7 +167,7 @@ func (c CordonChange) faults() []Fault {
 
 // Role is the role that the change takes: an operator cordons, an editor says what an agent is.
 func (c AgentChange) Role() Role {
-	if len(c.Labels) > 0 || c.Weight != nil {
+	if len(c.Labels) > 0 || c.Weight != nil || c.MaxJobs != nil {
 		return Editor
 	}
 	return Operator
@@ -159,7 +175,7 @@ func (c AgentChange) Role() Role {
 
 // TraitFaults returns what is wrong with what an agent says of itself.
 func TraitFaults(t AgentTraits) []Fault {
-	change := AgentChange{Labels: make(map[string]*string, len(t.Labels)), Weight: &t.Weight}
+	change := AgentChange{Labels: make(map[string]*string, len(t.Labels)), Weight: &t.Weight, MaxJobs: &t.MaxJobs}
 	for key, value := range t.Labels {
 		change.Labels[key] = &value
 	}

@@ -29,10 +29,14 @@ type Job struct {
 	OnDisconnect OnDisconnect `json:"on_disconnect,omitempty"`
 	OnLost       OnLost       `json:"on_lost,omitempty"`
 
-	Timeout   Duration `json:"timeout,omitempty"`    // of one attempt; 0: none
-	KillGrace Duration `json:"kill_grace,omitempty"` // from TERM to KILL; 10s if 0
-	Retry     *Retry   `json:"retry,omitempty"`
-	Scripts   []string `json:"scripts,omitempty"` // names of preset scripts that prepare the host
+	Timeout    Duration `json:"timeout,omitempty"`     // of one attempt; 0: none
+	RunTimeout Duration `json:"run_timeout,omitempty"` // of all attempts and the waits between them; 0: none
+	KillGrace  Duration `json:"kill_grace,omitempty"`  // from TERM to KILL; 10s if 0
+	Retry      *Retry   `json:"retry,omitempty"`       // nil: there is one attempt
+	Scripts    []string `json:"scripts,omitempty"`     // names of preset scripts that prepare the host
+
+	// HandleResults has each run that ends with a result wait, as to be handled, until somebody marks it: see [Runs].
+	HandleResults bool `json:"handle_results,omitempty"`
 
 	Shell *Shell `json:"shell,omitempty"` // exactly one of Shell, HTTP and GRPC is set
 	HTTP  *HTTP  `json:"http,omitempty"`
@@ -76,20 +80,10 @@ type Placement struct {
 	Failover *bool         `json:"failover,omitempty"` // whether a shell job moves from an agent that is down; see [Job.Movable]
 }
 
-// Retry says how often and when a failed attempt is tried again.
-type Retry struct {
-	Attempts    int       `json:"attempts,omitempty"`
-	Backoff     Backoff   `json:"backoff,omitempty"`
-	Interval    Duration  `json:"interval,omitempty"`
-	MaxInterval Duration  `json:"max_interval,omitempty"`
-	On          []RetryOn `json:"on,omitempty"`
-	Elsewhere   bool      `json:"elsewhere,omitempty"`
-}
-
 // Shell runs a process. Exactly one of Command, Script and Argv is set.
 type Shell struct {
-	Interpreter string            `json:"interpreter,omitempty"` // for Command and Script; /bin/sh if empty
-	Command     string            `json:"command,omitempty"`     // given to the interpreter with -c
+	Interpreter string            `json:"interpreter,omitempty"` // for Command and Script; /bin/sh if empty, cmd.exe on Windows
+	Command     string            `json:"command,omitempty"`     // given to the interpreter with -c; to cmd.exe with /C
 	Script      string            `json:"script,omitempty"`      // given to the interpreter as a file
 	Argv        []string          `json:"argv,omitempty"`        // run as it is, no interpreter
 	User        string            `json:"user,omitempty"`
@@ -99,6 +93,7 @@ type Shell struct {
 	Stdin       string            `json:"stdin,omitempty"`
 	Umask       string            `json:"umask,omitempty"`
 	Limits      *Limits           `json:"limits,omitempty"`
+	Rlimits     *Rlimits          `json:"rlimits,omitempty"`
 }
 
 // Limits bounds what one attempt may use; zero is no limit, but for Output, which is then [DefaultOutputLimit].
@@ -111,37 +106,40 @@ type Limits struct {
 
 // HTTP calls a URL.
 type HTTP struct {
-	Method  string            `json:"method,omitempty"`
-	URL     string            `json:"url"`
-	Headers map[string]string `json:"headers,omitempty"`
+	Method  string            `json:"method,omitempty"`  // POST with a body, else GET, if empty
+	URL     string            `json:"url"`               // it, the headers' values and the body are templates; see [CallFacts]
+	Headers map[string]string `json:"headers,omitempty"` // not carried along to where another host redirects
 	Body    string            `json:"body,omitempty"`
 	Expect  *HTTPExpect       `json:"expect,omitempty"`
 	TLS     *TLS              `json:"tls,omitempty"`
-	Async   bool              `json:"async,omitempty"`
+	Async   bool              `json:"async,omitempty"` // 202 means accepted: how it ends is told later
 }
 
 // HTTPExpect says which answers are a success.
 type HTTPExpect struct {
-	Status []string `json:"status,omitempty"` // "204" or "200-299"
-	Body   string   `json:"body,omitempty"`   // RE2
+	Status []string `json:"status,omitempty"` // "204" or "200-299"; the latter if empty
+	Body   string   `json:"body,omitempty"`   // RE2, to be found in the first MiB
 }
 
-// GRPC calls a method.
+// GRPC calls a unary method.
 type GRPC struct {
-	Target   string            `json:"target"`
-	Method   string            `json:"method"` // package.Service/Method
-	Request  json.RawMessage   `json:"request,omitempty"`
+	Target   string            `json:"target"`            // HOST:PORT or dns:///HOST:PORT; of several addresses, each in turn
+	Method   string            `json:"method"`            // package.Service/Method
+	Request  json.RawMessage   `json:"request,omitempty"` // JSON of the method's message; {} if empty
 	Metadata map[string]string `json:"metadata,omitempty"`
-	TLS      *TLS              `json:"tls,omitempty"`
-	Async    bool              `json:"async,omitempty"`
+	TLS      *TLS              `json:"tls,omitempty"`   // none: the call is not encrypted
+	Async    bool              `json:"async,omitempty"` // OK means accepted: how it ends is told later
+
+	// DescriptorSet is a FileDescriptorSet with all imports, in base64. Without it the target is asked by reflection.
+	DescriptorSet string `json:"descriptor_set,omitempty"`
 }
 
-// TLS says whom a callback trusts and as whom it speaks; the files are on the agent.
+// TLS says whom a callback trusts and as whom it speaks. The files are on the agent, which reads them for each call.
 type TLS struct {
-	CAFile     string `json:"ca_file,omitempty"`
+	CAFile     string `json:"ca_file,omitempty"` // PEM; those that the host trusts if empty
 	CertFile   string `json:"cert_file,omitempty"`
 	KeyFile    string `json:"key_file,omitempty"`
-	ServerName string `json:"server_name,omitempty"`
+	ServerName string `json:"server_name,omitempty"` // in the certificate of whom is called; the host's if empty
 }
 
 // Notify says which ends of a run are told, and to which channels.
@@ -163,6 +161,7 @@ const (
 	DefaultInterpreter = "/bin/sh"
 	DefaultKillGrace   = Duration(10 * time.Second)
 	DefaultOutputLimit = 16 * MiB
+	DefaultAnswerTime  = Duration(24 * time.Hour)
 
 	MinRetention  = Duration(time.Minute) // the shortest [Retention] by age
 	MaxRetainRuns = 1_000_000             // the largest by runs
@@ -173,6 +172,9 @@ func (j *Job) InGroup() string { return or(j.Group, DefaultGroup) }
 
 // Grace returns the time from TERM to KILL.
 func (j *Job) Grace() time.Duration { return or(j.KillGrace, DefaultKillGrace).Std() }
+
+// AnswerTime returns how long after its start an attempt that was accepted may be answered.
+func (j *Job) AnswerTime() time.Duration { return or(j.Timeout, DefaultAnswerTime).Std() }
 
 // Slots returns how many runs of the job may go on at once; 0: there is no bound.
 func (j *Job) Slots() int {
@@ -217,6 +219,9 @@ func (j *Job) Kind() string {
 		return "shell"
 	}
 }
+
+// Async says whether whom the job calls tells later how it ends.
+func (j *Job) Async() bool { return j.HTTP != nil && j.HTTP.Async || j.GRPC != nil && j.GRPC.Async }
 
 // Environ returns the job's own environment as KEY=VALUE, in no order.
 func (s *Shell) Environ() []string {

@@ -78,13 +78,34 @@ func TestManifestFaults(t *testing.T) {
 				"line 3: jobs[0].schedule: ",
 				`line 4: jobs[0].timeout: "soon" is not a duration (write one like 90s, 1h30m or 30d)`,
 				`line 6: jobs[0].shell.comand: unknown key "comand" (did you mean "command"?)`}},
-		{"several wrong values", "jobs:\n  - name: A\n    retry: {attempts: 2}\n    shell: {}\n", []string{
+		{"several wrong values", "jobs:\n  - name: A\n    notify: {on: [failed]}\n    shell: {}\n", []string{
 			`line 2: jobs[0].name: "A" cannot be a name (small letters, digits and . _ -, with a letter or digit first)`,
-			"line 3: jobs[0].retry: not supported yet: retry",
+			"line 3: jobs[0].notify: not supported yet: notify",
 			"line 4: jobs[0].shell: 0 of command, script and argv are given (give one of command, script and argv)"}},
 		{"more than is kept", "jobs:\n  - name: a\n    retention: {age: 59s, runs: -1}\n" + shell, []string{
 			`line 3: jobs[0].retention.age: 59s is too short (at least 1m, as 30d)`,
 			`line 3: jobs[0].retention.runs: -1 is out of range (1 to 1000000; left out, there is no bound)`}},
+		{"retries elsewhere", "jobs:\n  - name: a\n    retry: {elsewhere: true}\n    placement: {agent: a1}\n" + shell +
+			"  - name: b\n    retry: {elsewhere: true}\n    placement: {mode: each}\n" + shell +
+			"  - name: c\n    retry: {elsewhere: true}\n    placement: {mode: race}\n    scripts: [s]\n" + shell +
+			"  - name: d\n    retry: {elsewhere: true, on: [lost]}\n" + shell, []string{
+			"line 3: jobs[0].retry.elsewhere: has no meaning: the job is pinned to an agent by `agent` (leave one of the two out)",
+			"line 7: jobs[1].retry.elsewhere: has no meaning: a job of mode each is every agent's own (leave it out)",
+			`line 11: jobs[2].retry.elsewhere: not supported yet beside scripts (leave one of the two out)`}},
+		{"retries", "jobs:\n  - name: a\n    timeout: 2m\n    run_timeout: 1m\n    retry: {attempts: 101, interval: 1ms, max_interval: 1h, " +
+			"on: [failed, failed, killed]}\n" + shell +
+			"  - name: b\n    run_timeout: 1s\n    retry: {attempts: 1, backoff: exponential, interval: 2h}\n" + shell +
+			"  - name: c\n    retry: {backoff: exponential, interval: 25h, max_interval: 25h}\n" + shell, []string{
+			`line 4: jobs[0].run_timeout: 1m is shorter than the timeout of one attempt, 2m (give the whole run longer, or leave it out)`,
+			`line 5: jobs[0].retry.on[2]: "killed" is not known here (one of: failed, timed_out, lost)`,
+			`line 5: jobs[0].retry.attempts: 101 is out of range (2 to 100, in all; 3 if it is left out)`,
+			`line 5: jobs[0].retry.interval: 1ms is out of range (100ms to 1d; 10s if it is left out)`,
+			`line 5: jobs[0].retry.max_interval: a fixed backoff has the same interval each time (leave it out, or use backoff: exponential)`,
+			`line 5: jobs[0].retry.on[1]: failed is named twice (leave one out)`,
+			`line 9: jobs[1].retry.attempts: 1 is out of range (2 to 100, in all; 3 if it is left out)`,
+			`line 9: jobs[1].retry.interval: 2h is longer than max_interval, which is 1h if it is left out (give max_interval)`,
+			`line 12: jobs[2].retry.interval: 1d1h is out of range (100ms to 1d; 10s if it is left out)`,
+			`line 12: jobs[2].retry.max_interval: 1d1h is out of range (100ms to 1d; 1h if it is left out)`}},
 		{"no work", "jobs:\n  - name: a\n", []string{
 			"line 2: jobs[0]: 0 of shell, http and grpc are given (give one of shell, http and grpc)"}},
 		{"a word that is not known", "jobs:\n  - name: a\n    overlap: skip\n" + shell, []string{
@@ -93,6 +114,33 @@ func TestManifestFaults(t *testing.T) {
 			"line 3: jobs[0].shell.env.CRONY_RUN_ID: names that begin with CRONY_ are crony's own (choose another name)"}},
 		{"relative interpreter", "jobs:\n  - name: a\n    shell: {command: x, interpreter: bash}\n", []string{
 			`line 3: jobs[0].shell.interpreter: "bash" is not an absolute path (as /bin/bash)`}},
+		{"users, umasks and limits", "jobs:\n  - name: a\n    shell:\n      command: x\n      user: a b\n      umask: '0o27'\n" +
+			"      limits: {memory: 4KiB, cpu: 0.001, pids: -1}\n  - name: b\n    shell: {command: x, user: -x, umask: '1777', limits: {cpu: .nan}}\n",
+			[]string{
+				`line 5: jobs[0].shell.user: "a b" cannot be a user (a name as in passwd(5), or a number)`,
+				`line 6: jobs[0].shell.umask: "0o27" is no umask (octal, in quotes, as "0027")`,
+				"line 7: jobs[0].shell.limits.memory: 4KiB is too little (at least 1MiB; left out, there is no limit)",
+				"line 7: jobs[0].shell.limits.cpu: 0.001 is out of range (cores, 0.01 to 4096, as 1.5; left out, there is no limit)",
+				"line 7: jobs[0].shell.limits.pids: -1 is out of range (1 to 4194304; left out, there is no limit)",
+				"line 9: jobs[1].shell.limits.cpu: must be a number",
+				`line 9: jobs[1].shell.user: "-x" cannot be a user`,
+				`line 9: jobs[1].shell.umask: "1777" is no umask`}},
+		{"rlimits", "jobs:\n  - name: a\n    shell:\n      command: x\n      rlimits:\n        nofiles: 1\n        nofile: unlimited\n" +
+			"        core: -1\n        fsize: 1MB\n        nproc: 64KiB\n        stack: 1KiB\n        cpu: 1.5\n        nice: 41\n" +
+			"        data: 16PiB\n        memlock: true\n        rtprio: [1]\n        as: 010000000\n",
+			[]string{
+				`line 6: jobs[0].shell.rlimits.nofiles: unknown key "nofiles" (did you mean "nofile"?)`,
+				"line 7: jobs[0].shell.rlimits.nofile: it can't be unlimited (4 to 1073741824)",
+				"line 8: jobs[0].shell.rlimits.core: -1 is less than nothing (bytes, or a size as 64MiB, or unlimited)",
+				`line 9: jobs[0].shell.rlimits.fsize: "1MB" is no limit (bytes, or a size as 64MiB, or unlimited)`,
+				`line 10: jobs[0].shell.rlimits.nproc: "64KiB" is no limit (a whole number, of at least 0, or unlimited)`,
+				"line 11: jobs[0].shell.rlimits.stack: 1KiB is out of range (bytes, or a size as 64MiB, of at least 64KiB, or unlimited)",
+				`line 12: jobs[0].shell.rlimits.cpu: "1.5" is no limit (a whole number, of at least 1, or unlimited)`,
+				"line 13: jobs[0].shell.rlimits.nice: 41 is out of range (0 to 40, or unlimited)",
+				`line 14: jobs[0].shell.rlimits.data: "16PiB" is no limit`,
+				`line 15: jobs[0].shell.rlimits.memlock: "true" is no limit`,
+				"line 16: jobs[0].shell.rlimits.rtprio: must be a single value, not a list",
+				`line 17: jobs[0].shell.rlimits.as: "010000000" is no limit`}},
 		{"nothing", "jobs: []\n", []string{"the manifest defines nothing (write at least one job under `jobs:`)"}},
 		{"empty", "", []string{"the document is empty"}},
 		{"scripts", "scripts:\n  - {name: A, interpreter: sh, script: ''}\n  - {name: b, script: x}\n" +
@@ -108,8 +156,7 @@ func TestManifestFaults(t *testing.T) {
 		{"too many scripts of a job", "jobs:\n  - name: a\n    scripts: [" + strings.Repeat("x,", 17) + "]\n" + shell, []string{
 			"line 3: jobs[0].scripts: 17 scripts; at most 16"}},
 		{"scripts for a call", "jobs:\n  - name: a\n    scripts: [x]\n    http: {url: 'http://x'}\n", []string{
-			"line 3: jobs[0].scripts: scripts prepare a host for a command, and not for a call (leave it out)",
-			"line 4: jobs[0].http: not supported yet: http"}},
+			"line 3: jobs[0].scripts: scripts prepare a host for a command, and not for a call (leave it out)"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -147,7 +194,7 @@ func TestNotSupportedYet(t *testing.T) {
 		}
 	}
 	want := map[string]bool{}
-	for _, key := range strings.Fields(`channels on_lost retry http grpc notify user secrets umask memory cpu pids`) {
+	for _, key := range strings.Fields(`channels notify secrets`) {
 		want[key] = true
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

@@ -11,6 +11,10 @@ import (
 // agents that are restarted take less. What is later is missed, and what becomes of it is for the job's misfire policy.
 const MisfireGrace = 10 * time.Second
 
+// AgentLease is how long after the last question that a server has answered an agent counts itself as one of the fleet. Then
+// it is cut off, and jobs are as their [OnDisconnect] says.
+const AgentLease = 10 * time.Second
+
 // The bounds of [Misfire.Limit].
 const (
 	DefaultMisfireLimit = 100

@@ -15,15 +15,18 @@ type Terms struct {
 	text     string   // of the selector; "" if there is none
 	exclude  []string // ids and names, sorted
 	unread   bool     // the selector is not readable: no agent meets it
+	chooses  bool     // among agents, so that one that is full is not meant
+	asks     string   // what not every platform has: see [Job.Asks]
 }
 
 // Terms returns the job's conditions on agents.
 func (j *Job) Terms() Terms {
 	p := j.Placement
 	if p == nil {
-		return Terms{}
+		return Terms{chooses: true, asks: j.Asks()}
 	}
-	t := Terms{agent: p.Agent, text: p.Selector, exclude: slices.Sorted(slices.Values(p.Exclude))}
+	t := Terms{asks: j.Asks(), agent: p.Agent, text: p.Selector, exclude: slices.Sorted(slices.Values(p.Exclude)),
+		chooses: j.Mode() == PlaceOne && p.Agent == ""}
 	var err error
 	if t.selector, err = selector.Parse(p.Selector); err != nil {
 		t.unread = true // whoever defined the job was told; it was read by another version
@@ -31,6 +34,21 @@ func (j *Job) Terms() Terms {
 	}
 	t.text = t.selector.String()
 	return t
+}
+
+// Asks returns what the job asks of its host that not every platform has, in words; "" for nothing.
+func (j *Job) Asks() string {
+	var list []string
+	if j.Shell != nil && j.Shell.User != "" {
+		list = append(list, "user")
+	}
+	if j.Shell != nil && j.Shell.Umask != "" {
+		list = append(list, "umask")
+	}
+	if j.Shell != nil && j.Shell.Rlimits != nil {
+		list = append(list, rlimitsWord)
+	}
+	return strings.Join(list, " and ")
 }
 
 // Agent returns the id or the name of the agent that alone may have the job; "" if it is not pinned.
@@ -43,8 +61,10 @@ const (
 	atPin hurdle = iota
 	atSelector
 	atExclusion
+	atPlatform
 	atCordon
 	atConnection
+	atRoom
 	cleared // it meets them all
 	hurdles
 )
@@ -58,19 +78,37 @@ func (t *Terms) hurdle(a *AgentStatus) hurdle {
 		return atSelector
 	case slices.ContainsFunc(t.exclude, named):
 		return atExclusion
+	case t.lacked(a.OS):
+		return atPlatform
 	case a.Cordon != nil:
 		return atCordon
 	case !a.Up:
 		return atConnection
+	case t.chooses && a.Full():
+		return atRoom
 	}
 	return cleared
 }
 
-// Match says whether an agent is one that the job wants, whether or not it takes jobs now.
-func (t *Terms) Match(a *AgentStatus) bool { return t.hurdle(a) > atExclusion }
+const rlimitsWord = "rlimits"
 
-// Admit says whether an agent is one that the job wants, and takes jobs now: it is connected, and not cordoned.
-func (t *Terms) Admit(a *AgentStatus) bool { return t.hurdle(a) == cleared }
+// lacked says whether a platform has not all that the job asks for: macOS has no rlimits of runs yet, and Windows nothing of it.
+func (t *Terms) lacked(platform string) bool {
+	switch platform {
+	case "windows":
+		return t.asks != ""
+	case "darwin":
+		return strings.Contains(t.asks, rlimitsWord)
+	}
+	return false
+}
+
+// Match says whether an agent is one that the job wants, whether or not it takes jobs now.
+func (t *Terms) Match(a *AgentStatus) bool { return t.hurdle(a) > atPlatform }
+
+// Admit says whether an agent is one that the job wants, and takes jobs now: it is connected, and not cordoned. Whether it has
+// room for one more is not asked.
+func (t *Terms) Admit(a *AgentStatus) bool { return t.hurdle(a) > atConnection }
 
 // String says whom the job wants, after "agents"; "" if it takes any.
 func (t *Terms) String() string {
@@ -102,7 +140,8 @@ func (t *Terms) Shortage(agents []AgentStatus) string {
 	text, left := fmt.Sprintf("no agent matches: of %s, ", count(len(agents), "agent")), len(agents)
 	these := ""
 	for at, what := range [...]string{"have the id or the name " + t.agent, "match selector " + t.text, "are not excluded",
-		"are not cordoned", "are connected"} {
+		"are on a platform that has the job's " + t.asks,
+		"are not cordoned", "are connected", "have fewer jobs than they may have"} {
 		if stopped[at] == 0 {
 			continue
 		}

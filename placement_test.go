@@ -91,6 +91,8 @@ func TestShortage(t *testing.T) {
 	}
 	a, b := agent("a", true, false, "role=batch"), agent("b", true, false, "role=batch")
 	down, cordoned, web := agent("c", false, false, "role=batch"), agent("d", true, true, "role=batch"), agent("e", true, false, "role=web")
+	windows := agent("w", true, false)
+	windows.OS = "windows"
 	batch := Placement{Selector: "role=batch"}
 	for name, test := range map[string]struct {
 		placement Placement
@@ -106,12 +108,14 @@ func TestShortage(t *testing.T) {
 		"each in turn": {Placement{Selector: "role=batch", Exclude: []string{"a"}}, []AgentStatus{a, down, cordoned, web},
 			"no agent matches: of 4 agents, 3 match selector role=batch, 2 of these are not excluded, 1 of these are not cordoned, 0 of these are connected"},
 		"pinned":          {Placement{Agent: "z"}, []AgentStatus{a, b}, "no agent matches: of 2 agents, 0 have the id or the name z"},
+		"on Windows":      {Placement{Agent: "w"}, []AgentStatus{a, windows}, "no agent matches: of 2 agents, 1 have the id or the name w, 0 of these are on a platform that has the job's user and umask"},
+		"not on Windows":  {Placement{}, []AgentStatus{windows, a}, ""},
 		"pinned by name":  {Placement{Agent: "a-host"}, []AgentStatus{a, b}, ""},
 		"pinned and down": {Placement{Agent: "c"}, []AgentStatus{a, down}, "no agent matches: of 2 agents, 1 have the id or the name c, 0 of these are connected"},
 		"only cordoned":   {Placement{}, []AgentStatus{cordoned}, "no agent matches: of 1 agent, 0 are not cordoned"},
 		"not readable":    {Placement{Selector: "role>3"}, []AgentStatus{a}, "no agent matches: of 1 agent, 0 match selector role>3"},
 	} {
-		j := Job{Placement: &test.placement}
+		j := Job{Placement: &test.placement, Shell: &Shell{User: "app", Umask: "027"}}
 		terms := j.Terms()
 		if got := terms.Shortage(test.agents); got != test.want {
 			t.Errorf("%s: %s; want %s", name, got, test.want)
@@ -122,6 +126,17 @@ func TestShortage(t *testing.T) {
 		}
 		if admitted != (test.want == "") {
 			t.Errorf("%s: one admits it: %v", name, admitted)
+		}
+	}
+	mac := agent("m", true, false)
+	mac.OS = "darwin"
+	for _, c := range []struct {
+		shell Shell
+		fits  bool
+	}{{Shell{User: "app"}, true}, {Shell{Rlimits: &Rlimits{NoFile: "64"}}, false}} {
+		terms := (&Job{Shell: &c.shell}).Terms()
+		if terms.Admit(&mac) != c.fits {
+			t.Errorf("on macOS, %+v", c.shell)
 		}
 	}
 }

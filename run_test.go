@@ -75,3 +75,36 @@ func TestFold(t *testing.T) {
 		t.Errorf("a run of which nobody knows what it is: %+v", r)
 	}
 }
+
+// TestFoldMoved has a run go from one agent to another, and back.
+func TestFoldMoved(t *testing.T) {
+	at := time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
+	facts := []crony.Fact{
+		{Claimed: &crony.ClaimedFact{Job: "a", JobUID: "uid", Agent: "a1", Trigger: crony.BySchedule, ScheduledAt: at, Generation: 3,
+			Group: "default", Epoch: 7, Handle: true, Params: map[string]string{"x": "y"}}},
+		{Started: &crony.StartedFact{Attempt: 1}},
+		{Waiting: &crony.WaitingFact{Attempt: 1, Until: at, Reason: "it failed"}},
+		{Moved: &crony.MovedFact{Agent: "a2", Attempt: 2}},
+		{Waiting: &crony.WaitingFact{Attempt: 2, Until: at, Reason: "it could not be started"}},
+		{Moved: &crony.MovedFact{Agent: "a1", Attempt: 3}},
+		{Started: &crony.StartedFact{Attempt: 3}},
+	}
+	for i := range facts {
+		facts[i].Run, facts[i].Seq, facts[i].At = crony.OccurrenceRunID("uid", at, ""), i+1, at
+	}
+	r, _ := crony.Fold(facts)
+	if r.Agent != "a1" || !slices.Equal(r.Former, []string{"a1", "a2"}) || r.FirstAgent() != "a1" || len(r.Attempts) != 2 ||
+		r.Attempts[0].Agent != "a1" || r.Attempts[1].Agent != "a1" || r.State != crony.Running {
+		t.Errorf("%+v", r)
+	}
+	if diff := cmp.Diff(*facts[0].Claimed, r.Claim()); diff != "" {
+		t.Errorf("its first fact (-want +got):\n%s", diff)
+	}
+	r, _ = crony.Fold(facts[:5])
+	if r.Agent != "a2" || r.Attempts[0].Agent != "a1" || r.State != crony.Waiting {
+		t.Errorf("%+v", r)
+	}
+	if r, _ = crony.Fold(facts[:3]); r.Agent != "a1" || r.Attempts[0].Agent != "" || len(r.Former) > 0 {
+		t.Errorf("%+v", r)
+	}
+}

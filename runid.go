@@ -27,8 +27,11 @@ func DoubleRunID(jobUID string, at time.Time, agent string) RunID {
 	return OccurrenceRunID(jobUID, at, "double:"+agent)
 }
 
-// RerunID returns the id of an occurrence's second run, which takes the place of one that was lost.
-func RerunID(jobUID string, at time.Time) RunID { return OccurrenceRunID(jobUID, at, "rerun:1") }
+// RerunID returns the id of an occurrence's second run, which takes the place of one that was lost. Agent is as for
+// [OccurrenceRunID].
+func RerunID(jobUID string, at time.Time, agent string) RunID {
+	return OccurrenceRunID(jobUID, at, "rerun:"+agent)
+}
 
 // Names says whether id is one that a run of what was claimed can have. What did not come of a schedule can have any.
 func (c *ClaimedFact) Names(id RunID) bool {
@@ -36,10 +39,13 @@ func (c *ClaimedFact) Names(id RunID) bool {
 	switch {
 	case c.Doubles != "":
 		return c.Trigger == BySchedule && id == DoubleRunID(c.JobUID, c.ScheduledAt, c.Agent) && slices.Contains(ordinary, c.Doubles)
+	case c.RerunOf != "":
+		again := []RunID{RerunID(c.JobUID, c.ScheduledAt, ""), RerunID(c.JobUID, c.ScheduledAt, c.Agent)}
+		return c.Trigger == BySchedule && slices.Contains(again, id)
 	case c.Trigger != BySchedule:
 		return true
 	}
-	return slices.Contains(ordinary, id) || id == RerunID(c.JobUID, c.ScheduledAt)
+	return slices.Contains(ordinary, id)
 }
 
 // NewRunID returns a fresh id for a run that is of no occurrence.

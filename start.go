@@ -13,8 +13,10 @@ import (
 // StartOptions says how a job is run now. The zero options run it once, on an agent that has it.
 type StartOptions struct {
 	// Agent is the id or the name of the agent that is to run it, which need not have the job; "": one that has it.
-	Agent  string            `json:"agent,omitempty"`
-	All    bool              `json:"all,omitempty"`    // on every agent that has it
+	Agent string `json:"agent,omitempty"`
+	// All has it run once on each agent that has it, connected or not, and on each other that its placement means and that
+	// takes jobs now, being connected and not cordoned: on those that would have it if its mode were each.
+	All    bool              `json:"all,omitempty"`
 	Params map[string]string `json:"params,omitempty"` // for the command: see [ParamEnv]
 	// Request is the caller's own name for what it asks for: the same again, by way of whichever server, starts nothing more
 	// and gives the same runs, for ten minutes at the least after they were taken. "": this can't be asked for again.
@@ -70,14 +72,25 @@ func (o *StartOptions) Check() error {
 	return invalid("this can't be run", faults)
 }
 
-// StartRequest is a person's order to run a job now, as one agent gets it.
+// Continuation is how a run goes on, as the agent is told of it that another has handed it to.
+type Continuation struct {
+	Claimed ClaimedFact `json:"claimed"` // its first fact
+	Seq     int         `json:"seq"`     // of the fact that says that it has moved: those of the agent follow
+	Attempt int         `json:"attempt"` // the next
+	Until   time.Time   `json:"until"`   // when that is due
+	Began   time.Time   `json:"began"`   // when the first attempt began, or was to
+}
+
+// StartRequest is an order to run a job now, as one agent gets it: a person's, or one that a lost run be made up for.
 type StartRequest struct {
 	Run    RunID             `json:"run"` // the id that the run will have
 	Job    string            `json:"job"`
 	Agent  string            `json:"agent"` // who is to run it, or would be if it were given now
 	By     string            `json:"by,omitempty"`
-	At     time.Time         `json:"at"`
+	At     time.Time         `json:"at"` // when it was ordered; with RerunOf, when that run was due
 	Params map[string]string `json:"params,omitempty"`
+	// RerunOf, if set, is the run that was lost, and in whose place this one is. Nobody has asked for it.
+	RerunOf RunID `json:"rerun_of,omitempty"`
 }
 
 // KillOrder says that a run is to be ended.

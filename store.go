@@ -75,6 +75,11 @@ type Runs interface {
 	// order counts: another for the same run changes nothing. NotFound without the run; Conflict, saying how it ended, if it
 	// has ended.
 	KillRun(ctx context.Context, id RunID, reason string) error
+	// HandleRun marks the result of a run as handled, in the name of the context's actor, and returns when that is on record.
+	// It is done once: of however many who ask for it, of whichever servers, one has no error. Conflict says who has done it
+	// and when, or that there is nothing to handle: the run goes on, has no result, or its job did not ask. NotFound without
+	// the run. After Unavailable it may be done or not: ask again, by the same name for the request.
+	HandleRun(ctx context.Context, id RunID, opts HandleOptions) (Handled, error)
 }
 
 // RunRecords is what is known of runs. Every method is safe for concurrent use.
@@ -154,6 +159,7 @@ type RunQuery struct {
 	From, To time.Time     // due at or after From and before To; either may be zero
 	Longer   time.Duration // took at least this long, from its first start to its end, or till now if it goes on
 	Shorter  time.Duration // ended, and took less than this
+	ToHandle bool          // ended with a result that is to be handled, and is not yet
 	Count    bool          // count all that is selected, too
 	Limit    int           // at most this many; [DefaultLimit] if 0
 	Cursor   string        // RunPage.Next of the page before
