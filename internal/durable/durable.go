@@ -28,12 +28,3 @@ func WriteFile(path string, data []byte, mode fs.FileMode) error {
 	}
 	return SyncDir(filepath.Dir(path))
 }
-
-// SyncDir makes the names in a directory durable.
-func SyncDir(path string) error {
-	d, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
-}

@@ -38,15 +38,20 @@ func house() map[string]int {
 		"crony/internal/storetest":   tests,
 		"crony/embedded/fakeetcd":    tests,
 
-		"crony/internal/testhosts/witness": tests,
+		"crony/internal/testhosts/answerer": tests,
+		"crony/internal/testhosts/witness":  tests,
+		"crony/internal/overlay/replay":     tests,
 
 		"crony/cmd/crony":       6,
 		"crony/cmd/crony-agent": 6,
+
+		"crony/docs/examples/go-callee": 6,
 
 		"crony/appliance": 5,
 
 		"crony/appliance/alert":     4,
 		"crony/appliance/backup":    4,
+		"crony/appliance/callbacks": 4,
 		"crony/appliance/hub":       4,
 		"crony/appliance/ledger":    4,
 		"crony/appliance/locks":     4,
@@ -60,9 +65,11 @@ func house() map[string]int {
 		"crony/webui":               4,
 		"crony/webui/api":           4,
 
+		"crony/agent/callback":  3,
 		"crony/embedded/runlog": 3,
 		"crony/embedded/state":  3,
 		"crony/sdk":             3,
+		"crony/sdk/callee":      3,
 
 		"crony/embedded/member": 2,
 		"crony/internal/wire":   2,
@@ -73,6 +80,8 @@ func house() map[string]int {
 		"crony/internal/boltfile":  0,
 		"crony/internal/durable":   0,
 		"crony/internal/lifecycle": 0,
+		"crony/internal/methods":   0,
+		"crony/internal/overlay":   0,
 		"crony/internal/schedule":  0,
 		"crony/internal/selector":  0,
 		"crony/internal/strict":    0,
@@ -112,7 +121,8 @@ func onlyStd() []string {
 
 // besideStd is all that the root package imports besides the standard library.
 func besideStd() []string {
-	return []string{"crony/internal/schedule", "crony/internal/selector", "crony/internal/strict", "github.com/oklog/ulid/v2"}
+	return []string{"crony/internal/methods", "crony/internal/schedule", "crony/internal/selector", "crony/internal/strict",
+		"github.com/oklog/ulid/v2"}
 }
 
 func TestFloors(t *testing.T) {

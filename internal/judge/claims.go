@@ -88,6 +88,9 @@ func (c *court) winners(won map[string]int64) (found []Violation) {
 		if r.Unclaimed || r.Doubles != "" {
 			alone[r.ID], alone[r.Doubles] = true, true
 		}
+		if r.RerunOf != "" { // it was ordered
+			alone[r.ID] = true
+		}
 	}
 	for _, l := range c.starts {
 		epoch, ok := won[l.Run]

@@ -20,7 +20,7 @@ type History struct {
 	Jobs     []Job
 	Lines    []Line             // what the jobs wrote, in any order
 	Ledger   map[string][]Entry // by job
-	Runs     map[string][]Run   // by job: those that the ledger shows to be a second run of an occurrence, at least
+	Runs     map[string][]Run   // by job: at least those that are a second run of an occurrence, or were killed
 	Claims   []Change           // of the keys of claims and assignments, in the store's order; none: they are not judged
 	Troubles []Trouble
 }
@@ -30,7 +30,8 @@ type Job struct {
 	Name         string
 	Mode         string        // one, each or race
 	OnDisconnect string        // run, hold or stop
-	Overlap      string        // allow or forbid
+	Overlap      string        // allow, forbid, queue or replace
+	Again        bool          // an occurrence whose run is lost is to run once more
 	Every        time.Duration // it is due at each multiple of it since the Unix epoch, and Offset later
 	Offset       time.Duration
 	Agents       []string // names: those that have it, in mode each
@@ -77,13 +78,16 @@ type Run struct {
 	ScheduledAt time.Time `json:"scheduled_at"`
 	Unclaimed   bool      `json:"unclaimed"` // started by an agent that was cut off
 	Doubles     string    `json:"doubles"`   // the run of the same occurrence that another agent has
+	RerunOf     string    `json:"rerun_of"`  // the run of the same occurrence that was lost
+	Started     time.Time `json:"started_at"`
+	Ended       time.Time `json:"ended_at"`
 }
 
-// Trouble is a time in which something was done to an agent.
+// Trouble is a time in which something was done to an agent, or to servers.
 type Trouble struct {
-	Agent    string // its name
+	Agent    string // its name; "": of servers
 	What     string
-	From, To time.Time // from when it was begun until the agent was whole again
+	From, To time.Time // from when it was begun until all was whole again
 	Alone    bool      // no packet reached it, or left it
 	Dark     bool      // its host lost power: what ran there is gone, and may not have written its last line
 }
@@ -109,7 +113,7 @@ const (
 	Once      = "once"      // no occurrence ran twice but where the ledger shows that it did
 	Never     = "never"     // ... nor at all, of jobs that ask rather not to run
 	Lonely    = "lonely"    // hold and stop: nothing starts, or goes on, without the servers' leave
-	Apart     = "apart"     // forbid: two runs do not overlap
+	Apart     = "apart"     // any overlap but allow: two runs do not go on at once
 	Claimed   = "claimed"   // the cursor goes forward, each occurrence has one winner, and what ran had won
 	Exactly   = "exactly"   // with agents whole: every occurrence ran
 )

@@ -96,6 +96,26 @@ func (h *tale) forget(job string, second float64) {
 	h.Lines = left
 }
 
+// kill has an occurrence be killed some time after its start, and its lines forgotten.
+func (h *tale) kill(job string, second float64, after time.Duration) {
+	h.forget(job, second)
+	e := h.entry(job, second)
+	e.State = "killed"
+	h.Runs[job] = append(h.Runs[job], Run{ID: e.Run, State: "killed", ScheduledAt: e.From, Started: e.From, Ended: e.From.Add(after)})
+}
+
+// again has an occurrence be lost, and run again elsewhere.
+func (h *tale) again(job string, second, started float64) {
+	e := h.entry(job, second)
+	e.End, e.State, e.Reason = "lost", "lost", "its agent is gone"
+	for i := range h.Jobs {
+		h.Jobs[i].Again = h.Jobs[i].Again || h.Jobs[i].Name == job
+	}
+	h.Runs[job] = append(h.Runs[job], Run{ID: "again", RerunOf: e.Run, ScheduledAt: at(second), Agent: "b"})
+	h.Ledger[job] = append(h.Ledger[job], Entry{From: at(second), To: at(second), Count: 1, End: "ran", Run: "again", State: "succeeded", Agent: "b"})
+	h.ran(job, "b", "again", 7, at(second), at(started), 100*time.Millisecond)
+}
+
 // unclaim takes away what the store has of an occurrence.
 func (h *tale) unclaim(job string, second float64) {
 	var left []Change
@@ -174,6 +194,8 @@ func TestJudge(t *testing.T) {
 			h.forget("one", 4)
 			h.Troubles = append(h.Troubles, Trouble{Agent: "b", From: at(4.01), To: at(8), Dark: true})
 		}, []string{"truthful one wrote nothing"}},
+		{"killed at once, and never said a word", func(h *tale) { h.kill("one", 4, time.Second) }, nil},
+		{"killed later, and never said a word", func(h *tale) { h.kill("one", 4, 3*time.Second) }, []string{"truthful one wrote nothing"}},
 		{"called missed, and ran", func(h *tale) { h.entry("one", 4).End, h.entry("one", 4).Reason = "missed", "late" },
 			[]string{"truthful one calls it missed"}},
 		{"called skipped, and ran", func(h *tale) { h.entry("each", 4).End, h.entry("each", 4).Reason = "skipped", "busy" },
@@ -192,6 +214,19 @@ func TestJudge(t *testing.T) {
 			*h.entry("one", 4) = Entry{From: at(4), To: at(4), Count: 1, End: "ran", Run: "d", State: "succeeded", Agent: "a"}
 			h.Runs["one"] = append(h.Runs["one"], Run{ID: "d", Doubles: id("one", "a", at(4)), ScheduledAt: at(4), Agent: "a", Unclaimed: true})
 		}, nil},
+		{"a double of what was skipped", func(h *tale) {
+			h.forget("one", 4)
+			h.entry("one", 4).End, h.entry("one", 4).State, h.entry("one", 4).Reason = "skipped", "skipped", "replaced"
+			h.ran("one", "b", id("one", "a", at(4)), 1, at(4), at(4.1), time.Millisecond)
+			h.Runs["one"] = append(h.Runs["one"], Run{ID: "d", Doubles: id("one", "a", at(4)), ScheduledAt: at(4), Agent: "b"})
+			h.Ledger["one"] = append(h.Ledger["one"], Entry{From: at(4), To: at(4), Count: 1, End: "ran", Run: "d", State: "succeeded", Agent: "b"})
+		}, nil},
+		{"a double elsewhere of what was skipped", func(h *tale) {
+			h.entry("one", 4).End, h.entry("one", 4).State, h.entry("one", 4).Reason = "skipped", "skipped", "replaced"
+			h.ran("one", "b", id("one", "a", at(4)), 1, at(4), at(4.1), time.Millisecond)
+			h.Runs["one"] = append(h.Runs["one"], Run{ID: "d", Doubles: id("one", "a", at(4)), ScheduledAt: at(4), Agent: "b"})
+			h.Ledger["one"] = append(h.Ledger["one"], Entry{From: at(4), To: at(4), Count: 1, End: "ran", Run: "d", State: "succeeded", Agent: "b"})
+		}, []string{"truthful one calls it skipped"}},
 		{"a double that never was", func(h *tale) {
 			h.Runs["one"] = append(h.Runs["one"], Run{ID: "d", Doubles: id("one", "a", at(4)), ScheduledAt: at(4), Agent: "b"})
 			h.Ledger["one"] = append(h.Ledger["one"], Entry{From: at(4), To: at(4), Count: 1, End: "ran", Run: "d", State: "succeeded", Agent: "b"})
@@ -214,6 +249,25 @@ func TestJudge(t *testing.T) {
 			h.ran("each", "b", id("each", "b", at(4)), h.epochOn("each", "b"), at(4), at(4.1), time.Millisecond)
 		}, []string{"never each never to run twice"}},
 
+		{"run again in the place of a lost one", func(h *tale) { h.again("slow", 4, 4.5) }, nil},
+		{"run again, and not asked to", func(h *tale) {
+			h.again("slow", 4, 4.5)
+			h.Jobs[1].Again = false
+		}, []string{"once slow did not ask for"}},
+		{"run again twice", func(h *tale) {
+			h.again("slow", 4, 4.5)
+			h.ran("slow", "b", "again", 9, at(4), at(5), time.Millisecond)
+		}, []string{"once slow ran again 2 times"}},
+		{"run again while it went on", func(h *tale) {
+			h.forget("slow", 4)
+			h.ran("slow", "a", id("slow", "a", at(4)), h.epoch("slow"), at(4), at(4), time.Second)
+			h.again("slow", 4, 4.5)
+		}, []string{"apart slow while the run of", "never slow while it went on"}},
+		{"run again, and nothing was", func(h *tale) {
+			h.again("slow", 4, 4.5)
+			h.Lines = h.Lines[:len(h.Lines)-2]
+		}, []string{"truthful slow run again wrote nothing"}},
+
 		{"started while nothing reached it", func(h *tale) {
 			h.Troubles = append(h.Troubles, Trouble{Agent: "a", From: at(-9), To: at(9), Alone: true})
 		}, []string{"lonely slow started", "lonely stop started", "lonely each started"}},
@@ -228,6 +282,16 @@ func TestJudge(t *testing.T) {
 		}, []string{"lonely stop went on"}},
 
 		{"two at once", func(h *tale) {
+			h.forget("slow", 4)
+			h.ran("slow", "a", id("slow", "a", at(4)), h.epoch("slow"), at(4), at(4), 3*time.Second)
+		}, []string{"apart slow while the run of"}},
+		{"two at once, that were to wait for each other", func(h *tale) {
+			h.Jobs[1].Overlap = "queue"
+			h.forget("slow", 4)
+			h.ran("slow", "a", id("slow", "a", at(4)), h.epoch("slow"), at(4), at(4), 3*time.Second)
+		}, []string{"apart slow while the run of"}},
+		{"two at once, of which one was to replace the other", func(h *tale) {
+			h.Jobs[1].Overlap = "replace"
 			h.forget("slow", 4)
 			h.ran("slow", "a", id("slow", "a", at(4)), h.epoch("slow"), at(4), at(4), 3*time.Second)
 		}, []string{"apart slow while the run of"}},
@@ -314,39 +378,6 @@ func (h *tale) epochOn(job, agent string) int64 {
 		}
 	}
 	panic("no such assignment")
-}
-
-func TestRan(t *testing.T) {
-	h := well()
-	if found := Ran(&h.History); len(found) > 0 {
-		t.Error(found)
-	}
-	h.forget("race", 4)
-	h.ran("one", "b", "again", 1, at(4), at(4), 0)
-	h.forget("each", 9)
-	h.ran("each", "b", "b", 1, at(9), at(9), 0)
-	var got []string
-	for _, v := range Ran(&h.History) {
-		got = append(got, v.String())
-	}
-	want := []string{"exactly: one at 12:00:04: it ran 2 times", "exactly: race at 12:00:04: it ran 0 times",
-		"exactly: each at 12:00:09: it ran 0 times on a"}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Error(diff)
-	}
-}
-
-func TestLate(t *testing.T) {
-	h := &tale{History: History{From: at(0), To: at(300)}}
-	for s := 1; s <= 200; s++ {
-		h.ran("one", "a", "", 0, at(float64(s)), at(float64(s)+float64(s)/1000), 0)
-	}
-	h.ran("one", "a", "", 0, at(250), at(255), 0)
-	got := Late(&h.History, []Stall{{at(251), at(252)}, {at(9), at(9.5)}, {at(20.1), at(20.2)}})
-	want := Lateness{Starts: 199, LeftOut: 2, P50: 101 * time.Millisecond, P99: 199 * time.Millisecond, Most: 200 * time.Millisecond}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Error(diff)
-	}
 }
 
 func TestDue(t *testing.T) {

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// What the rules allow for. An agent asks a second ahead, and gives up waiting for its server's word ten seconds after the last.
+// What the rules allow for. An agent asks ahead, and gives up waiting for its server's word ten seconds after the last.
 const (
 	lease  = 10 * time.Second
 	margin = 2 * time.Second // for a busy machine
@@ -21,6 +21,7 @@ type court struct {
 	ends   map[process]Line
 
 	doubles map[string]Run // by their ids
+	again   map[string]Run // those in the place of lost ones, by their ids
 }
 
 // process names one process of a run.
@@ -33,10 +34,13 @@ type process struct {
 func (l Line) process() process { return process{l.Agent, l.Run, l.PID} }
 
 func (h *History) open(j *Job) *court {
-	c := &court{History: h, job: j, ends: map[process]Line{}, doubles: map[string]Run{}}
+	c := &court{History: h, job: j, ends: map[process]Line{}, doubles: map[string]Run{}, again: map[string]Run{}}
 	for _, r := range h.Runs[j.Name] {
 		if r.Doubles != "" {
 			c.doubles[r.ID] = r
+		}
+		if r.RerunOf != "" {
+			c.again[r.ID] = r
 		}
 	}
 	for _, l := range h.Lines {
@@ -64,21 +68,28 @@ func (c *court) threads() []string {
 	return []string{""}
 }
 
-// entries are the ledger's of a thread, in order. A double stands beside what it doubles, and is left out; but it is all there is
-// where what it would double was given up, as it then outweighs the entry that says so.
+// second says whether a run is one beside another of its occurrence: a double, or in the place of a lost one.
+func (c *court) second(run string) bool {
+	_, double := c.doubles[run]
+	_, again := c.again[run]
+	return double || again
+}
+
+// entries are the ledger's of a thread, in order. A second run stands beside the first, and is left out; but it is all there is
+// where the first was given up, as it then outweighs the entry that says so.
 func (c *court) entries(agent string) []Entry {
-	var list, doubles []Entry
+	var list, second []Entry
 	for _, e := range c.Ledger[c.job.Name] {
 		if c.job.Mode == "each" && e.Agent != agent {
 			continue
 		}
-		if _, double := c.doubles[e.Run]; double {
-			doubles = append(doubles, e)
+		if c.second(e.Run) {
+			second = append(second, e)
 		} else {
 			list = append(list, e)
 		}
 	}
-	for _, d := range doubles {
+	for _, d := range second {
 		if !slices.ContainsFunc(list, func(e Entry) bool { return !d.From.Before(e.From) && !d.From.After(e.To) }) {
 			list = append(list, d)
 		}
@@ -160,22 +171,26 @@ func (c *court) truthful() (found []Violation) {
 	}
 	for _, e := range c.Ledger[c.job.Name] {
 		// A double's processes know the run that they double.
-		if r, double := c.doubles[e.Run]; double && e.End == "ran" && !byPlace[place{r.Doubles, r.Agent}] && !c.dark(e) {
+		if r, double := c.doubles[e.Run]; double && e.End == "ran" && !byPlace[place{r.Doubles, r.Agent}] && !c.mute(e) {
 			found = append(found, c.fault(Truthful, r.Agent, e.From, "the ledger shows a double on %s, and none wrote there", r.Agent))
+		}
+		if r, again := c.again[e.Run]; again && e.End == "ran" && !byRun[e.Run] && !c.mute(e) {
+			found = append(found, c.fault(Truthful, r.Agent, e.From, "the ledger says that it ran again on %s, and run %s wrote nothing",
+				r.Agent, e.Run))
 		}
 	}
 	for _, agent := range c.threads() {
 		entries := c.entries(agent)
 		for _, e := range entries {
-			if _, double := c.doubles[e.Run]; double {
+			if c.second(e.Run) {
 				continue
 			}
-			if e.End == "ran" && e.From.After(c.From) && !e.From.After(c.To) && !byRun[e.Run] && !c.dark(e) {
+			if e.End == "ran" && e.From.After(c.From) && !e.From.After(c.To) && !byRun[e.Run] && !c.mute(e) {
 				found = append(found, c.fault(Truthful, e.Agent, e.From, "the ledger calls it ran, and run %s wrote nothing", e.Run))
 			}
 		}
 		for _, l := range c.starts {
-			if c.job.Mode == "each" && l.Agent != agent {
+			if c.job.Mode == "each" && l.Agent != agent || c.doubled(l) {
 				continue
 			}
 			for _, e := range entries {
@@ -192,81 +207,28 @@ func (c *court) truthful() (found []Violation) {
 	return found
 }
 
-// dark says whether a run may have been cut short by the loss of its host's power before it wrote a word.
-func (c *court) dark(e Entry) bool {
-	return slices.ContainsFunc(c.Troubles, func(t Trouble) bool {
-		return t.Dark && (e.Agent == "" || t.Agent == e.Agent) &&
-			t.From.After(e.From.Add(-margin)) && t.From.Before(e.From.Add(lease+margin))
-	})
-}
-
-// once: no occurrence ran twice but where an agent that is cut off may run what it has, and the ledger shows that it did. In
-// mode each an occurrence is one for each agent.
-func (c *court) once() (found []Violation) {
-	type seat struct {
-		due   time.Time
-		agent string
-	}
-	bySeat := map[seat][]Line{}
-	var order []seat
-	for _, l := range c.starts {
-		s := seat{due: l.Due.UTC()}
-		if c.job.Mode == "each" {
-			s.agent = l.Agent
-		}
-		if bySeat[s] == nil {
-			order = append(order, s)
-		}
-		bySeat[s] = append(bySeat[s], l)
-	}
-	for _, s := range order {
-		lines := bySeat[s]
-		if len(lines) == 1 {
-			continue
-		}
-		switch shown := c.shown(s.due); {
-		case c.job.OnDisconnect != "run" || c.job.Mode == "race":
-			found = append(found, c.fault(Never, s.agent, s.due, "it ran %d times, and is never to run twice: %s",
-				len(lines), places(lines)))
-		case samePlace(lines):
-			found = append(found, c.fault(Once, s.agent, s.due, "the same agent ran it %d times: %s", len(lines), places(lines)))
-		case shown < len(lines)-1:
-			found = append(found, c.fault(Once, s.agent, s.due, "it ran %d times, and the ledger shows %d of them to be doubles: %s",
-				len(lines), shown, places(lines)))
-		}
-	}
-	return found
-}
-
-// shown is how many doubles the ledger shows of an occurrence.
-func (c *court) shown(due time.Time) (n int) {
+// doubled says whether a line is of a double: the entry beside it tells of the run that it doubles, which may have been skipped.
+func (c *court) doubled(l Line) bool {
 	for _, r := range c.doubles {
-		if r.ScheduledAt.Equal(due) {
-			n++
-		}
-	}
-	return n
-}
-
-func samePlace(lines []Line) bool {
-	seen := map[string]bool{}
-	for _, l := range lines {
-		if seen[l.Agent] {
+		if r.Doubles == l.Run && r.Agent == l.Agent {
 			return true
 		}
-		seen[l.Agent] = true
 	}
 	return false
 }
 
-func places(lines []Line) (text string) {
-	for i, l := range lines {
-		if i > 0 {
-			text += ", "
-		}
-		text += clock(l.Wall) + " on " + l.Agent
+// mute says whether a run may have been cut short before it wrote a word: by the loss of its host's power, or by an order to end
+// right after it had been started.
+func (c *court) mute(e Entry) bool {
+	if e.State == "killed" && slices.ContainsFunc(c.Runs[c.job.Name], func(r Run) bool {
+		return r.ID == e.Run && !r.Started.IsZero() && r.Ended.Sub(r.Started) < margin
+	}) {
+		return true
 	}
-	return text
+	return slices.ContainsFunc(c.Troubles, func(t Trouble) bool {
+		return t.Dark && (e.Agent == "" || t.Agent == e.Agent) &&
+			t.From.After(e.From.Add(-margin)) && t.From.Before(e.From.Add(lease+margin))
+	})
 }
 
 // lonely: on an agent that nothing reaches for longer than its lease no job starts that is to hold then, and none goes on that is
@@ -296,10 +258,10 @@ func (c *court) lonely() (found []Violation) {
 	return found
 }
 
-// apart: two runs of a job that forbids it do not overlap, while no agent was in trouble that may have kept a run from being
-// known.
+// apart: two runs of a job of which one goes on at a time do not overlap, while no agent was in trouble that may have kept a run
+// from being known.
 func (c *court) apart() (found []Violation) {
-	if c.job.Overlap != "forbid" {
+	if c.job.Overlap == "allow" {
 		return nil
 	}
 	for i, l := range c.starts {

@@ -132,10 +132,12 @@ func (t *agentsTest) several(ctx context.Context) {
 func (t *agentsTest) overrides(ctx context.Context) {
 	t.hosts.Connect(crony.Agent{ID: "a1", Name: "one", Weight: 2, Labels: map[string]string{"role": "batch", "zone": "north"}})
 	web, empty, four, none := "web", "", 4, 0
-	a := t.change(ctx, "one", crony.AgentChange{Labels: map[string]*string{"role": &web, "gpu": &empty}, Weight: &four})
+	a := t.change(ctx, "one", crony.AgentChange{Labels: map[string]*string{"role": &web, "gpu": &empty}, Weight: &four,
+		MaxJobs: &four})
 	counts := map[string]string{"role": "web", "zone": "north", "gpu": ""}
 	if !cmp.Equal(a.Labels, counts) || a.Weight != 4 || a.Said.Labels["role"] != "batch" || a.Said.Weight != 2 ||
-		!cmp.Equal(a.Set, crony.AgentTraits{Labels: map[string]string{"role": "web", "gpu": ""}, Weight: 4}) {
+		!cmp.Equal(a.Set, crony.AgentTraits{Labels: map[string]string{"role": "web", "gpu": ""}, Weight: 4, MaxJobs: 4}) ||
+		a.MaxJobs != 4 || a.Said.MaxJobs != 0 {
 		t.Errorf("%+v", a)
 	}
 	t.hosts.Disconnect("a1")
@@ -147,7 +149,8 @@ func (t *agentsTest) overrides(ctx context.Context) {
 	if !cmp.Equal(a.Labels, map[string]string{"role": "web", "disk": "ssd", "gpu": ""}) || a.Weight != 4 || a.Said.Weight != 3 {
 		t.Errorf("back: %+v", a)
 	}
-	a = t.change(ctx, "a1", crony.AgentChange{Labels: map[string]*string{"role": nil, "gpu": nil, "disk": nil}, Weight: &none})
+	a = t.change(ctx, "a1", crony.AgentChange{Labels: map[string]*string{"role": nil, "gpu": nil, "disk": nil}, Weight: &none,
+		MaxJobs: &none})
 	if !cmp.Equal(a.Labels, map[string]string{"role": "db", "disk": "ssd"}) || a.Weight != 3 ||
 		!cmp.Equal(a.Set, crony.AgentTraits{}) {
 		t.Errorf("taken away: %+v", a)
@@ -164,6 +167,10 @@ func (t *agentsTest) cordon(ctx context.Context) {
 	if !cmp.Equal(c, same) {
 		t.Errorf("the same again: %+v, before %+v", same, c)
 	}
+	same = t.change(ctx, "one", crony.AgentChange{Cordon: &crony.CordonChange{On: true, Drain: true}}).Cordon
+	if !cmp.Equal(c, same) {
+		t.Errorf("again, without a reason: %+v, before %+v", same, c)
+	}
 	weight := 2
 	if a := t.change(ctx, "one", crony.AgentChange{Weight: &weight}); !cmp.Equal(a.Cordon, c) {
 		t.Errorf("another change: %+v", a.Cordon)
@@ -176,10 +183,11 @@ func (t *agentsTest) cordon(ctx context.Context) {
 func (t *agentsTest) refusals(ctx context.Context) {
 	t.hosts.Connect(crony.Agent{ID: "a1", Name: "one", Weight: 1})
 	before := t.agent(ctx, "a1")
-	good, bad, high := "x", "a b", crony.MaxWeight+1
+	good, bad, high, many := "x", "a b", crony.MaxWeight+1, crony.MaxMaxJobs+1
 	for says, c := range map[string]crony.AgentChange{
 		"labels.zone": {Labels: map[string]*string{"zone": &bad, "good": &good}, Cordon: &crony.CordonChange{On: true}},
 		"labels.a b":  {Labels: map[string]*string{"a b": nil}},
+		"max_jobs":    {MaxJobs: &many, Labels: map[string]*string{"good": &good}},
 		"weight":      {Weight: &high, Labels: map[string]*string{"good": &good}},
 		"drain":       {Cordon: &crony.CordonChange{Drain: true}, Labels: map[string]*string{"good": &good}},
 		"reason":      {Cordon: &crony.CordonChange{On: true, Reason: strings.Repeat("x", 1001)}},

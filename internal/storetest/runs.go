@@ -187,13 +187,15 @@ func (t *runsTest) populate(n int) []crony.Run {
 	var runs []crony.Run
 	for i := range n {
 		job, agent := fmt.Sprintf("job-%d", i%3), fmt.Sprintf("a%d", i%2)
-		state := crony.RunState(crony.Claimed.Allowed()[i/2%8])
+		state := crony.RunState(crony.Claimed.Allowed()[i/2%9])
 		own := Life(runAt(97*i), job, agent, state)
 		switch state {
 		case crony.Claimed:
 			own = own[:1]
 		case crony.Running:
 			own = own[:2]
+		case crony.Waiting:
+			own[3].Ended, own[3].Waiting = nil, &crony.WaitingFact{Attempt: 1, Until: own[3].At.Add(time.Minute), Reason: "it waits"}
 		case crony.Skipped:
 			own = []crony.Fact{own[0], own[3]}
 		}

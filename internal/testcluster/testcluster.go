@@ -37,6 +37,7 @@ type Cluster struct {
 	t      testing.TB
 	log    *slog.Logger
 	server *appliance.Server
+	tells  string // the address that agents are told of; "": the server's own
 	agents map[string]*node
 }
 
@@ -98,7 +99,7 @@ func (c *Cluster) startServer(people, agents string) {
 	defer cancel()
 	var err error
 	c.server, err = appliance.Open(ctx, appliance.Options{
-		Dir: c.serverDir(), People: web, PeopleURL: c.URL, Agents: link, PublicMetrics: true, Log: c.log})
+		Dir: c.serverDir(), People: web, PeopleURL: c.URL, Agents: link, AgentsAddress: c.tells, PublicMetrics: true, Log: c.log})
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -127,6 +128,13 @@ func (c *Cluster) RestartServer() {
 	c.t.Helper()
 	c.stopServer()
 	c.startServer(c.URL[len("http://"):], c.Address)
+}
+
+// Tell restarts the server, which from then on tells agents that it is at an address, such as that of a proxy before it.
+func (c *Cluster) Tell(address string) {
+	c.t.Helper()
+	c.tells = address
+	c.RestartServer()
 }
 
 // StartAgent starts the agent of an id, on the directory that it had before if there was one.

@@ -1,18 +1,16 @@
 package testhosts
 
 import (
-	"encoding/json"
-	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
-	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"crony/internal/overlay"
 )
 
 // Clock is a wall clock of a process's own, that a test can step. The machine's clock is left alone, and so are the process's
@@ -59,46 +57,22 @@ func (c *Clock) Env() string { return clockEnv + "=" + c.file }
 // anew for that, once, which takes minutes.
 func SteppedPrograms(t testing.TB, module, dir string, packages ...string) {
 	t.Helper()
-	overlay, err := steppedTime(t.TempDir())
+	changed, err := steppedTime(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command("go", append([]string{"build", "-trimpath", "-overlay", overlay, "-o", dir + "/"}, packages...)...)
+	cmd := exec.Command("go", append([]string{"build", "-trimpath", "-overlay", changed, "-o", dir + "/"}, packages...)...)
 	cmd.Dir = module
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("build: %v\n%s", err, out)
 	}
 }
 
-// steppedTime writes the changed files of package time, and the overlay that puts them in their place, whose name it returns.
+// steppedTime makes an overlay with the changed files of package time, and returns its name.
 func steppedTime(dir string) (string, error) {
-	root, err := exec.Command("go", "env", "GOROOT").Output()
-	if err != nil {
-		return "", fmt.Errorf("look for the standard library: %w", err)
-	}
-	std := filepath.Join(strings.TrimSpace(string(root)), "src", "time")
-	source, err := os.ReadFile(filepath.Join(std, "time.go"))
-	if err != nil {
-		return "", err
-	}
 	const reads = "func Now() Time {\n\tsec, nsec, mono := runtimeNow()\n"
-	if strings.Count(string(source), reads) != 1 {
-		return "", fmt.Errorf("%s/time.go does not read the clock as it did: mend steppedTime", std)
-	}
-	changed := strings.Replace(string(source), reads, reads+"\tsec += stepped.Load()\n", 1)
-	replace := map[string]string{}
-	for name, text := range map[string]string{"time.go": changed, "stepped.go": stepped} {
-		replace[filepath.Join(std, name)] = filepath.Join(dir, name)
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
-			return "", err
-		}
-	}
-	text, err := json.Marshal(map[string]any{"Replace": replace})
-	if err != nil {
-		return "", err
-	}
-	overlay := filepath.Join(dir, "overlay.json")
-	return overlay, os.WriteFile(overlay, text, 0o600)
+	return overlay.Write(dir, []overlay.Edit{{File: "time/time.go", Old: reads, New: reads + "\tsec += stepped.Load()\n"}},
+		map[string]string{"time/stepped.go": stepped})
 }
 
 // stepped is the file that is added to package time.

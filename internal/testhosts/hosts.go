@@ -74,6 +74,14 @@ func missing() string {
 			return "there is no " + tool
 		}
 	}
+	ns := fmt.Sprintf("cr%dp", os.Getpid())
+	defer exec.Command("ip", "netns", "del", ns).Run() //nolint:errcheck // it may not have been made
+	for _, try := range []string{"netns add " + ns, "-n " + ns + " link add br0 type bridge",
+		"-n " + ns + " link add v0 type veth peer name v1", "netns exec " + ns + " nft list ruleset"} {
+		if out, err := exec.Command("ip", strings.Fields(try)...).CombinedOutput(); err != nil { // root in a container may not
+			return fmt.Sprintf("ip %s: %v: %s", try, err, bytes.TrimSpace(out))
+		}
+	}
 	return ""
 }
 

@@ -55,12 +55,13 @@ func (n *nemesis) tell(format string, args ...any) {
 	n.fleet.t.Log(time.Now().UTC().Format("15:04:05.000") + " " + fmt.Sprintf(format, args...))
 }
 
-// trouble notes that something is done to an agent. The function that it returns notes that it is over.
-func (n *nemesis) trouble(a *agent, what string) func() {
+// trouble notes that something is done to an agent, or to servers if none is named. The function that it returns notes that it is
+// over.
+func (n *nemesis) trouble(agent, what string) func() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	i := len(n.troubles)
-	n.troubles = append(n.troubles, judge.Trouble{Agent: a.Name, What: what, From: time.Now(), To: time.Now().Add(time.Hour),
+	n.troubles = append(n.troubles, judge.Trouble{Agent: agent, What: what, From: time.Now(), To: time.Now().Add(time.Hour),
 		Alone: strings.HasSuffix(what, "alone"), Dark: what == "power off"})
 	return func() {
 		n.mu.Lock()
@@ -110,12 +111,14 @@ func (n *nemesis) strikeServer(k stroke) {
 		}
 	}
 	n.tell("server %s: %s for %s", s.Name, k.what, k.lasts.Round(time.Millisecond))
+	over := n.trouble("", s.Name+" "+k.what)
 	undo := n.hurtServer(s, k)
 	n.during(k.lasts)
 	undo()
 	for _, x := range f.servers {
 		f.revive(x)
 	}
+	over()
 	n.tell("server %s: %s is over", s.Name, k.what)
 }
 
@@ -188,7 +191,7 @@ func (n *nemesis) halve(k stroke) (undo func()) {
 func (n *nemesis) cutOff(agents []*agent, what string) (over func()) {
 	var each []func()
 	for _, a := range agents {
-		each = append(each, n.trouble(a, what))
+		each = append(each, n.trouble(a.Name, what))
 	}
 	return func() {
 		for _, done := range each {
@@ -203,7 +206,7 @@ func (n *nemesis) strikeAgent(a *agent, k stroke) {
 		k.lasts += 20 * time.Second // longer than a lease
 	}
 	n.tell("agent %s: %s for %s (clock %s)", a.Name, k.what, k.lasts.Round(time.Millisecond), k.off)
-	over := n.trouble(a, k.what)
+	over := n.trouble(a.Name, k.what)
 	undo := n.hurtAgent(a, k)
 	n.during(k.lasts)
 	undo()

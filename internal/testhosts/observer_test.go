@@ -6,8 +6,10 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"net/url"
 	"os"
@@ -30,6 +32,7 @@ type observer struct {
 	fleet  *fleet
 	client *http.Client
 	token  string
+	caFile string            // of the cluster
 	names  map[string]string // of agents, by their ids and by their addresses
 	watch  *testhosts.Process
 }
@@ -52,6 +55,7 @@ func (f *fleet) observe() *observer {
 	if !filepath.IsAbs(config.CAFile) {
 		config.CAFile = filepath.Join(f.servers[0].data, config.CAFile)
 	}
+	o.caFile = config.CAFile
 	authority, err := os.ReadFile(config.CAFile)
 	if err != nil {
 		f.t.Fatal(err)
@@ -121,7 +125,7 @@ func (o *observer) leader() (*server, bool) {
 func (f *fleet) whole() bool {
 	for _, asked := range f.servers {
 		var seen clusterSeen
-		if f.observer.get(asked, "/cluster", nil, &seen) != nil {
+		if !f.observer.ready(asked) || f.observer.get(asked, "/cluster", nil, &seen) != nil {
 			return false
 		}
 		up, connected := 0, 0
@@ -136,6 +140,16 @@ func (f *fleet) whole() bool {
 		}
 	}
 	return true
+}
+
+// ready says whether a server reaches a quorum. One that was cut off shows the cluster as it was until it does.
+func (o *observer) ready(s *server) bool {
+	resp, err := o.client.Get(s.url() + "/readyz")
+	if err != nil {
+		return false
+	}
+	defer resp.Body.Close()
+	return resp.StatusCode == http.StatusOK
 }
 
 // get asks a server.
@@ -204,12 +218,12 @@ func (o *observer) ledger(job string, from, to time.Time) []judge.Entry {
 	return list
 }
 
-// runs are the runs of a job that an agent started by itself.
+// runs are the runs of a job that an agent started by itself, and those that were killed.
 func (o *observer) runs(job string) []judge.Run {
 	o.fleet.t.Helper()
 	var list []judge.Run
 	for _, r := range pages[judge.Run](o, "/runs", url.Values{"job": {job}, "limit": {"200"}}) {
-		if r.Unclaimed || r.Doubles != "" {
+		if r.Unclaimed || r.Doubles != "" || r.RerunOf != "" || r.State == "killed" {
 			r.Agent = o.name(r.Agent)
 			list = append(list, r)
 		}
@@ -228,7 +242,10 @@ func (o *observer) name(of string) string {
 func (o *observer) lines(file string) []judge.Line {
 	o.fleet.t.Helper()
 	in, err := os.Open(file)
-	if err != nil {
+	switch {
+	case errors.Is(err, fs.ErrNotExist): // nothing has run yet
+		return nil
+	case err != nil:
 		o.fleet.t.Fatal(err)
 	}
 	defer in.Close()

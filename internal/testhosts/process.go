@@ -3,7 +3,9 @@ package testhosts
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -35,7 +37,7 @@ func (h *Host) Start(log string, name string, args ...string) *Process {
 	defer out.Close()
 	p.cmd = h.command(context.Background(), name, args...)
 	p.cmd.Stdout, p.cmd.Stderr = out, out
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setsid: true}
 	if err := p.cmd.Start(); err != nil {
 		h.lab.t.Fatal(err)
 	}
@@ -45,6 +47,19 @@ func (h *Host) Start(log string, name string, args ...string) *Process {
 	}()
 	h.procs = append(h.procs, p)
 	return p
+}
+
+// Weigh says what share of the machine's processors the program is to have beside others, as nice(1) does. Where the kernel
+// shares them out between sessions first (autogroup, see sched(7)), that is how a session weighs.
+func (p *Process) Weigh(nice int) {
+	p.host.lab.t.Helper()
+	err := os.WriteFile(fmt.Sprintf("/proc/%d/autogroup", p.Pid()), []byte(strconv.Itoa(nice)), 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = syscall.Setpriority(syscall.PRIO_PROCESS, p.Pid(), nice)
+	}
+	if err != nil {
+		p.host.lab.t.Errorf("weigh %s on %s: %v", p.name, p.host.Name, err)
+	}
 }
 
 // Kill kills the process, as the loss of its host's power would, and waits until it is gone.

@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"time"
@@ -37,11 +38,13 @@ func Nanos(t time.Time) int64 {
 
 // Encode writes a domain value as the JSON that travels inside a message.
 func Encode[T any](v T) []byte {
-	data, err := json.Marshal(v)
-	if err != nil {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false) // a run's result would grow by that, and be another
+	if err := e.Encode(v); err != nil {
 		panic(fmt.Sprintf("wire: encode %T: %v", v, err)) // the domain types can all be encoded
 	}
-	return data
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
 }
 
 // Decode reads the JSON inside a message. Keys that this version does not know are left out: the other side may be newer.

@@ -27,6 +27,78 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+type AliveRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AliveRequest) Reset() {
+	*x = AliveRequest{}
+	mi := &file_wire_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AliveRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AliveRequest) ProtoMessage() {}
+
+func (x *AliveRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AliveRequest.ProtoReflect.Descriptor instead.
+func (*AliveRequest) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{0}
+}
+
+type AliveReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AliveReply) Reset() {
+	*x = AliveReply{}
+	mi := &file_wire_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AliveReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AliveReply) ProtoMessage() {}
+
+func (x *AliveReply) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AliveReply.ProtoReflect.Descriptor instead.
+func (*AliveReply) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{1}
+}
+
 type FromAgent struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Types that are valid to be assigned to Kind:
@@ -39,6 +111,8 @@ type FromAgent struct {
 	//	*FromAgent_Lock
 	//	*FromAgent_Running
 	//	*FromAgent_Figures
+	//	*FromAgent_Alone
+	//	*FromAgent_HandOver
 	Kind          isFromAgent_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -46,7 +120,7 @@ type FromAgent struct {
 
 func (x *FromAgent) Reset() {
 	*x = FromAgent{}
-	mi := &file_wire_proto_msgTypes[0]
+	mi := &file_wire_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -58,7 +132,7 @@ func (x *FromAgent) String() string {
 func (*FromAgent) ProtoMessage() {}
 
 func (x *FromAgent) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[0]
+	mi := &file_wire_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -71,7 +145,7 @@ func (x *FromAgent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FromAgent.ProtoReflect.Descriptor instead.
 func (*FromAgent) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{0}
+	return file_wire_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *FromAgent) GetKind() isFromAgent_Kind {
@@ -153,6 +227,24 @@ func (x *FromAgent) GetFigures() *Figures {
 	return nil
 }
 
+func (x *FromAgent) GetAlone() *Alone {
+	if x != nil {
+		if x, ok := x.Kind.(*FromAgent_Alone); ok {
+			return x.Alone
+		}
+	}
+	return nil
+}
+
+func (x *FromAgent) GetHandOver() *HandOver {
+	if x != nil {
+		if x, ok := x.Kind.(*FromAgent_HandOver); ok {
+			return x.HandOver
+		}
+	}
+	return nil
+}
+
 type isFromAgent_Kind interface {
 	isFromAgent_Kind()
 }
@@ -189,6 +281,14 @@ type FromAgent_Figures struct {
 	Figures *Figures `protobuf:"bytes,7,opt,name=figures,proto3,oneof"`
 }
 
+type FromAgent_Alone struct {
+	Alone *Alone `protobuf:"bytes,9,opt,name=alone,proto3,oneof"`
+}
+
+type FromAgent_HandOver struct {
+	HandOver *HandOver `protobuf:"bytes,10,opt,name=hand_over,json=handOver,proto3,oneof"`
+}
+
 func (*FromAgent_Hello) isFromAgent_Kind() {}
 
 func (*FromAgent_Claims) isFromAgent_Kind() {}
@@ -204,6 +304,10 @@ func (*FromAgent_Lock) isFromAgent_Kind() {}
 func (*FromAgent_Running) isFromAgent_Kind() {}
 
 func (*FromAgent_Figures) isFromAgent_Kind() {}
+
+func (*FromAgent_Alone) isFromAgent_Kind() {}
+
+func (*FromAgent_HandOver) isFromAgent_Kind() {}
 
 type FromServer struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -223,6 +327,9 @@ type FromServer struct {
 	//	*FromServer_Lock
 	//	*FromServer_Kill
 	//	*FromServer_Watched
+	//	*FromServer_Fates
+	//	*FromServer_Answer
+	//	*FromServer_HandedOver
 	Kind          isFromServer_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -230,7 +337,7 @@ type FromServer struct {
 
 func (x *FromServer) Reset() {
 	*x = FromServer{}
-	mi := &file_wire_proto_msgTypes[1]
+	mi := &file_wire_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -242,7 +349,7 @@ func (x *FromServer) String() string {
 func (*FromServer) ProtoMessage() {}
 
 func (x *FromServer) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[1]
+	mi := &file_wire_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -255,7 +362,7 @@ func (x *FromServer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FromServer.ProtoReflect.Descriptor instead.
 func (*FromServer) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{1}
+	return file_wire_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *FromServer) GetKind() isFromServer_Kind {
@@ -391,6 +498,33 @@ func (x *FromServer) GetWatched() *Watched {
 	return nil
 }
 
+func (x *FromServer) GetFates() *Fates {
+	if x != nil {
+		if x, ok := x.Kind.(*FromServer_Fates); ok {
+			return x.Fates
+		}
+	}
+	return nil
+}
+
+func (x *FromServer) GetAnswer() *Answer {
+	if x != nil {
+		if x, ok := x.Kind.(*FromServer_Answer); ok {
+			return x.Answer
+		}
+	}
+	return nil
+}
+
+func (x *FromServer) GetHandedOver() *HandedOver {
+	if x != nil {
+		if x, ok := x.Kind.(*FromServer_HandedOver); ok {
+			return x.HandedOver
+		}
+	}
+	return nil
+}
+
 type isFromServer_Kind interface {
 	isFromServer_Kind()
 }
@@ -451,6 +585,18 @@ type FromServer_Watched struct {
 	Watched *Watched `protobuf:"bytes,13,opt,name=watched,proto3,oneof"`
 }
 
+type FromServer_Fates struct {
+	Fates *Fates `protobuf:"bytes,15,opt,name=fates,proto3,oneof"`
+}
+
+type FromServer_Answer struct {
+	Answer *Answer `protobuf:"bytes,16,opt,name=answer,proto3,oneof"`
+}
+
+type FromServer_HandedOver struct {
+	HandedOver *HandedOver `protobuf:"bytes,17,opt,name=handed_over,json=handedOver,proto3,oneof"`
+}
+
 func (*FromServer_Welcome) isFromServer_Kind() {}
 
 func (*FromServer_Assign) isFromServer_Kind() {}
@@ -479,6 +625,12 @@ func (*FromServer_Kill) isFromServer_Kind() {}
 
 func (*FromServer_Watched) isFromServer_Kind() {}
 
+func (*FromServer_Fates) isFromServer_Kind() {}
+
+func (*FromServer_Answer) isFromServer_Kind() {}
+
+func (*FromServer_HandedOver) isFromServer_Kind() {}
+
 // Hello says what the agent is; its id is in its certificate.
 type Hello struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -490,7 +642,7 @@ type Hello struct {
 
 func (x *Hello) Reset() {
 	*x = Hello{}
-	mi := &file_wire_proto_msgTypes[2]
+	mi := &file_wire_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -502,7 +654,7 @@ func (x *Hello) String() string {
 func (*Hello) ProtoMessage() {}
 
 func (x *Hello) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[2]
+	mi := &file_wire_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -515,7 +667,7 @@ func (x *Hello) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hello.ProtoReflect.Descriptor instead.
 func (*Hello) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{2}
+	return file_wire_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Hello) GetAgent() []byte {
@@ -543,7 +695,7 @@ type Welcome struct {
 
 func (x *Welcome) Reset() {
 	*x = Welcome{}
-	mi := &file_wire_proto_msgTypes[3]
+	mi := &file_wire_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -555,7 +707,7 @@ func (x *Welcome) String() string {
 func (*Welcome) ProtoMessage() {}
 
 func (x *Welcome) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[3]
+	mi := &file_wire_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -568,7 +720,7 @@ func (x *Welcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Welcome.ProtoReflect.Descriptor instead.
 func (*Welcome) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{3}
+	return file_wire_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Welcome) GetServer() string {
@@ -599,7 +751,7 @@ type Assign struct {
 
 func (x *Assign) Reset() {
 	*x = Assign{}
-	mi := &file_wire_proto_msgTypes[4]
+	mi := &file_wire_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -611,7 +763,7 @@ func (x *Assign) String() string {
 func (*Assign) ProtoMessage() {}
 
 func (x *Assign) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[4]
+	mi := &file_wire_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -624,7 +776,7 @@ func (x *Assign) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Assign.ProtoReflect.Descriptor instead.
 func (*Assign) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{4}
+	return file_wire_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Assign) GetDefinition() []byte {
@@ -672,7 +824,7 @@ type Unassign struct {
 
 func (x *Unassign) Reset() {
 	*x = Unassign{}
-	mi := &file_wire_proto_msgTypes[5]
+	mi := &file_wire_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -684,7 +836,7 @@ func (x *Unassign) String() string {
 func (*Unassign) ProtoMessage() {}
 
 func (x *Unassign) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[5]
+	mi := &file_wire_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -697,7 +849,7 @@ func (x *Unassign) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Unassign.ProtoReflect.Descriptor instead.
 func (*Unassign) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{5}
+	return file_wire_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Unassign) GetJob() string {
@@ -716,7 +868,7 @@ type Synced struct {
 
 func (x *Synced) Reset() {
 	*x = Synced{}
-	mi := &file_wire_proto_msgTypes[6]
+	mi := &file_wire_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -728,7 +880,7 @@ func (x *Synced) String() string {
 func (*Synced) ProtoMessage() {}
 
 func (x *Synced) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[6]
+	mi := &file_wire_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -741,7 +893,7 @@ func (x *Synced) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Synced.ProtoReflect.Descriptor instead.
 func (*Synced) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{6}
+	return file_wire_proto_rawDescGZIP(), []int{8}
 }
 
 // ClaimRequest asks for occurrences, or tells of some that are passed over. It may be asked again with no harm. The answer to
@@ -756,7 +908,7 @@ type ClaimRequest struct {
 
 func (x *ClaimRequest) Reset() {
 	*x = ClaimRequest{}
-	mi := &file_wire_proto_msgTypes[7]
+	mi := &file_wire_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -768,7 +920,7 @@ func (x *ClaimRequest) String() string {
 func (*ClaimRequest) ProtoMessage() {}
 
 func (x *ClaimRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[7]
+	mi := &file_wire_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -781,7 +933,7 @@ func (x *ClaimRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClaimRequest.ProtoReflect.Descriptor instead.
 func (*ClaimRequest) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{7}
+	return file_wire_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ClaimRequest) GetId() uint64 {
@@ -807,13 +959,14 @@ type Occurrence struct {
 	Ran           bool                   `protobuf:"varint,5,opt,name=ran,proto3" json:"ran,omitempty"`         // with pass: the agent was cut off and has started these; it reports them when this is granted
 	Skipped       bool                   `protobuf:"varint,6,opt,name=skipped,proto3" json:"skipped,omitempty"` // with pass: that is as was asked for; else they are missed
 	Due           bool                   `protobuf:"varint,7,opt,name=due,proto3" json:"due,omitempty"`         // its time has come: if it can't start, it is to wait for, or replace, what goes on, or is given up
+	Behind        string                 `protobuf:"bytes,8,opt,name=behind,proto3" json:"behind,omitempty"`    // if set, and this run of the agent's is the last in the job's lock: the agent starts it only if that has ended
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Occurrence) Reset() {
 	*x = Occurrence{}
-	mi := &file_wire_proto_msgTypes[8]
+	mi := &file_wire_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -825,7 +978,7 @@ func (x *Occurrence) String() string {
 func (*Occurrence) ProtoMessage() {}
 
 func (x *Occurrence) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[8]
+	mi := &file_wire_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -838,7 +991,7 @@ func (x *Occurrence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Occurrence.ProtoReflect.Descriptor instead.
 func (*Occurrence) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{8}
+	return file_wire_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Occurrence) GetJob() string {
@@ -890,6 +1043,13 @@ func (x *Occurrence) GetDue() bool {
 	return false
 }
 
+func (x *Occurrence) GetBehind() string {
+	if x != nil {
+		return x.Behind
+	}
+	return ""
+}
+
 type Pass struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	After         int64                  `protobuf:"fixed64,1,opt,name=after,proto3" json:"after,omitempty"` // unix nanoseconds: the job's cursor, for all that the agent knows
@@ -901,7 +1061,7 @@ type Pass struct {
 
 func (x *Pass) Reset() {
 	*x = Pass{}
-	mi := &file_wire_proto_msgTypes[9]
+	mi := &file_wire_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -913,7 +1073,7 @@ func (x *Pass) String() string {
 func (*Pass) ProtoMessage() {}
 
 func (x *Pass) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[9]
+	mi := &file_wire_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -926,7 +1086,7 @@ func (x *Pass) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pass.ProtoReflect.Descriptor instead.
 func (*Pass) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{9}
+	return file_wire_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Pass) GetAfter() int64 {
@@ -961,7 +1121,7 @@ type ClaimReply struct {
 
 func (x *ClaimReply) Reset() {
 	*x = ClaimReply{}
-	mi := &file_wire_proto_msgTypes[10]
+	mi := &file_wire_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -973,7 +1133,7 @@ func (x *ClaimReply) String() string {
 func (*ClaimReply) ProtoMessage() {}
 
 func (x *ClaimReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[10]
+	mi := &file_wire_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -986,7 +1146,7 @@ func (x *ClaimReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClaimReply.ProtoReflect.Descriptor instead.
 func (*ClaimReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{10}
+	return file_wire_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ClaimReply) GetId() uint64 {
@@ -1009,14 +1169,14 @@ type Decision struct {
 	Run           string                 `protobuf:"bytes,2,opt,name=run,proto3" json:"run,omitempty"`         // if granted
 	Reason        string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`   // if not
 	Cursor        int64                  `protobuf:"fixed64,4,opt,name=cursor,proto3" json:"cursor,omitempty"` // if not, and not 0: every occurrence up to it is decided
-	Busy          string                 `protobuf:"bytes,5,opt,name=busy,proto3" json:"busy,omitempty"`       // the run that is in the way; if granted, the run waits and is not to start: ask for its lock
+	Busy          string                 `protobuf:"bytes,5,opt,name=busy,proto3" json:"busy,omitempty"`       // the run that is in the way; if granted, the run waits and is not to start: ask for its lock, unless behind was set
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Decision) Reset() {
 	*x = Decision{}
-	mi := &file_wire_proto_msgTypes[11]
+	mi := &file_wire_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1028,7 +1188,7 @@ func (x *Decision) String() string {
 func (*Decision) ProtoMessage() {}
 
 func (x *Decision) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[11]
+	mi := &file_wire_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1041,7 +1201,7 @@ func (x *Decision) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Decision.ProtoReflect.Descriptor instead.
 func (*Decision) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{11}
+	return file_wire_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Decision) GetGranted() bool {
@@ -1092,7 +1252,7 @@ type Lock struct {
 
 func (x *Lock) Reset() {
 	*x = Lock{}
-	mi := &file_wire_proto_msgTypes[12]
+	mi := &file_wire_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1104,7 +1264,7 @@ func (x *Lock) String() string {
 func (*Lock) ProtoMessage() {}
 
 func (x *Lock) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[12]
+	mi := &file_wire_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1117,7 +1277,7 @@ func (x *Lock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Lock.ProtoReflect.Descriptor instead.
 func (*Lock) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{12}
+	return file_wire_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Lock) GetJob() string {
@@ -1152,7 +1312,7 @@ type LockReply struct {
 
 func (x *LockReply) Reset() {
 	*x = LockReply{}
-	mi := &file_wire_proto_msgTypes[13]
+	mi := &file_wire_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1164,7 +1324,7 @@ func (x *LockReply) String() string {
 func (*LockReply) ProtoMessage() {}
 
 func (x *LockReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[13]
+	mi := &file_wire_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1177,7 +1337,7 @@ func (x *LockReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LockReply.ProtoReflect.Descriptor instead.
 func (*LockReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{13}
+	return file_wire_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *LockReply) GetPlaces() []*Place {
@@ -1200,7 +1360,7 @@ type Place struct {
 
 func (x *Place) Reset() {
 	*x = Place{}
-	mi := &file_wire_proto_msgTypes[14]
+	mi := &file_wire_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1212,7 +1372,7 @@ func (x *Place) String() string {
 func (*Place) ProtoMessage() {}
 
 func (x *Place) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[14]
+	mi := &file_wire_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1225,7 +1385,7 @@ func (x *Place) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Place.ProtoReflect.Descriptor instead.
 func (*Place) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{14}
+	return file_wire_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Place) GetJob() string {
@@ -1263,6 +1423,189 @@ func (x *Place) GetRefused() string {
 	return ""
 }
 
+// Alone names runs that the agent started while it was cut off, by assignments that it has no more, and asks what became of
+// their occurrences. Nothing of them is reported before. It may be asked again with no harm.
+type Alone struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Runs          []*AloneRun            `protobuf:"bytes,1,rep,name=runs,proto3" json:"runs,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Alone) Reset() {
+	*x = Alone{}
+	mi := &file_wire_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Alone) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Alone) ProtoMessage() {}
+
+func (x *Alone) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Alone.ProtoReflect.Descriptor instead.
+func (*Alone) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *Alone) GetRuns() []*AloneRun {
+	if x != nil {
+		return x.Runs
+	}
+	return nil
+}
+
+type AloneRun struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Run           string                 `protobuf:"bytes,1,opt,name=run,proto3" json:"run,omitempty"`
+	Job           string                 `protobuf:"bytes,2,opt,name=job,proto3" json:"job,omitempty"`
+	Uid           string                 `protobuf:"bytes,3,opt,name=uid,proto3" json:"uid,omitempty"`                // of the job
+	Generation    int64                  `protobuf:"varint,4,opt,name=generation,proto3" json:"generation,omitempty"` // of its definition
+	At            int64                  `protobuf:"fixed64,5,opt,name=at,proto3" json:"at,omitempty"`                // unix nanoseconds
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AloneRun) Reset() {
+	*x = AloneRun{}
+	mi := &file_wire_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AloneRun) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AloneRun) ProtoMessage() {}
+
+func (x *AloneRun) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AloneRun.ProtoReflect.Descriptor instead.
+func (*AloneRun) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *AloneRun) GetRun() string {
+	if x != nil {
+		return x.Run
+	}
+	return ""
+}
+
+func (x *AloneRun) GetJob() string {
+	if x != nil {
+		return x.Job
+	}
+	return ""
+}
+
+func (x *AloneRun) GetUid() string {
+	if x != nil {
+		return x.Uid
+	}
+	return ""
+}
+
+func (x *AloneRun) GetGeneration() int64 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
+}
+
+func (x *AloneRun) GetAt() int64 {
+	if x != nil {
+		return x.At
+	}
+	return 0
+}
+
+// Fates answers Alone: each run is in one of the lists.
+type Fates struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Stand         []string               `protobuf:"bytes,1,rep,name=stand,proto3" json:"stand,omitempty"`   // the occurrences' runs: nobody else has, or will have, a run of them
+	Double        []string               `protobuf:"bytes,2,rep,name=double,proto3" json:"double,omitempty"` // others have, or may have, the runs of these ids
+	Open          []string               `protobuf:"bytes,3,rep,name=open,proto3" json:"open,omitempty"`     // it is not known yet; ask again later
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Fates) Reset() {
+	*x = Fates{}
+	mi := &file_wire_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Fates) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Fates) ProtoMessage() {}
+
+func (x *Fates) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Fates.ProtoReflect.Descriptor instead.
+func (*Fates) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *Fates) GetStand() []string {
+	if x != nil {
+		return x.Stand
+	}
+	return nil
+}
+
+func (x *Fates) GetDouble() []string {
+	if x != nil {
+		return x.Double
+	}
+	return nil
+}
+
+func (x *Fates) GetOpen() []string {
+	if x != nil {
+		return x.Open
+	}
+	return nil
+}
+
 // Report delivers what happened. Its facts and chunks may have been delivered before.
 type Report struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1275,7 +1618,7 @@ type Report struct {
 
 func (x *Report) Reset() {
 	*x = Report{}
-	mi := &file_wire_proto_msgTypes[15]
+	mi := &file_wire_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1287,7 +1630,7 @@ func (x *Report) String() string {
 func (*Report) ProtoMessage() {}
 
 func (x *Report) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[15]
+	mi := &file_wire_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1300,7 +1643,7 @@ func (x *Report) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Report.ProtoReflect.Descriptor instead.
 func (*Report) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{15}
+	return file_wire_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Report) GetId() uint64 {
@@ -1338,7 +1681,7 @@ type Chunk struct {
 
 func (x *Chunk) Reset() {
 	*x = Chunk{}
-	mi := &file_wire_proto_msgTypes[16]
+	mi := &file_wire_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1350,7 +1693,7 @@ func (x *Chunk) String() string {
 func (*Chunk) ProtoMessage() {}
 
 func (x *Chunk) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[16]
+	mi := &file_wire_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1363,7 +1706,7 @@ func (x *Chunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Chunk.ProtoReflect.Descriptor instead.
 func (*Chunk) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{16}
+	return file_wire_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Chunk) GetRun() string {
@@ -1418,7 +1761,7 @@ type Ack struct {
 
 func (x *Ack) Reset() {
 	*x = Ack{}
-	mi := &file_wire_proto_msgTypes[17]
+	mi := &file_wire_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1430,7 +1773,7 @@ func (x *Ack) String() string {
 func (*Ack) ProtoMessage() {}
 
 func (x *Ack) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[17]
+	mi := &file_wire_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1443,7 +1786,7 @@ func (x *Ack) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ack.ProtoReflect.Descriptor instead.
 func (*Ack) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{17}
+	return file_wire_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Ack) GetId() uint64 {
@@ -1456,16 +1799,17 @@ func (x *Ack) GetId() uint64 {
 // Start orders a run that a person asked for, of a job that the agent need not have. It is repeated until it is taken.
 type Start struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Request       []byte                 `protobuf:"bytes,1,opt,name=request,proto3" json:"request,omitempty"`       // JSON of crony.StartRequest
-	Definition    []byte                 `protobuf:"bytes,2,opt,name=definition,proto3" json:"definition,omitempty"` // JSON of crony.Definition
-	Epoch         int64                  `protobuf:"varint,3,opt,name=epoch,proto3" json:"epoch,omitempty"`          // that the run is told of: of the assignment, or of the order if the agent has not the job
+	Request       []byte                 `protobuf:"bytes,1,opt,name=request,proto3" json:"request,omitempty"`           // JSON of crony.StartRequest
+	Definition    []byte                 `protobuf:"bytes,2,opt,name=definition,proto3" json:"definition,omitempty"`     // JSON of crony.Definition
+	Epoch         int64                  `protobuf:"varint,3,opt,name=epoch,proto3" json:"epoch,omitempty"`              // that the run is told of: of the assignment, or of the order if the agent has not the job
+	Continuation  []byte                 `protobuf:"bytes,4,opt,name=continuation,proto3" json:"continuation,omitempty"` // JSON of crony.Continuation; if set, the run has begun with another agent, and nobody has asked for it
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Start) Reset() {
 	*x = Start{}
-	mi := &file_wire_proto_msgTypes[18]
+	mi := &file_wire_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1477,7 +1821,7 @@ func (x *Start) String() string {
 func (*Start) ProtoMessage() {}
 
 func (x *Start) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[18]
+	mi := &file_wire_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1490,7 +1834,7 @@ func (x *Start) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Start.ProtoReflect.Descriptor instead.
 func (*Start) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{18}
+	return file_wire_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Start) GetRequest() []byte {
@@ -1514,6 +1858,152 @@ func (x *Start) GetEpoch() int64 {
 	return 0
 }
 
+func (x *Start) GetContinuation() []byte {
+	if x != nil {
+		return x.Continuation
+	}
+	return nil
+}
+
+// HandOver asks for another agent to make a run's next attempt. All that the agent has to say of the run is acknowledged before,
+// and it makes no attempt until it is answered. It may be asked again with no harm.
+type HandOver struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Run           string                 `protobuf:"bytes,1,opt,name=run,proto3" json:"run,omitempty"`
+	Attempt       int32                  `protobuf:"varint,2,opt,name=attempt,proto3" json:"attempt,omitempty"` // the next
+	Seq           int64                  `protobuf:"varint,3,opt,name=seq,proto3" json:"seq,omitempty"`         // the number that follows those of the agent's facts
+	Until         int64                  `protobuf:"fixed64,4,opt,name=until,proto3" json:"until,omitempty"`    // unix nanoseconds: when the attempt is due
+	Began         int64                  `protobuf:"fixed64,5,opt,name=began,proto3" json:"began,omitempty"`    // unix nanoseconds: when the first attempt began
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HandOver) Reset() {
+	*x = HandOver{}
+	mi := &file_wire_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HandOver) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HandOver) ProtoMessage() {}
+
+func (x *HandOver) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HandOver.ProtoReflect.Descriptor instead.
+func (*HandOver) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *HandOver) GetRun() string {
+	if x != nil {
+		return x.Run
+	}
+	return ""
+}
+
+func (x *HandOver) GetAttempt() int32 {
+	if x != nil {
+		return x.Attempt
+	}
+	return 0
+}
+
+func (x *HandOver) GetSeq() int64 {
+	if x != nil {
+		return x.Seq
+	}
+	return 0
+}
+
+func (x *HandOver) GetUntil() int64 {
+	if x != nil {
+		return x.Until
+	}
+	return 0
+}
+
+func (x *HandOver) GetBegan() int64 {
+	if x != nil {
+		return x.Began
+	}
+	return 0
+}
+
+// HandedOver answers HandOver.
+type HandedOver struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Run           string                 `protobuf:"bytes,1,opt,name=run,proto3" json:"run,omitempty"`
+	Attempt       int32                  `protobuf:"varint,2,opt,name=attempt,proto3" json:"attempt,omitempty"` // that was asked for
+	Yours         bool                   `protobuf:"varint,3,opt,name=yours,proto3" json:"yours,omitempty"`     // there is no other agent for it: the one that has asked makes it; else the run is not its any more
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HandedOver) Reset() {
+	*x = HandedOver{}
+	mi := &file_wire_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HandedOver) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HandedOver) ProtoMessage() {}
+
+func (x *HandedOver) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HandedOver.ProtoReflect.Descriptor instead.
+func (*HandedOver) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *HandedOver) GetRun() string {
+	if x != nil {
+		return x.Run
+	}
+	return ""
+}
+
+func (x *HandedOver) GetAttempt() int32 {
+	if x != nil {
+		return x.Attempt
+	}
+	return 0
+}
+
+func (x *HandedOver) GetYours() bool {
+	if x != nil {
+		return x.Yours
+	}
+	return false
+}
+
 // Kill orders a run to be ended, or not to be started. It is repeated until the run's end is known.
 type Kill struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1527,7 +2017,7 @@ type Kill struct {
 
 func (x *Kill) Reset() {
 	*x = Kill{}
-	mi := &file_wire_proto_msgTypes[19]
+	mi := &file_wire_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1539,7 +2029,7 @@ func (x *Kill) String() string {
 func (*Kill) ProtoMessage() {}
 
 func (x *Kill) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[19]
+	mi := &file_wire_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1552,7 +2042,7 @@ func (x *Kill) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Kill.ProtoReflect.Descriptor instead.
 func (*Kill) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{19}
+	return file_wire_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Kill) GetRun() string {
@@ -1583,6 +2073,83 @@ func (x *Kill) GetAt() int64 {
 	return 0
 }
 
+// Answer says how a run ended that waits for whom it has called. It is repeated until the run's end is known.
+type Answer struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Run           string                 `protobuf:"bytes,1,opt,name=run,proto3" json:"run,omitempty"`
+	Attempt       int32                  `protobuf:"varint,2,opt,name=attempt,proto3" json:"attempt,omitempty"` // that was answered: an answer to another one than the last changes nothing
+	State         string                 `protobuf:"bytes,3,opt,name=state,proto3" json:"state,omitempty"`      // succeeded or failed
+	Reason        string                 `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`    // in plain words
+	At            int64                  `protobuf:"fixed64,5,opt,name=at,proto3" json:"at,omitempty"`          // unix nanoseconds
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Answer) Reset() {
+	*x = Answer{}
+	mi := &file_wire_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Answer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Answer) ProtoMessage() {}
+
+func (x *Answer) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Answer.ProtoReflect.Descriptor instead.
+func (*Answer) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *Answer) GetRun() string {
+	if x != nil {
+		return x.Run
+	}
+	return ""
+}
+
+func (x *Answer) GetAttempt() int32 {
+	if x != nil {
+		return x.Attempt
+	}
+	return 0
+}
+
+func (x *Answer) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *Answer) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Answer) GetAt() int64 {
+	if x != nil {
+		return x.At
+	}
+	return 0
+}
+
 // Running tells of processes that have lasted for more than a second, each once a stream.
 type Running struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1593,7 +2160,7 @@ type Running struct {
 
 func (x *Running) Reset() {
 	*x = Running{}
-	mi := &file_wire_proto_msgTypes[20]
+	mi := &file_wire_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1605,7 +2172,7 @@ func (x *Running) String() string {
 func (*Running) ProtoMessage() {}
 
 func (x *Running) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[20]
+	mi := &file_wire_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1618,7 +2185,7 @@ func (x *Running) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Running.ProtoReflect.Descriptor instead.
 func (*Running) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{20}
+	return file_wire_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Running) GetProcesses() []*Process {
@@ -1640,7 +2207,7 @@ type Process struct {
 
 func (x *Process) Reset() {
 	*x = Process{}
-	mi := &file_wire_proto_msgTypes[21]
+	mi := &file_wire_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1652,7 +2219,7 @@ func (x *Process) String() string {
 func (*Process) ProtoMessage() {}
 
 func (x *Process) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[21]
+	mi := &file_wire_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1665,7 +2232,7 @@ func (x *Process) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Process.ProtoReflect.Descriptor instead.
 func (*Process) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{21}
+	return file_wire_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Process) GetRun() string {
@@ -1701,13 +2268,14 @@ type Taken struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Job           string                 `protobuf:"bytes,1,opt,name=job,proto3" json:"job,omitempty"`
 	Run           string                 `protobuf:"bytes,2,opt,name=run,proto3" json:"run,omitempty"`
+	Attempt       int32                  `protobuf:"varint,3,opt,name=attempt,proto3" json:"attempt,omitempty"` // the next, if the run goes on with the agent
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Taken) Reset() {
 	*x = Taken{}
-	mi := &file_wire_proto_msgTypes[22]
+	mi := &file_wire_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1719,7 +2287,7 @@ func (x *Taken) String() string {
 func (*Taken) ProtoMessage() {}
 
 func (x *Taken) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[22]
+	mi := &file_wire_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1732,7 +2300,7 @@ func (x *Taken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Taken.ProtoReflect.Descriptor instead.
 func (*Taken) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{22}
+	return file_wire_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Taken) GetJob() string {
@@ -1749,6 +2317,13 @@ func (x *Taken) GetRun() string {
 	return ""
 }
 
+func (x *Taken) GetAttempt() int32 {
+	if x != nil {
+		return x.Attempt
+	}
+	return 0
+}
+
 // Servers lists where agents can connect. It follows the Welcome, and comes again when it has changed.
 type Servers struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1759,7 +2334,7 @@ type Servers struct {
 
 func (x *Servers) Reset() {
 	*x = Servers{}
-	mi := &file_wire_proto_msgTypes[23]
+	mi := &file_wire_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1771,7 +2346,7 @@ func (x *Servers) String() string {
 func (*Servers) ProtoMessage() {}
 
 func (x *Servers) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[23]
+	mi := &file_wire_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1784,7 +2359,7 @@ func (x *Servers) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Servers.ProtoReflect.Descriptor instead.
 func (*Servers) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{23}
+	return file_wire_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Servers) GetServers() []*Server {
@@ -1798,13 +2373,14 @@ type Server struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	Address       string                 `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"` // HOST:PORT
+	Url           string                 `protobuf:"bytes,3,opt,name=url,proto3" json:"url,omitempty"`         // for people, and for whom agents call; empty: not known
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Server) Reset() {
 	*x = Server{}
-	mi := &file_wire_proto_msgTypes[24]
+	mi := &file_wire_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1816,7 +2392,7 @@ func (x *Server) String() string {
 func (*Server) ProtoMessage() {}
 
 func (x *Server) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[24]
+	mi := &file_wire_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1829,7 +2405,7 @@ func (x *Server) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Server.ProtoReflect.Descriptor instead.
 func (*Server) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{24}
+	return file_wire_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Server) GetId() string {
@@ -1846,6 +2422,13 @@ func (x *Server) GetAddress() string {
 	return ""
 }
 
+func (x *Server) GetUrl() string {
+	if x != nil {
+		return x.Url
+	}
+	return ""
+}
+
 // Trust says whom to trust from now on. It follows the Welcome, and comes again when it has changed.
 type Trust struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1857,7 +2440,7 @@ type Trust struct {
 
 func (x *Trust) Reset() {
 	*x = Trust{}
-	mi := &file_wire_proto_msgTypes[25]
+	mi := &file_wire_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1869,7 +2452,7 @@ func (x *Trust) String() string {
 func (*Trust) ProtoMessage() {}
 
 func (x *Trust) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[25]
+	mi := &file_wire_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1882,7 +2465,7 @@ func (x *Trust) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Trust.ProtoReflect.Descriptor instead.
 func (*Trust) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{25}
+	return file_wire_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Trust) GetAuthorities() []byte {
@@ -1909,7 +2492,7 @@ type Renew struct {
 
 func (x *Renew) Reset() {
 	*x = Renew{}
-	mi := &file_wire_proto_msgTypes[26]
+	mi := &file_wire_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1921,7 +2504,7 @@ func (x *Renew) String() string {
 func (*Renew) ProtoMessage() {}
 
 func (x *Renew) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[26]
+	mi := &file_wire_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1934,7 +2517,7 @@ func (x *Renew) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Renew.ProtoReflect.Descriptor instead.
 func (*Renew) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{26}
+	return file_wire_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Renew) GetRequest() []byte {
@@ -1955,7 +2538,7 @@ type Certificate struct {
 
 func (x *Certificate) Reset() {
 	*x = Certificate{}
-	mi := &file_wire_proto_msgTypes[27]
+	mi := &file_wire_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1967,7 +2550,7 @@ func (x *Certificate) String() string {
 func (*Certificate) ProtoMessage() {}
 
 func (x *Certificate) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[27]
+	mi := &file_wire_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1980,7 +2563,7 @@ func (x *Certificate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Certificate.ProtoReflect.Descriptor instead.
 func (*Certificate) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{27}
+	return file_wire_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Certificate) GetChain() []byte {
@@ -2007,7 +2590,7 @@ type Move struct {
 
 func (x *Move) Reset() {
 	*x = Move{}
-	mi := &file_wire_proto_msgTypes[28]
+	mi := &file_wire_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2019,7 +2602,7 @@ func (x *Move) String() string {
 func (*Move) ProtoMessage() {}
 
 func (x *Move) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[28]
+	mi := &file_wire_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2032,7 +2615,7 @@ func (x *Move) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Move.ProtoReflect.Descriptor instead.
 func (*Move) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{28}
+	return file_wire_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Move) GetServer() string {
@@ -2052,7 +2635,7 @@ type Watched struct {
 
 func (x *Watched) Reset() {
 	*x = Watched{}
-	mi := &file_wire_proto_msgTypes[29]
+	mi := &file_wire_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2064,7 +2647,7 @@ func (x *Watched) String() string {
 func (*Watched) ProtoMessage() {}
 
 func (x *Watched) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[29]
+	mi := &file_wire_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2077,7 +2660,7 @@ func (x *Watched) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Watched.ProtoReflect.Descriptor instead.
 func (*Watched) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{29}
+	return file_wire_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Watched) GetOn() bool {
@@ -2097,7 +2680,7 @@ type Figures struct {
 
 func (x *Figures) Reset() {
 	*x = Figures{}
-	mi := &file_wire_proto_msgTypes[30]
+	mi := &file_wire_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2109,7 +2692,7 @@ func (x *Figures) String() string {
 func (*Figures) ProtoMessage() {}
 
 func (x *Figures) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[30]
+	mi := &file_wire_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2122,7 +2705,7 @@ func (x *Figures) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Figures.ProtoReflect.Descriptor instead.
 func (*Figures) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{30}
+	return file_wire_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Figures) GetFigures() []byte {
@@ -2141,7 +2724,7 @@ type AdmitRequest struct {
 
 func (x *AdmitRequest) Reset() {
 	*x = AdmitRequest{}
-	mi := &file_wire_proto_msgTypes[31]
+	mi := &file_wire_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2153,7 +2736,7 @@ func (x *AdmitRequest) String() string {
 func (*AdmitRequest) ProtoMessage() {}
 
 func (x *AdmitRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[31]
+	mi := &file_wire_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2166,7 +2749,7 @@ func (x *AdmitRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdmitRequest.ProtoReflect.Descriptor instead.
 func (*AdmitRequest) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{31}
+	return file_wire_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *AdmitRequest) GetAddress() string {
@@ -2186,7 +2769,7 @@ type AdmitReply struct {
 
 func (x *AdmitReply) Reset() {
 	*x = AdmitReply{}
-	mi := &file_wire_proto_msgTypes[32]
+	mi := &file_wire_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2198,7 +2781,7 @@ func (x *AdmitReply) String() string {
 func (*AdmitReply) ProtoMessage() {}
 
 func (x *AdmitReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[32]
+	mi := &file_wire_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2211,7 +2794,7 @@ func (x *AdmitReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdmitReply.ProtoReflect.Descriptor instead.
 func (*AdmitReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{32}
+	return file_wire_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *AdmitReply) GetToken() string {
@@ -2238,7 +2821,7 @@ type Member struct {
 
 func (x *Member) Reset() {
 	*x = Member{}
-	mi := &file_wire_proto_msgTypes[33]
+	mi := &file_wire_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2250,7 +2833,7 @@ func (x *Member) String() string {
 func (*Member) ProtoMessage() {}
 
 func (x *Member) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[33]
+	mi := &file_wire_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2263,7 +2846,7 @@ func (x *Member) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Member.ProtoReflect.Descriptor instead.
 func (*Member) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{33}
+	return file_wire_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *Member) GetServer() string {
@@ -2288,7 +2871,7 @@ type StatusRequest struct {
 
 func (x *StatusRequest) Reset() {
 	*x = StatusRequest{}
-	mi := &file_wire_proto_msgTypes[34]
+	mi := &file_wire_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2300,7 +2883,7 @@ func (x *StatusRequest) String() string {
 func (*StatusRequest) ProtoMessage() {}
 
 func (x *StatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[34]
+	mi := &file_wire_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2313,7 +2896,7 @@ func (x *StatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusRequest.ProtoReflect.Descriptor instead.
 func (*StatusRequest) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{34}
+	return file_wire_proto_rawDescGZIP(), []int{42}
 }
 
 type StatusReply struct {
@@ -2325,7 +2908,7 @@ type StatusReply struct {
 
 func (x *StatusReply) Reset() {
 	*x = StatusReply{}
-	mi := &file_wire_proto_msgTypes[35]
+	mi := &file_wire_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2337,7 +2920,7 @@ func (x *StatusReply) String() string {
 func (*StatusReply) ProtoMessage() {}
 
 func (x *StatusReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[35]
+	mi := &file_wire_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2350,7 +2933,7 @@ func (x *StatusReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusReply.ProtoReflect.Descriptor instead.
 func (*StatusReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{35}
+	return file_wire_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *StatusReply) GetStatus() []byte {
@@ -2368,7 +2951,7 @@ type DefragmentRequest struct {
 
 func (x *DefragmentRequest) Reset() {
 	*x = DefragmentRequest{}
-	mi := &file_wire_proto_msgTypes[36]
+	mi := &file_wire_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2380,7 +2963,7 @@ func (x *DefragmentRequest) String() string {
 func (*DefragmentRequest) ProtoMessage() {}
 
 func (x *DefragmentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[36]
+	mi := &file_wire_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2393,7 +2976,7 @@ func (x *DefragmentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DefragmentRequest.ProtoReflect.Descriptor instead.
 func (*DefragmentRequest) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{36}
+	return file_wire_proto_rawDescGZIP(), []int{44}
 }
 
 type DefragmentReply struct {
@@ -2404,7 +2987,7 @@ type DefragmentReply struct {
 
 func (x *DefragmentReply) Reset() {
 	*x = DefragmentReply{}
-	mi := &file_wire_proto_msgTypes[37]
+	mi := &file_wire_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2416,7 +2999,7 @@ func (x *DefragmentReply) String() string {
 func (*DefragmentReply) ProtoMessage() {}
 
 func (x *DefragmentReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[37]
+	mi := &file_wire_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2429,7 +3012,7 @@ func (x *DefragmentReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DefragmentReply.ProtoReflect.Descriptor instead.
 func (*DefragmentReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{37}
+	return file_wire_proto_rawDescGZIP(), []int{45}
 }
 
 type TransferRequest struct {
@@ -2441,7 +3024,7 @@ type TransferRequest struct {
 
 func (x *TransferRequest) Reset() {
 	*x = TransferRequest{}
-	mi := &file_wire_proto_msgTypes[38]
+	mi := &file_wire_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2453,7 +3036,7 @@ func (x *TransferRequest) String() string {
 func (*TransferRequest) ProtoMessage() {}
 
 func (x *TransferRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[38]
+	mi := &file_wire_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2466,7 +3049,7 @@ func (x *TransferRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransferRequest.ProtoReflect.Descriptor instead.
 func (*TransferRequest) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{38}
+	return file_wire_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *TransferRequest) GetServer() string {
@@ -2484,7 +3067,7 @@ type TransferReply struct {
 
 func (x *TransferReply) Reset() {
 	*x = TransferReply{}
-	mi := &file_wire_proto_msgTypes[39]
+	mi := &file_wire_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2496,7 +3079,7 @@ func (x *TransferReply) String() string {
 func (*TransferReply) ProtoMessage() {}
 
 func (x *TransferReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[39]
+	mi := &file_wire_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2509,7 +3092,7 @@ func (x *TransferReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransferReply.ProtoReflect.Descriptor instead.
 func (*TransferReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{39}
+	return file_wire_proto_rawDescGZIP(), []int{47}
 }
 
 // Piece is a part of a batch of the run log: of all, or of as much as fits a message. The next pieces of its number follow, in
@@ -2525,7 +3108,7 @@ type Piece struct {
 
 func (x *Piece) Reset() {
 	*x = Piece{}
-	mi := &file_wire_proto_msgTypes[40]
+	mi := &file_wire_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2537,7 +3120,7 @@ func (x *Piece) String() string {
 func (*Piece) ProtoMessage() {}
 
 func (x *Piece) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[40]
+	mi := &file_wire_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2550,7 +3133,7 @@ func (x *Piece) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Piece.ProtoReflect.Descriptor instead.
 func (*Piece) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{40}
+	return file_wire_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *Piece) GetNumber() uint64 {
@@ -2584,7 +3167,7 @@ type ReplicateRequest struct {
 
 func (x *ReplicateRequest) Reset() {
 	*x = ReplicateRequest{}
-	mi := &file_wire_proto_msgTypes[41]
+	mi := &file_wire_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2596,7 +3179,7 @@ func (x *ReplicateRequest) String() string {
 func (*ReplicateRequest) ProtoMessage() {}
 
 func (x *ReplicateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[41]
+	mi := &file_wire_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2609,7 +3192,7 @@ func (x *ReplicateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplicateRequest.ProtoReflect.Descriptor instead.
 func (*ReplicateRequest) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{41}
+	return file_wire_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *ReplicateRequest) GetPieces() []*Piece {
@@ -2636,7 +3219,7 @@ type ReplicateReply struct {
 
 func (x *ReplicateReply) Reset() {
 	*x = ReplicateReply{}
-	mi := &file_wire_proto_msgTypes[42]
+	mi := &file_wire_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2648,7 +3231,7 @@ func (x *ReplicateReply) String() string {
 func (*ReplicateReply) ProtoMessage() {}
 
 func (x *ReplicateReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[42]
+	mi := &file_wire_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2661,7 +3244,7 @@ func (x *ReplicateReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplicateReply.ProtoReflect.Descriptor instead.
 func (*ReplicateReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{42}
+	return file_wire_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *ReplicateReply) GetStored() []uint64 {
@@ -2688,7 +3271,7 @@ type Refusal struct {
 
 func (x *Refusal) Reset() {
 	*x = Refusal{}
-	mi := &file_wire_proto_msgTypes[43]
+	mi := &file_wire_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2700,7 +3283,7 @@ func (x *Refusal) String() string {
 func (*Refusal) ProtoMessage() {}
 
 func (x *Refusal) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[43]
+	mi := &file_wire_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2713,7 +3296,7 @@ func (x *Refusal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refusal.ProtoReflect.Descriptor instead.
 func (*Refusal) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{43}
+	return file_wire_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *Refusal) GetNumber() uint64 {
@@ -2741,7 +3324,7 @@ type Sum struct {
 
 func (x *Sum) Reset() {
 	*x = Sum{}
-	mi := &file_wire_proto_msgTypes[44]
+	mi := &file_wire_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2753,7 +3336,7 @@ func (x *Sum) String() string {
 func (*Sum) ProtoMessage() {}
 
 func (x *Sum) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[44]
+	mi := &file_wire_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2766,7 +3349,7 @@ func (x *Sum) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Sum.ProtoReflect.Descriptor instead.
 func (*Sum) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{44}
+	return file_wire_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *Sum) GetRecords() uint64 {
@@ -2793,7 +3376,7 @@ type DaysRequest struct {
 
 func (x *DaysRequest) Reset() {
 	*x = DaysRequest{}
-	mi := &file_wire_proto_msgTypes[45]
+	mi := &file_wire_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2805,7 +3388,7 @@ func (x *DaysRequest) String() string {
 func (*DaysRequest) ProtoMessage() {}
 
 func (x *DaysRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[45]
+	mi := &file_wire_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2818,7 +3401,7 @@ func (x *DaysRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DaysRequest.ProtoReflect.Descriptor instead.
 func (*DaysRequest) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{45}
+	return file_wire_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *DaysRequest) GetDigest() []byte {
@@ -2848,7 +3431,7 @@ type DaysReply struct {
 
 func (x *DaysReply) Reset() {
 	*x = DaysReply{}
-	mi := &file_wire_proto_msgTypes[46]
+	mi := &file_wire_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2860,7 +3443,7 @@ func (x *DaysReply) String() string {
 func (*DaysReply) ProtoMessage() {}
 
 func (x *DaysReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[46]
+	mi := &file_wire_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2873,7 +3456,7 @@ func (x *DaysReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DaysReply.ProtoReflect.Descriptor instead.
 func (*DaysReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{46}
+	return file_wire_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *DaysReply) GetSameDays() bool {
@@ -2920,7 +3503,7 @@ type MinutesRequest struct {
 
 func (x *MinutesRequest) Reset() {
 	*x = MinutesRequest{}
-	mi := &file_wire_proto_msgTypes[47]
+	mi := &file_wire_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2932,7 +3515,7 @@ func (x *MinutesRequest) String() string {
 func (*MinutesRequest) ProtoMessage() {}
 
 func (x *MinutesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[47]
+	mi := &file_wire_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2945,7 +3528,7 @@ func (x *MinutesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MinutesRequest.ProtoReflect.Descriptor instead.
 func (*MinutesRequest) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{47}
+	return file_wire_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *MinutesRequest) GetDay() string {
@@ -2964,7 +3547,7 @@ type MinutesReply struct {
 
 func (x *MinutesReply) Reset() {
 	*x = MinutesReply{}
-	mi := &file_wire_proto_msgTypes[48]
+	mi := &file_wire_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2976,7 +3559,7 @@ func (x *MinutesReply) String() string {
 func (*MinutesReply) ProtoMessage() {}
 
 func (x *MinutesReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[48]
+	mi := &file_wire_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2989,7 +3572,7 @@ func (x *MinutesReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MinutesReply.ProtoReflect.Descriptor instead.
 func (*MinutesReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{48}
+	return file_wire_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *MinutesReply) GetMinutes() []*Sum {
@@ -3009,7 +3592,7 @@ type ItemsRequest struct {
 
 func (x *ItemsRequest) Reset() {
 	*x = ItemsRequest{}
-	mi := &file_wire_proto_msgTypes[49]
+	mi := &file_wire_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3021,7 +3604,7 @@ func (x *ItemsRequest) String() string {
 func (*ItemsRequest) ProtoMessage() {}
 
 func (x *ItemsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[49]
+	mi := &file_wire_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3034,7 +3617,7 @@ func (x *ItemsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ItemsRequest.ProtoReflect.Descriptor instead.
 func (*ItemsRequest) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{49}
+	return file_wire_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *ItemsRequest) GetDay() string {
@@ -3060,7 +3643,7 @@ type ItemsReply struct {
 
 func (x *ItemsReply) Reset() {
 	*x = ItemsReply{}
-	mi := &file_wire_proto_msgTypes[50]
+	mi := &file_wire_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3072,7 +3655,7 @@ func (x *ItemsReply) String() string {
 func (*ItemsReply) ProtoMessage() {}
 
 func (x *ItemsReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[50]
+	mi := &file_wire_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3085,7 +3668,7 @@ func (x *ItemsReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ItemsReply.ProtoReflect.Descriptor instead.
 func (*ItemsReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{50}
+	return file_wire_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *ItemsReply) GetItems() []*ItemSum {
@@ -3105,7 +3688,7 @@ type ItemSum struct {
 
 func (x *ItemSum) Reset() {
 	*x = ItemSum{}
-	mi := &file_wire_proto_msgTypes[51]
+	mi := &file_wire_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3117,7 +3700,7 @@ func (x *ItemSum) String() string {
 func (*ItemSum) ProtoMessage() {}
 
 func (x *ItemSum) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[51]
+	mi := &file_wire_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3130,7 +3713,7 @@ func (x *ItemSum) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ItemSum.ProtoReflect.Descriptor instead.
 func (*ItemSum) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{51}
+	return file_wire_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *ItemSum) GetKey() []byte {
@@ -3157,7 +3740,7 @@ type RecordsRequest struct {
 
 func (x *RecordsRequest) Reset() {
 	*x = RecordsRequest{}
-	mi := &file_wire_proto_msgTypes[52]
+	mi := &file_wire_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3169,7 +3752,7 @@ func (x *RecordsRequest) String() string {
 func (*RecordsRequest) ProtoMessage() {}
 
 func (x *RecordsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[52]
+	mi := &file_wire_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3182,7 +3765,7 @@ func (x *RecordsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordsRequest.ProtoReflect.Descriptor instead.
 func (*RecordsRequest) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{52}
+	return file_wire_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *RecordsRequest) GetDay() string {
@@ -3208,7 +3791,7 @@ type RecordsReply struct {
 
 func (x *RecordsReply) Reset() {
 	*x = RecordsReply{}
-	mi := &file_wire_proto_msgTypes[53]
+	mi := &file_wire_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3220,7 +3803,7 @@ func (x *RecordsReply) String() string {
 func (*RecordsReply) ProtoMessage() {}
 
 func (x *RecordsReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[53]
+	mi := &file_wire_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3233,7 +3816,7 @@ func (x *RecordsReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordsReply.ProtoReflect.Descriptor instead.
 func (*RecordsReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{53}
+	return file_wire_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *RecordsReply) GetPiece() *Piece {
@@ -3252,7 +3835,7 @@ type DayRequest struct {
 
 func (x *DayRequest) Reset() {
 	*x = DayRequest{}
-	mi := &file_wire_proto_msgTypes[54]
+	mi := &file_wire_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3264,7 +3847,7 @@ func (x *DayRequest) String() string {
 func (*DayRequest) ProtoMessage() {}
 
 func (x *DayRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[54]
+	mi := &file_wire_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3277,7 +3860,7 @@ func (x *DayRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DayRequest.ProtoReflect.Descriptor instead.
 func (*DayRequest) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{54}
+	return file_wire_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *DayRequest) GetDay() string {
@@ -3297,7 +3880,7 @@ type DayReply struct {
 
 func (x *DayReply) Reset() {
 	*x = DayReply{}
-	mi := &file_wire_proto_msgTypes[55]
+	mi := &file_wire_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3309,7 +3892,7 @@ func (x *DayReply) String() string {
 func (*DayReply) ProtoMessage() {}
 
 func (x *DayReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[55]
+	mi := &file_wire_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3322,7 +3905,7 @@ func (x *DayReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DayReply.ProtoReflect.Descriptor instead.
 func (*DayReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{55}
+	return file_wire_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *DayReply) GetSize() int64 {
@@ -3344,7 +3927,10 @@ var File_wire_proto protoreflect.FileDescriptor
 const file_wire_proto_rawDesc = "" +
 	"\n" +
 	"\n" +
-	"wire.proto\x12\rcrony.wire.v1\"\x98\x03\n" +
+	"wire.proto\x12\rcrony.wire.v1\"\x0e\n" +
+	"\fAliveRequest\"\f\n" +
+	"\n" +
+	"AliveReply\"\xfe\x03\n" +
 	"\tFromAgent\x12,\n" +
 	"\x05hello\x18\x01 \x01(\v2\x14.crony.wire.v1.HelloH\x00R\x05hello\x125\n" +
 	"\x06claims\x18\x02 \x01(\v2\x1b.crony.wire.v1.ClaimRequestH\x00R\x06claims\x12/\n" +
@@ -3353,8 +3939,11 @@ const file_wire_proto_rawDesc = "" +
 	"\x05renew\x18\x05 \x01(\v2\x14.crony.wire.v1.RenewH\x00R\x05renew\x12)\n" +
 	"\x04lock\x18\b \x01(\v2\x13.crony.wire.v1.LockH\x00R\x04lock\x122\n" +
 	"\arunning\x18\x06 \x01(\v2\x16.crony.wire.v1.RunningH\x00R\arunning\x122\n" +
-	"\afigures\x18\a \x01(\v2\x16.crony.wire.v1.FiguresH\x00R\afiguresB\x06\n" +
-	"\x04kind\"\xc8\x05\n" +
+	"\afigures\x18\a \x01(\v2\x16.crony.wire.v1.FiguresH\x00R\afigures\x12,\n" +
+	"\x05alone\x18\t \x01(\v2\x14.crony.wire.v1.AloneH\x00R\x05alone\x126\n" +
+	"\thand_over\x18\n" +
+	" \x01(\v2\x17.crony.wire.v1.HandOverH\x00R\bhandOverB\x06\n" +
+	"\x04kind\"\xe5\x06\n" +
 	"\n" +
 	"FromServer\x122\n" +
 	"\awelcome\x18\x01 \x01(\v2\x16.crony.wire.v1.WelcomeH\x00R\awelcome\x12/\n" +
@@ -3371,7 +3960,11 @@ const file_wire_proto_rawDesc = "" +
 	"\x04move\x18\v \x01(\v2\x13.crony.wire.v1.MoveH\x00R\x04move\x12.\n" +
 	"\x04lock\x18\x0e \x01(\v2\x18.crony.wire.v1.LockReplyH\x00R\x04lock\x12)\n" +
 	"\x04kill\x18\f \x01(\v2\x13.crony.wire.v1.KillH\x00R\x04kill\x122\n" +
-	"\awatched\x18\r \x01(\v2\x16.crony.wire.v1.WatchedH\x00R\awatchedB\x06\n" +
+	"\awatched\x18\r \x01(\v2\x16.crony.wire.v1.WatchedH\x00R\awatched\x12,\n" +
+	"\x05fates\x18\x0f \x01(\v2\x14.crony.wire.v1.FatesH\x00R\x05fates\x12/\n" +
+	"\x06answer\x18\x10 \x01(\v2\x15.crony.wire.v1.AnswerH\x00R\x06answer\x12<\n" +
+	"\vhanded_over\x18\x11 \x01(\v2\x19.crony.wire.v1.HandedOverH\x00R\n" +
+	"handedOverB\x06\n" +
 	"\x04kind\"1\n" +
 	"\x05Hello\x12\x14\n" +
 	"\x05agent\x18\x01 \x01(\fR\x05agent\x12\x12\n" +
@@ -3392,7 +3985,7 @@ const file_wire_proto_rawDesc = "" +
 	"\x06Synced\"[\n" +
 	"\fClaimRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12;\n" +
-	"\voccurrences\x18\x02 \x03(\v2\x19.crony.wire.v1.OccurrenceR\voccurrences\"\xab\x01\n" +
+	"\voccurrences\x18\x02 \x03(\v2\x19.crony.wire.v1.OccurrenceR\voccurrences\"\xc3\x01\n" +
 	"\n" +
 	"Occurrence\x12\x10\n" +
 	"\x03job\x18\x01 \x01(\tR\x03job\x12\x14\n" +
@@ -3401,7 +3994,8 @@ const file_wire_proto_rawDesc = "" +
 	"\x04pass\x18\x04 \x01(\v2\x13.crony.wire.v1.PassR\x04pass\x12\x10\n" +
 	"\x03ran\x18\x05 \x01(\bR\x03ran\x12\x18\n" +
 	"\askipped\x18\x06 \x01(\bR\askipped\x12\x10\n" +
-	"\x03due\x18\a \x01(\bR\x03due\"J\n" +
+	"\x03due\x18\a \x01(\bR\x03due\x12\x16\n" +
+	"\x06behind\x18\b \x01(\tR\x06behind\"J\n" +
 	"\x04Pass\x12\x14\n" +
 	"\x05after\x18\x01 \x01(\x10R\x05after\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x14\n" +
@@ -3428,7 +4022,21 @@ const file_wire_proto_rawDesc = "" +
 	"\x06behind\x18\x03 \x01(\tR\x06behind\x12\x1f\n" +
 	"\vreplaced_by\x18\x04 \x01(\tR\n" +
 	"replacedBy\x12\x18\n" +
-	"\arefused\x18\x05 \x01(\tR\arefused\"\\\n" +
+	"\arefused\x18\x05 \x01(\tR\arefused\"4\n" +
+	"\x05Alone\x12+\n" +
+	"\x04runs\x18\x01 \x03(\v2\x17.crony.wire.v1.AloneRunR\x04runs\"p\n" +
+	"\bAloneRun\x12\x10\n" +
+	"\x03run\x18\x01 \x01(\tR\x03run\x12\x10\n" +
+	"\x03job\x18\x02 \x01(\tR\x03job\x12\x10\n" +
+	"\x03uid\x18\x03 \x01(\tR\x03uid\x12\x1e\n" +
+	"\n" +
+	"generation\x18\x04 \x01(\x03R\n" +
+	"generation\x12\x0e\n" +
+	"\x02at\x18\x05 \x01(\x10R\x02at\"I\n" +
+	"\x05Fates\x12\x14\n" +
+	"\x05stand\x18\x01 \x03(\tR\x05stand\x12\x16\n" +
+	"\x06double\x18\x02 \x03(\tR\x06double\x12\x12\n" +
+	"\x04open\x18\x03 \x03(\tR\x04open\"\\\n" +
 	"\x06Report\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x14\n" +
 	"\x05facts\x18\x02 \x03(\fR\x05facts\x12,\n" +
@@ -3441,18 +4049,36 @@ const file_wire_proto_rawDesc = "" +
 	"\x02at\x18\x05 \x01(\x10R\x02at\x12\x12\n" +
 	"\x04data\x18\x06 \x01(\fR\x04data\"\x15\n" +
 	"\x03Ack\x12\x0e\n" +
-	"\x02id\x18\x01 \x01(\x04R\x02id\"W\n" +
+	"\x02id\x18\x01 \x01(\x04R\x02id\"{\n" +
 	"\x05Start\x12\x18\n" +
 	"\arequest\x18\x01 \x01(\fR\arequest\x12\x1e\n" +
 	"\n" +
 	"definition\x18\x02 \x01(\fR\n" +
 	"definition\x12\x14\n" +
-	"\x05epoch\x18\x03 \x01(\x03R\x05epoch\"P\n" +
+	"\x05epoch\x18\x03 \x01(\x03R\x05epoch\x12\"\n" +
+	"\fcontinuation\x18\x04 \x01(\fR\fcontinuation\"t\n" +
+	"\bHandOver\x12\x10\n" +
+	"\x03run\x18\x01 \x01(\tR\x03run\x12\x18\n" +
+	"\aattempt\x18\x02 \x01(\x05R\aattempt\x12\x10\n" +
+	"\x03seq\x18\x03 \x01(\x03R\x03seq\x12\x14\n" +
+	"\x05until\x18\x04 \x01(\x10R\x05until\x12\x14\n" +
+	"\x05began\x18\x05 \x01(\x10R\x05began\"N\n" +
+	"\n" +
+	"HandedOver\x12\x10\n" +
+	"\x03run\x18\x01 \x01(\tR\x03run\x12\x18\n" +
+	"\aattempt\x18\x02 \x01(\x05R\aattempt\x12\x14\n" +
+	"\x05yours\x18\x03 \x01(\bR\x05yours\"P\n" +
 	"\x04Kill\x12\x10\n" +
 	"\x03run\x18\x01 \x01(\tR\x03run\x12\x0e\n" +
 	"\x02by\x18\x02 \x01(\tR\x02by\x12\x16\n" +
 	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x0e\n" +
-	"\x02at\x18\x04 \x01(\x10R\x02at\"?\n" +
+	"\x02at\x18\x04 \x01(\x10R\x02at\"r\n" +
+	"\x06Answer\x12\x10\n" +
+	"\x03run\x18\x01 \x01(\tR\x03run\x12\x18\n" +
+	"\aattempt\x18\x02 \x01(\x05R\aattempt\x12\x14\n" +
+	"\x05state\x18\x03 \x01(\tR\x05state\x12\x16\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\x12\x0e\n" +
+	"\x02at\x18\x05 \x01(\x10R\x02at\"?\n" +
 	"\aRunning\x124\n" +
 	"\tprocesses\x18\x01 \x03(\v2\x16.crony.wire.v1.ProcessR\tprocesses\"^\n" +
 	"\aProcess\x12\x10\n" +
@@ -3460,15 +4086,17 @@ const file_wire_proto_rawDesc = "" +
 	"\x03job\x18\x02 \x01(\tR\x03job\x12\x10\n" +
 	"\x03pid\x18\x03 \x01(\x03R\x03pid\x12\x1d\n" +
 	"\n" +
-	"started_at\x18\x04 \x01(\x10R\tstartedAt\"+\n" +
+	"started_at\x18\x04 \x01(\x10R\tstartedAt\"E\n" +
 	"\x05Taken\x12\x10\n" +
 	"\x03job\x18\x01 \x01(\tR\x03job\x12\x10\n" +
-	"\x03run\x18\x02 \x01(\tR\x03run\":\n" +
+	"\x03run\x18\x02 \x01(\tR\x03run\x12\x18\n" +
+	"\aattempt\x18\x03 \x01(\x05R\aattempt\":\n" +
 	"\aServers\x12/\n" +
-	"\aservers\x18\x01 \x03(\v2\x15.crony.wire.v1.ServerR\aservers\"2\n" +
+	"\aservers\x18\x01 \x03(\v2\x15.crony.wire.v1.ServerR\aservers\"D\n" +
 	"\x06Server\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
-	"\aaddress\x18\x02 \x01(\tR\aaddress\"A\n" +
+	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x10\n" +
+	"\x03url\x18\x03 \x01(\tR\x03url\"A\n" +
 	"\x05Trust\x12 \n" +
 	"\vauthorities\x18\x01 \x01(\fR\vauthorities\x12\x16\n" +
 	"\x06issuer\x18\x02 \x01(\tR\x06issuer\"!\n" +
@@ -3556,9 +4184,10 @@ const file_wire_proto_rawDesc = "" +
 	"\x03day\x18\x01 \x01(\tR\x03day\"2\n" +
 	"\bDayReply\x12\x12\n" +
 	"\x04size\x18\x01 \x01(\x03R\x04size\x12\x12\n" +
-	"\x04data\x18\x02 \x01(\fR\x04data2J\n" +
+	"\x04data\x18\x02 \x01(\fR\x04data2\x8b\x01\n" +
 	"\x04Link\x12B\n" +
-	"\aConnect\x12\x18.crony.wire.v1.FromAgent\x1a\x19.crony.wire.v1.FromServer(\x010\x012\xc5\x05\n" +
+	"\aConnect\x12\x18.crony.wire.v1.FromAgent\x1a\x19.crony.wire.v1.FromServer(\x010\x01\x12?\n" +
+	"\x05Alive\x12\x1b.crony.wire.v1.AliveRequest\x1a\x19.crony.wire.v1.AliveReply2\xc5\x05\n" +
 	"\x05Peers\x12?\n" +
 	"\x05Admit\x12\x1b.crony.wire.v1.AdmitRequest\x1a\x19.crony.wire.v1.AdmitReply\x12B\n" +
 	"\x06Status\x12\x1c.crony.wire.v1.StatusRequest\x1a\x1a.crony.wire.v1.StatusReply\x12N\n" +
@@ -3584,134 +4213,150 @@ func file_wire_proto_rawDescGZIP() []byte {
 	return file_wire_proto_rawDescData
 }
 
-var file_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 58)
+var file_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 66)
 var file_wire_proto_goTypes = []any{
-	(*FromAgent)(nil),         // 0: crony.wire.v1.FromAgent
-	(*FromServer)(nil),        // 1: crony.wire.v1.FromServer
-	(*Hello)(nil),             // 2: crony.wire.v1.Hello
-	(*Welcome)(nil),           // 3: crony.wire.v1.Welcome
-	(*Assign)(nil),            // 4: crony.wire.v1.Assign
-	(*Unassign)(nil),          // 5: crony.wire.v1.Unassign
-	(*Synced)(nil),            // 6: crony.wire.v1.Synced
-	(*ClaimRequest)(nil),      // 7: crony.wire.v1.ClaimRequest
-	(*Occurrence)(nil),        // 8: crony.wire.v1.Occurrence
-	(*Pass)(nil),              // 9: crony.wire.v1.Pass
-	(*ClaimReply)(nil),        // 10: crony.wire.v1.ClaimReply
-	(*Decision)(nil),          // 11: crony.wire.v1.Decision
-	(*Lock)(nil),              // 12: crony.wire.v1.Lock
-	(*LockReply)(nil),         // 13: crony.wire.v1.LockReply
-	(*Place)(nil),             // 14: crony.wire.v1.Place
-	(*Report)(nil),            // 15: crony.wire.v1.Report
-	(*Chunk)(nil),             // 16: crony.wire.v1.Chunk
-	(*Ack)(nil),               // 17: crony.wire.v1.Ack
-	(*Start)(nil),             // 18: crony.wire.v1.Start
-	(*Kill)(nil),              // 19: crony.wire.v1.Kill
-	(*Running)(nil),           // 20: crony.wire.v1.Running
-	(*Process)(nil),           // 21: crony.wire.v1.Process
-	(*Taken)(nil),             // 22: crony.wire.v1.Taken
-	(*Servers)(nil),           // 23: crony.wire.v1.Servers
-	(*Server)(nil),            // 24: crony.wire.v1.Server
-	(*Trust)(nil),             // 25: crony.wire.v1.Trust
-	(*Renew)(nil),             // 26: crony.wire.v1.Renew
-	(*Certificate)(nil),       // 27: crony.wire.v1.Certificate
-	(*Move)(nil),              // 28: crony.wire.v1.Move
-	(*Watched)(nil),           // 29: crony.wire.v1.Watched
-	(*Figures)(nil),           // 30: crony.wire.v1.Figures
-	(*AdmitRequest)(nil),      // 31: crony.wire.v1.AdmitRequest
-	(*AdmitReply)(nil),        // 32: crony.wire.v1.AdmitReply
-	(*Member)(nil),            // 33: crony.wire.v1.Member
-	(*StatusRequest)(nil),     // 34: crony.wire.v1.StatusRequest
-	(*StatusReply)(nil),       // 35: crony.wire.v1.StatusReply
-	(*DefragmentRequest)(nil), // 36: crony.wire.v1.DefragmentRequest
-	(*DefragmentReply)(nil),   // 37: crony.wire.v1.DefragmentReply
-	(*TransferRequest)(nil),   // 38: crony.wire.v1.TransferRequest
-	(*TransferReply)(nil),     // 39: crony.wire.v1.TransferReply
-	(*Piece)(nil),             // 40: crony.wire.v1.Piece
-	(*ReplicateRequest)(nil),  // 41: crony.wire.v1.ReplicateRequest
-	(*ReplicateReply)(nil),    // 42: crony.wire.v1.ReplicateReply
-	(*Refusal)(nil),           // 43: crony.wire.v1.Refusal
-	(*Sum)(nil),               // 44: crony.wire.v1.Sum
-	(*DaysRequest)(nil),       // 45: crony.wire.v1.DaysRequest
-	(*DaysReply)(nil),         // 46: crony.wire.v1.DaysReply
-	(*MinutesRequest)(nil),    // 47: crony.wire.v1.MinutesRequest
-	(*MinutesReply)(nil),      // 48: crony.wire.v1.MinutesReply
-	(*ItemsRequest)(nil),      // 49: crony.wire.v1.ItemsRequest
-	(*ItemsReply)(nil),        // 50: crony.wire.v1.ItemsReply
-	(*ItemSum)(nil),           // 51: crony.wire.v1.ItemSum
-	(*RecordsRequest)(nil),    // 52: crony.wire.v1.RecordsRequest
-	(*RecordsReply)(nil),      // 53: crony.wire.v1.RecordsReply
-	(*DayRequest)(nil),        // 54: crony.wire.v1.DayRequest
-	(*DayReply)(nil),          // 55: crony.wire.v1.DayReply
-	nil,                       // 56: crony.wire.v1.DaysReply.DaysEntry
-	nil,                       // 57: crony.wire.v1.DaysReply.MarksEntry
+	(*AliveRequest)(nil),      // 0: crony.wire.v1.AliveRequest
+	(*AliveReply)(nil),        // 1: crony.wire.v1.AliveReply
+	(*FromAgent)(nil),         // 2: crony.wire.v1.FromAgent
+	(*FromServer)(nil),        // 3: crony.wire.v1.FromServer
+	(*Hello)(nil),             // 4: crony.wire.v1.Hello
+	(*Welcome)(nil),           // 5: crony.wire.v1.Welcome
+	(*Assign)(nil),            // 6: crony.wire.v1.Assign
+	(*Unassign)(nil),          // 7: crony.wire.v1.Unassign
+	(*Synced)(nil),            // 8: crony.wire.v1.Synced
+	(*ClaimRequest)(nil),      // 9: crony.wire.v1.ClaimRequest
+	(*Occurrence)(nil),        // 10: crony.wire.v1.Occurrence
+	(*Pass)(nil),              // 11: crony.wire.v1.Pass
+	(*ClaimReply)(nil),        // 12: crony.wire.v1.ClaimReply
+	(*Decision)(nil),          // 13: crony.wire.v1.Decision
+	(*Lock)(nil),              // 14: crony.wire.v1.Lock
+	(*LockReply)(nil),         // 15: crony.wire.v1.LockReply
+	(*Place)(nil),             // 16: crony.wire.v1.Place
+	(*Alone)(nil),             // 17: crony.wire.v1.Alone
+	(*AloneRun)(nil),          // 18: crony.wire.v1.AloneRun
+	(*Fates)(nil),             // 19: crony.wire.v1.Fates
+	(*Report)(nil),            // 20: crony.wire.v1.Report
+	(*Chunk)(nil),             // 21: crony.wire.v1.Chunk
+	(*Ack)(nil),               // 22: crony.wire.v1.Ack
+	(*Start)(nil),             // 23: crony.wire.v1.Start
+	(*HandOver)(nil),          // 24: crony.wire.v1.HandOver
+	(*HandedOver)(nil),        // 25: crony.wire.v1.HandedOver
+	(*Kill)(nil),              // 26: crony.wire.v1.Kill
+	(*Answer)(nil),            // 27: crony.wire.v1.Answer
+	(*Running)(nil),           // 28: crony.wire.v1.Running
+	(*Process)(nil),           // 29: crony.wire.v1.Process
+	(*Taken)(nil),             // 30: crony.wire.v1.Taken
+	(*Servers)(nil),           // 31: crony.wire.v1.Servers
+	(*Server)(nil),            // 32: crony.wire.v1.Server
+	(*Trust)(nil),             // 33: crony.wire.v1.Trust
+	(*Renew)(nil),             // 34: crony.wire.v1.Renew
+	(*Certificate)(nil),       // 35: crony.wire.v1.Certificate
+	(*Move)(nil),              // 36: crony.wire.v1.Move
+	(*Watched)(nil),           // 37: crony.wire.v1.Watched
+	(*Figures)(nil),           // 38: crony.wire.v1.Figures
+	(*AdmitRequest)(nil),      // 39: crony.wire.v1.AdmitRequest
+	(*AdmitReply)(nil),        // 40: crony.wire.v1.AdmitReply
+	(*Member)(nil),            // 41: crony.wire.v1.Member
+	(*StatusRequest)(nil),     // 42: crony.wire.v1.StatusRequest
+	(*StatusReply)(nil),       // 43: crony.wire.v1.StatusReply
+	(*DefragmentRequest)(nil), // 44: crony.wire.v1.DefragmentRequest
+	(*DefragmentReply)(nil),   // 45: crony.wire.v1.DefragmentReply
+	(*TransferRequest)(nil),   // 46: crony.wire.v1.TransferRequest
+	(*TransferReply)(nil),     // 47: crony.wire.v1.TransferReply
+	(*Piece)(nil),             // 48: crony.wire.v1.Piece
+	(*ReplicateRequest)(nil),  // 49: crony.wire.v1.ReplicateRequest
+	(*ReplicateReply)(nil),    // 50: crony.wire.v1.ReplicateReply
+	(*Refusal)(nil),           // 51: crony.wire.v1.Refusal
+	(*Sum)(nil),               // 52: crony.wire.v1.Sum
+	(*DaysRequest)(nil),       // 53: crony.wire.v1.DaysRequest
+	(*DaysReply)(nil),         // 54: crony.wire.v1.DaysReply
+	(*MinutesRequest)(nil),    // 55: crony.wire.v1.MinutesRequest
+	(*MinutesReply)(nil),      // 56: crony.wire.v1.MinutesReply
+	(*ItemsRequest)(nil),      // 57: crony.wire.v1.ItemsRequest
+	(*ItemsReply)(nil),        // 58: crony.wire.v1.ItemsReply
+	(*ItemSum)(nil),           // 59: crony.wire.v1.ItemSum
+	(*RecordsRequest)(nil),    // 60: crony.wire.v1.RecordsRequest
+	(*RecordsReply)(nil),      // 61: crony.wire.v1.RecordsReply
+	(*DayRequest)(nil),        // 62: crony.wire.v1.DayRequest
+	(*DayReply)(nil),          // 63: crony.wire.v1.DayReply
+	nil,                       // 64: crony.wire.v1.DaysReply.DaysEntry
+	nil,                       // 65: crony.wire.v1.DaysReply.MarksEntry
 }
 var file_wire_proto_depIdxs = []int32{
-	2,  // 0: crony.wire.v1.FromAgent.hello:type_name -> crony.wire.v1.Hello
-	7,  // 1: crony.wire.v1.FromAgent.claims:type_name -> crony.wire.v1.ClaimRequest
-	15, // 2: crony.wire.v1.FromAgent.report:type_name -> crony.wire.v1.Report
-	22, // 3: crony.wire.v1.FromAgent.taken:type_name -> crony.wire.v1.Taken
-	26, // 4: crony.wire.v1.FromAgent.renew:type_name -> crony.wire.v1.Renew
-	12, // 5: crony.wire.v1.FromAgent.lock:type_name -> crony.wire.v1.Lock
-	20, // 6: crony.wire.v1.FromAgent.running:type_name -> crony.wire.v1.Running
-	30, // 7: crony.wire.v1.FromAgent.figures:type_name -> crony.wire.v1.Figures
-	3,  // 8: crony.wire.v1.FromServer.welcome:type_name -> crony.wire.v1.Welcome
-	4,  // 9: crony.wire.v1.FromServer.assign:type_name -> crony.wire.v1.Assign
-	5,  // 10: crony.wire.v1.FromServer.unassign:type_name -> crony.wire.v1.Unassign
-	6,  // 11: crony.wire.v1.FromServer.synced:type_name -> crony.wire.v1.Synced
-	10, // 12: crony.wire.v1.FromServer.claims:type_name -> crony.wire.v1.ClaimReply
-	17, // 13: crony.wire.v1.FromServer.ack:type_name -> crony.wire.v1.Ack
-	18, // 14: crony.wire.v1.FromServer.start:type_name -> crony.wire.v1.Start
-	23, // 15: crony.wire.v1.FromServer.servers:type_name -> crony.wire.v1.Servers
-	25, // 16: crony.wire.v1.FromServer.trust:type_name -> crony.wire.v1.Trust
-	27, // 17: crony.wire.v1.FromServer.certificate:type_name -> crony.wire.v1.Certificate
-	28, // 18: crony.wire.v1.FromServer.move:type_name -> crony.wire.v1.Move
-	13, // 19: crony.wire.v1.FromServer.lock:type_name -> crony.wire.v1.LockReply
-	19, // 20: crony.wire.v1.FromServer.kill:type_name -> crony.wire.v1.Kill
-	29, // 21: crony.wire.v1.FromServer.watched:type_name -> crony.wire.v1.Watched
-	8,  // 22: crony.wire.v1.ClaimRequest.occurrences:type_name -> crony.wire.v1.Occurrence
-	9,  // 23: crony.wire.v1.Occurrence.pass:type_name -> crony.wire.v1.Pass
-	11, // 24: crony.wire.v1.ClaimReply.decisions:type_name -> crony.wire.v1.Decision
-	14, // 25: crony.wire.v1.LockReply.places:type_name -> crony.wire.v1.Place
-	16, // 26: crony.wire.v1.Report.chunks:type_name -> crony.wire.v1.Chunk
-	21, // 27: crony.wire.v1.Running.processes:type_name -> crony.wire.v1.Process
-	24, // 28: crony.wire.v1.Servers.servers:type_name -> crony.wire.v1.Server
-	33, // 29: crony.wire.v1.AdmitReply.members:type_name -> crony.wire.v1.Member
-	40, // 30: crony.wire.v1.ReplicateRequest.pieces:type_name -> crony.wire.v1.Piece
-	43, // 31: crony.wire.v1.ReplicateReply.refused:type_name -> crony.wire.v1.Refusal
-	56, // 32: crony.wire.v1.DaysReply.days:type_name -> crony.wire.v1.DaysReply.DaysEntry
-	57, // 33: crony.wire.v1.DaysReply.marks:type_name -> crony.wire.v1.DaysReply.MarksEntry
-	44, // 34: crony.wire.v1.MinutesReply.minutes:type_name -> crony.wire.v1.Sum
-	51, // 35: crony.wire.v1.ItemsReply.items:type_name -> crony.wire.v1.ItemSum
-	44, // 36: crony.wire.v1.ItemSum.sum:type_name -> crony.wire.v1.Sum
-	40, // 37: crony.wire.v1.RecordsReply.piece:type_name -> crony.wire.v1.Piece
-	44, // 38: crony.wire.v1.DaysReply.DaysEntry.value:type_name -> crony.wire.v1.Sum
-	0,  // 39: crony.wire.v1.Link.Connect:input_type -> crony.wire.v1.FromAgent
-	31, // 40: crony.wire.v1.Peers.Admit:input_type -> crony.wire.v1.AdmitRequest
-	34, // 41: crony.wire.v1.Peers.Status:input_type -> crony.wire.v1.StatusRequest
-	36, // 42: crony.wire.v1.Peers.Defragment:input_type -> crony.wire.v1.DefragmentRequest
-	38, // 43: crony.wire.v1.Peers.Transfer:input_type -> crony.wire.v1.TransferRequest
-	41, // 44: crony.wire.v1.Peers.Replicate:input_type -> crony.wire.v1.ReplicateRequest
-	45, // 45: crony.wire.v1.Peers.Days:input_type -> crony.wire.v1.DaysRequest
-	47, // 46: crony.wire.v1.Peers.Minutes:input_type -> crony.wire.v1.MinutesRequest
-	49, // 47: crony.wire.v1.Peers.Items:input_type -> crony.wire.v1.ItemsRequest
-	52, // 48: crony.wire.v1.Peers.Records:input_type -> crony.wire.v1.RecordsRequest
-	54, // 49: crony.wire.v1.Peers.Day:input_type -> crony.wire.v1.DayRequest
-	1,  // 50: crony.wire.v1.Link.Connect:output_type -> crony.wire.v1.FromServer
-	32, // 51: crony.wire.v1.Peers.Admit:output_type -> crony.wire.v1.AdmitReply
-	35, // 52: crony.wire.v1.Peers.Status:output_type -> crony.wire.v1.StatusReply
-	37, // 53: crony.wire.v1.Peers.Defragment:output_type -> crony.wire.v1.DefragmentReply
-	39, // 54: crony.wire.v1.Peers.Transfer:output_type -> crony.wire.v1.TransferReply
-	42, // 55: crony.wire.v1.Peers.Replicate:output_type -> crony.wire.v1.ReplicateReply
-	46, // 56: crony.wire.v1.Peers.Days:output_type -> crony.wire.v1.DaysReply
-	48, // 57: crony.wire.v1.Peers.Minutes:output_type -> crony.wire.v1.MinutesReply
-	50, // 58: crony.wire.v1.Peers.Items:output_type -> crony.wire.v1.ItemsReply
-	53, // 59: crony.wire.v1.Peers.Records:output_type -> crony.wire.v1.RecordsReply
-	55, // 60: crony.wire.v1.Peers.Day:output_type -> crony.wire.v1.DayReply
-	50, // [50:61] is the sub-list for method output_type
-	39, // [39:50] is the sub-list for method input_type
-	39, // [39:39] is the sub-list for extension type_name
-	39, // [39:39] is the sub-list for extension extendee
-	0,  // [0:39] is the sub-list for field type_name
+	4,  // 0: crony.wire.v1.FromAgent.hello:type_name -> crony.wire.v1.Hello
+	9,  // 1: crony.wire.v1.FromAgent.claims:type_name -> crony.wire.v1.ClaimRequest
+	20, // 2: crony.wire.v1.FromAgent.report:type_name -> crony.wire.v1.Report
+	30, // 3: crony.wire.v1.FromAgent.taken:type_name -> crony.wire.v1.Taken
+	34, // 4: crony.wire.v1.FromAgent.renew:type_name -> crony.wire.v1.Renew
+	14, // 5: crony.wire.v1.FromAgent.lock:type_name -> crony.wire.v1.Lock
+	28, // 6: crony.wire.v1.FromAgent.running:type_name -> crony.wire.v1.Running
+	38, // 7: crony.wire.v1.FromAgent.figures:type_name -> crony.wire.v1.Figures
+	17, // 8: crony.wire.v1.FromAgent.alone:type_name -> crony.wire.v1.Alone
+	24, // 9: crony.wire.v1.FromAgent.hand_over:type_name -> crony.wire.v1.HandOver
+	5,  // 10: crony.wire.v1.FromServer.welcome:type_name -> crony.wire.v1.Welcome
+	6,  // 11: crony.wire.v1.FromServer.assign:type_name -> crony.wire.v1.Assign
+	7,  // 12: crony.wire.v1.FromServer.unassign:type_name -> crony.wire.v1.Unassign
+	8,  // 13: crony.wire.v1.FromServer.synced:type_name -> crony.wire.v1.Synced
+	12, // 14: crony.wire.v1.FromServer.claims:type_name -> crony.wire.v1.ClaimReply
+	22, // 15: crony.wire.v1.FromServer.ack:type_name -> crony.wire.v1.Ack
+	23, // 16: crony.wire.v1.FromServer.start:type_name -> crony.wire.v1.Start
+	31, // 17: crony.wire.v1.FromServer.servers:type_name -> crony.wire.v1.Servers
+	33, // 18: crony.wire.v1.FromServer.trust:type_name -> crony.wire.v1.Trust
+	35, // 19: crony.wire.v1.FromServer.certificate:type_name -> crony.wire.v1.Certificate
+	36, // 20: crony.wire.v1.FromServer.move:type_name -> crony.wire.v1.Move
+	15, // 21: crony.wire.v1.FromServer.lock:type_name -> crony.wire.v1.LockReply
+	26, // 22: crony.wire.v1.FromServer.kill:type_name -> crony.wire.v1.Kill
+	37, // 23: crony.wire.v1.FromServer.watched:type_name -> crony.wire.v1.Watched
+	19, // 24: crony.wire.v1.FromServer.fates:type_name -> crony.wire.v1.Fates
+	27, // 25: crony.wire.v1.FromServer.answer:type_name -> crony.wire.v1.Answer
+	25, // 26: crony.wire.v1.FromServer.handed_over:type_name -> crony.wire.v1.HandedOver
+	10, // 27: crony.wire.v1.ClaimRequest.occurrences:type_name -> crony.wire.v1.Occurrence
+	11, // 28: crony.wire.v1.Occurrence.pass:type_name -> crony.wire.v1.Pass
+	13, // 29: crony.wire.v1.ClaimReply.decisions:type_name -> crony.wire.v1.Decision
+	16, // 30: crony.wire.v1.LockReply.places:type_name -> crony.wire.v1.Place
+	18, // 31: crony.wire.v1.Alone.runs:type_name -> crony.wire.v1.AloneRun
+	21, // 32: crony.wire.v1.Report.chunks:type_name -> crony.wire.v1.Chunk
+	29, // 33: crony.wire.v1.Running.processes:type_name -> crony.wire.v1.Process
+	32, // 34: crony.wire.v1.Servers.servers:type_name -> crony.wire.v1.Server
+	41, // 35: crony.wire.v1.AdmitReply.members:type_name -> crony.wire.v1.Member
+	48, // 36: crony.wire.v1.ReplicateRequest.pieces:type_name -> crony.wire.v1.Piece
+	51, // 37: crony.wire.v1.ReplicateReply.refused:type_name -> crony.wire.v1.Refusal
+	64, // 38: crony.wire.v1.DaysReply.days:type_name -> crony.wire.v1.DaysReply.DaysEntry
+	65, // 39: crony.wire.v1.DaysReply.marks:type_name -> crony.wire.v1.DaysReply.MarksEntry
+	52, // 40: crony.wire.v1.MinutesReply.minutes:type_name -> crony.wire.v1.Sum
+	59, // 41: crony.wire.v1.ItemsReply.items:type_name -> crony.wire.v1.ItemSum
+	52, // 42: crony.wire.v1.ItemSum.sum:type_name -> crony.wire.v1.Sum
+	48, // 43: crony.wire.v1.RecordsReply.piece:type_name -> crony.wire.v1.Piece
+	52, // 44: crony.wire.v1.DaysReply.DaysEntry.value:type_name -> crony.wire.v1.Sum
+	2,  // 45: crony.wire.v1.Link.Connect:input_type -> crony.wire.v1.FromAgent
+	0,  // 46: crony.wire.v1.Link.Alive:input_type -> crony.wire.v1.AliveRequest
+	39, // 47: crony.wire.v1.Peers.Admit:input_type -> crony.wire.v1.AdmitRequest
+	42, // 48: crony.wire.v1.Peers.Status:input_type -> crony.wire.v1.StatusRequest
+	44, // 49: crony.wire.v1.Peers.Defragment:input_type -> crony.wire.v1.DefragmentRequest
+	46, // 50: crony.wire.v1.Peers.Transfer:input_type -> crony.wire.v1.TransferRequest
+	49, // 51: crony.wire.v1.Peers.Replicate:input_type -> crony.wire.v1.ReplicateRequest
+	53, // 52: crony.wire.v1.Peers.Days:input_type -> crony.wire.v1.DaysRequest
+	55, // 53: crony.wire.v1.Peers.Minutes:input_type -> crony.wire.v1.MinutesRequest
+	57, // 54: crony.wire.v1.Peers.Items:input_type -> crony.wire.v1.ItemsRequest
+	60, // 55: crony.wire.v1.Peers.Records:input_type -> crony.wire.v1.RecordsRequest
+	62, // 56: crony.wire.v1.Peers.Day:input_type -> crony.wire.v1.DayRequest
+	3,  // 57: crony.wire.v1.Link.Connect:output_type -> crony.wire.v1.FromServer
+	1,  // 58: crony.wire.v1.Link.Alive:output_type -> crony.wire.v1.AliveReply
+	40, // 59: crony.wire.v1.Peers.Admit:output_type -> crony.wire.v1.AdmitReply
+	43, // 60: crony.wire.v1.Peers.Status:output_type -> crony.wire.v1.StatusReply
+	45, // 61: crony.wire.v1.Peers.Defragment:output_type -> crony.wire.v1.DefragmentReply
+	47, // 62: crony.wire.v1.Peers.Transfer:output_type -> crony.wire.v1.TransferReply
+	50, // 63: crony.wire.v1.Peers.Replicate:output_type -> crony.wire.v1.ReplicateReply
+	54, // 64: crony.wire.v1.Peers.Days:output_type -> crony.wire.v1.DaysReply
+	56, // 65: crony.wire.v1.Peers.Minutes:output_type -> crony.wire.v1.MinutesReply
+	58, // 66: crony.wire.v1.Peers.Items:output_type -> crony.wire.v1.ItemsReply
+	61, // 67: crony.wire.v1.Peers.Records:output_type -> crony.wire.v1.RecordsReply
+	63, // 68: crony.wire.v1.Peers.Day:output_type -> crony.wire.v1.DayReply
+	57, // [57:69] is the sub-list for method output_type
+	45, // [45:57] is the sub-list for method input_type
+	45, // [45:45] is the sub-list for extension type_name
+	45, // [45:45] is the sub-list for extension extendee
+	0,  // [0:45] is the sub-list for field type_name
 }
 
 func init() { file_wire_proto_init() }
@@ -3719,7 +4364,7 @@ func file_wire_proto_init() {
 	if File_wire_proto != nil {
 		return
 	}
-	file_wire_proto_msgTypes[0].OneofWrappers = []any{
+	file_wire_proto_msgTypes[2].OneofWrappers = []any{
 		(*FromAgent_Hello)(nil),
 		(*FromAgent_Claims)(nil),
 		(*FromAgent_Report)(nil),
@@ -3728,8 +4373,10 @@ func file_wire_proto_init() {
 		(*FromAgent_Lock)(nil),
 		(*FromAgent_Running)(nil),
 		(*FromAgent_Figures)(nil),
+		(*FromAgent_Alone)(nil),
+		(*FromAgent_HandOver)(nil),
 	}
-	file_wire_proto_msgTypes[1].OneofWrappers = []any{
+	file_wire_proto_msgTypes[3].OneofWrappers = []any{
 		(*FromServer_Welcome)(nil),
 		(*FromServer_Assign)(nil),
 		(*FromServer_Unassign)(nil),
@@ -3744,6 +4391,9 @@ func file_wire_proto_init() {
 		(*FromServer_Lock)(nil),
 		(*FromServer_Kill)(nil),
 		(*FromServer_Watched)(nil),
+		(*FromServer_Fates)(nil),
+		(*FromServer_Answer)(nil),
+		(*FromServer_HandedOver)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -3751,7 +4401,7 @@ func file_wire_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_wire_proto_rawDesc), len(file_wire_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   58,
+			NumMessages:   66,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

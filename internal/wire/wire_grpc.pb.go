@@ -26,6 +26,7 @@ const _ = grpc.SupportPackageIsVersion9
 
 const (
 	Link_Connect_FullMethodName = "/crony.wire.v1.Link/Connect"
+	Link_Alive_FullMethodName   = "/crony.wire.v1.Link/Alive"
 )
 
 // LinkClient is the client API for Link service.
@@ -34,6 +35,9 @@ const (
 type LinkClient interface {
 	// Connect lives as long as both sides do. The agent's first message is a Hello, the server's first a Welcome.
 	Connect(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[FromAgent, FromServer], error)
+	// Alive is answered at once by a server that is there, whatever it waits for. An agent asks while something that it sent has no
+	// answer.
+	Alive(ctx context.Context, in *AliveRequest, opts ...grpc.CallOption) (*AliveReply, error)
 }
 
 type linkClient struct {
@@ -57,12 +61,25 @@ func (c *linkClient) Connect(ctx context.Context, opts ...grpc.CallOption) (grpc
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Link_ConnectClient = grpc.BidiStreamingClient[FromAgent, FromServer]
 
+func (c *linkClient) Alive(ctx context.Context, in *AliveRequest, opts ...grpc.CallOption) (*AliveReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(AliveReply)
+	err := c.cc.Invoke(ctx, Link_Alive_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // LinkServer is the server API for Link service.
 // All implementations must embed UnimplementedLinkServer
 // for forward compatibility.
 type LinkServer interface {
 	// Connect lives as long as both sides do. The agent's first message is a Hello, the server's first a Welcome.
 	Connect(grpc.BidiStreamingServer[FromAgent, FromServer]) error
+	// Alive is answered at once by a server that is there, whatever it waits for. An agent asks while something that it sent has no
+	// answer.
+	Alive(context.Context, *AliveRequest) (*AliveReply, error)
 	mustEmbedUnimplementedLinkServer()
 }
 
@@ -75,6 +92,9 @@ type UnimplementedLinkServer struct{}
 
 func (UnimplementedLinkServer) Connect(grpc.BidiStreamingServer[FromAgent, FromServer]) error {
 	return status.Error(codes.Unimplemented, "method Connect not implemented")
+}
+func (UnimplementedLinkServer) Alive(context.Context, *AliveRequest) (*AliveReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method Alive not implemented")
 }
 func (UnimplementedLinkServer) mustEmbedUnimplementedLinkServer() {}
 func (UnimplementedLinkServer) testEmbeddedByValue()              {}
@@ -104,13 +124,36 @@ func _Link_Connect_Handler(srv interface{}, stream grpc.ServerStream) error {
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Link_ConnectServer = grpc.BidiStreamingServer[FromAgent, FromServer]
 
+func _Link_Alive_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(AliveRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(LinkServer).Alive(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Link_Alive_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(LinkServer).Alive(ctx, req.(*AliveRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Link_ServiceDesc is the grpc.ServiceDesc for Link service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
 var Link_ServiceDesc = grpc.ServiceDesc{
 	ServiceName: "crony.wire.v1.Link",
 	HandlerType: (*LinkServer)(nil),
-	Methods:     []grpc.MethodDesc{},
+	Methods: []grpc.MethodDesc{
+		{
+			MethodName: "Alive",
+			Handler:    _Link_Alive_Handler,
+		},
+	},
 	Streams: []grpc.StreamDesc{
 		{
 			StreamName:    "Connect",
