@@ -30,7 +30,7 @@ type Etcd struct {
 	keys     []string // sorted
 	values   map[string]*mvccpb.KeyValue
 	log      []revision // the newest, ascending
-	watchers map[*watcher]bool
+	watchers []*watcher // told in this order, which is the same each time
 	leases   map[clientv3.LeaseID]*lease
 	lastID   clientv3.LeaseID
 }
@@ -42,8 +42,7 @@ type revision struct {
 
 // New returns an empty keyspace, at revision 1 as etcd's.
 func New() *Etcd {
-	return &Etcd{rev: 1, values: map[string]*mvccpb.KeyValue{}, watchers: map[*watcher]bool{},
-		leases: map[clientv3.LeaseID]*lease{}}
+	return &Etcd{rev: 1, values: map[string]*mvccpb.KeyValue{}, leases: map[clientv3.LeaseID]*lease{}}
 }
 
 // Client returns a client, which lives as long as ctx.
@@ -128,7 +127,7 @@ func (c *change) commit() {
 	if len(c.log) > 2*remembered {
 		c.log = slices.Clone(c.log[len(c.log)-remembered:])
 	}
-	for w := range c.watchers {
+	for _, w := range c.watchers {
 		w.tell(c.rev, c.events)
 	}
 }
@@ -203,7 +202,7 @@ func (e watches) Watch(ctx context.Context, key string, opts ...clientv3.OpOptio
 			}
 		}
 	}
-	e.watchers[w] = true
+	e.watchers = append(e.watchers, w)
 	e.mu.Unlock()
 	out := make(chan clientv3.WatchResponse)
 	go func() {
@@ -211,7 +210,7 @@ func (e watches) Watch(ctx context.Context, key string, opts ...clientv3.OpOptio
 		defer func() {
 			e.mu.Lock()
 			defer e.mu.Unlock()
-			delete(e.watchers, w)
+			e.watchers = slices.DeleteFunc(e.watchers, func(other *watcher) bool { return other == w })
 		}()
 		for {
 			select {

@@ -32,7 +32,7 @@ type Peer struct {
 
 // The settings that are the same for every member.
 const (
-	// Measured on one machine: with these, a leader's death is over in about half a second. A heartbeat of 20 ms would be
+	// Measured on one machine: with these, a leader's death is over in about a second. A heartbeat of 20 ms would be
 	// quicker still, but a disk that stalls for 200 ms, as many do, would then cost a leader.
 	heartbeatMillis = 75
 	electionMillis  = 750

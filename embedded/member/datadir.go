@@ -23,6 +23,7 @@ import (
 //	DIR/owner           the identity of the server whose it is; locked as long as it is in use
 //	DIR/token           tells this cluster's history from those that were before a restore; without it, the cluster's id does
 //	DIR/unfinished      there until a new member has opened for the first time; says "join" if it joins a cluster
+//	DIR/removed         there once the member has heard, from others too, that the cluster has removed it
 //	DIR/member/wal      etcd's log; without it there is no member
 //	DIR/member/snap/db  etcd's database; etcd waits for its lock forever, so it is tried here first
 //
@@ -66,6 +67,18 @@ func (d *dataDir) unfinished() string { return filepath.Join(d.path, "unfinished
 func (d *dataDir) member() string   { return filepath.Join(d.path, "member") }
 func (d *dataDir) wal() string      { return filepath.Join(d.member(), "wal") }
 func (d *dataDir) database() string { return filepath.Join(d.member(), "snap", "db") }
+
+// leave releases the directory of a member. One that was removed may have it from the others alone, as its own log need not have
+// come so far, and they may be gone when it starts again.
+func (d *dataDir) leave(removed bool) error {
+	var err error
+	if removed {
+		err = durable.WriteFile(d.removedFile(), nil, 0o600)
+	}
+	return errors.Join(err, d.release())
+}
+
+func (d *dataDir) removedFile() string { return filepath.Join(d.path, "removed") }
 
 func (d *dataDir) release() error {
 	if err := d.owner.Close(); err != nil { // which unlocks it

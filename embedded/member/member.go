@@ -85,10 +85,14 @@ func Open(ctx context.Context, o Options) (*Member, error) {
 	if err != nil {
 		return nil, err
 	}
+	if exists(dir.removedFile()) && !o.force {
+		return nil, errors.Join(errRemoved(), dir.release())
+	}
 	joins := dir.fresh && joining
 	m, err := start(ctx, o, dir, joins)
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("open member in %s: %w", o.Dir, err), dir.release())
+		removed := crony.CodeOf(err) == crony.Forbidden
+		return nil, errors.Join(fmt.Errorf("open member in %s: %w", o.Dir, err), dir.leave(removed))
 	}
 	if err := m.finish(ctx, o, joins); err != nil {
 		return nil, errors.Join(fmt.Errorf("open member in %s: %w", o.Dir, err), m.Close())
@@ -141,6 +145,9 @@ func (m *Member) Ready() error {
 	return nil
 }
 
+// Elected returns a channel that is closed when the member hears of the next leader.
+func (m *Member) Elected() <-chan struct{} { return m.etcd.Server.LeaderChangedNotify() }
+
 // Done is closed when the member has stopped, by Close or by itself.
 func (m *Member) Done() <-chan struct{} { return m.etcd.Server.StopNotify() }
 
@@ -162,7 +169,7 @@ func (m *Member) shut() error {
 	m.resign()
 	m.etcd.Server.HardStop() // first: Close alone would wait for servers that begin only when etcd is ready
 	m.etcd.Close()
-	return errors.Join(stopped, err, m.dir.release())
+	return errors.Join(stopped, err, m.dir.leave(isRemoved(m.etcd, m.log)))
 }
 
 // resign has another member lead before this one stops. etcd would do so by itself, but wait for six seconds for one that is
@@ -201,6 +208,11 @@ func start(ctx context.Context, o Options, dir *dataDir, joins bool) (*Member, e
 	etcd, err := launch(log, func() (*embed.Etcd, error) { return embed.StartEtcd(config) })
 	if err != nil {
 		return nil, err
+	}
+	for _, port := range etcd.Peers {
+		if err := hasten(port.Addr()); err != nil {
+			o.Log.Warn("a member that was cut off may be slow to come back", "err", err)
+		}
 	}
 	if joins { // from here on its log is known to others: it must never be begun anew
 		err = errors.Join(dir.finish(), log.arm())

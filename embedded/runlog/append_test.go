@@ -36,7 +36,17 @@ func TestAppendInvalid(t *testing.T) {
 		"run":            fact(func(f *crony.Fact) { f.Run = "nonsense" }),
 		"run after 9999": fact(func(f *crony.Fact) { f.Run = runAt(time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC)) }),
 		"number 0":       fact(func(f *crony.Fact) { f.Seq = 0 }),
-		"large number":   fact(func(f *crony.Fact) { f.Seq = crony.VerdictSeq + 1 }),
+		"large number":   fact(func(f *crony.Fact) { f.Seq = crony.HandledSeq + 1 }),
+		"end as handled": fact(func(f *crony.Fact) { f.Seq = crony.HandledSeq }),
+		"handled as end": fact(func(f *crony.Fact) { f.Ended, f.Handled = nil, &crony.HandledFact{} }),
+		"handled's text": fact(func(f *crony.Fact) {
+			f.Seq, f.Ended, f.Handled = crony.HandledSeq, nil, &crony.HandledFact{Note: "\xff"}
+		}),
+		"moved to nobody":      fact(func(f *crony.Fact) { f.Ended, f.Moved = nil, &crony.MovedFact{Attempt: 2} }),
+		"moved for no attempt": fact(func(f *crony.Fact) { f.Ended, f.Moved = nil, &crony.MovedFact{Agent: "a"} }),
+		"result's attempt": fact(func(f *crony.Fact) {
+			f.Ended, f.Result = nil, &crony.ResultFact{Attempt: -1, Data: []byte("1")}
+		}),
 		"time":           fact(func(f *crony.Fact) { f.At = time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC) }),
 		"empty":          fact(func(f *crony.Fact) { f.Ended = nil }),
 		"two in one":     fact(func(f *crony.Fact) { f.Started = &crony.StartedFact{Attempt: 1} }),
@@ -222,6 +232,10 @@ func randomRecords(rng *rand.Rand) (facts []crony.Fact, chunks []crony.Chunk) {
 			own = own[:1+rng.IntN(len(own))]
 		case 3:
 			own = own[rng.IntN(len(own)):]
+		}
+		own = append(own, crony.Fact{Run: runAt(at), Seq: crony.CalleeSeq, At: at, Result: &crony.ResultFact{Data: []byte(`[1]`)}})
+		if n%2 == 0 {
+			own = append(own, (&crony.Handled{By: "alice", At: at.Add(time.Hour), Request: "r1"}).Fact(runAt(at)))
 		}
 		facts = append(facts, own...)
 		text := []byte(strings.Repeat(fmt.Sprintf("line of %d\n", n), 40))

@@ -11,7 +11,7 @@ import (
 )
 
 // countRuns counts what is selected: of days that are asked for whole by the counters, where jobs and ends are all that is
-// asked for, or by the list of an agent or a group; else one by one as far as it may.
+// asked for, or by the list of an agent, of a group or of what is to be handled; else one by one as far as it may.
 func (l *Log) countRuns(ctx context.Context, s *selection, steps int) (*crony.RunCount, error) {
 	n := &crony.RunCount{}
 	b := budget{steps}
@@ -56,13 +56,17 @@ func (s *selection) plain() bool {
 
 // counted says whether counters can tell how many of a day's runs are selected.
 func (s *selection) counted() bool {
-	return s.plain() && s.q.Agent == "" && s.q.Group == "" && (s.q.State == "" || s.q.State.Ended())
+	return s.plain() && !s.q.ToHandle && s.q.Agent == "" && s.q.Group == "" && (s.q.State == "" || s.q.State.Ended())
 }
 
-// oneList returns the list that has all that is selected, and nothing else, if there is one: an agent's or a group's.
+// oneList returns the list that has all that is selected, and nothing else, if there is one: an agent's, a group's, or that of
+// results to handle.
 func (s *selection) oneList(tx *bbolt.Tx) (id listID, ok bool) {
-	if !s.plain() || s.q.Job != "" || s.q.State != "" || (s.q.Agent == "") == (s.q.Group == "") {
+	if !s.plain() || s.q.Job != "" || s.q.State != "" || count(s.q.Agent != "", s.q.Group != "", s.q.ToHandle) != 1 {
 		return id, false
+	}
+	if s.q.ToHandle {
+		return listID{indexWaits, waitsName}, true
 	}
 	id.kind = indexAgent
 	if s.q.Group != "" {

@@ -6,15 +6,19 @@ import (
 	"slices"
 	"time"
 
+	"go.etcd.io/bbolt"
+
 	"crony"
 )
 
 // Counters are what became of the runs of a day, and of a job on a day: how many ended how, the CPU microseconds of those
 // that ended, the longest, and a histogram of how long those took that started. Of an hour there are only the first.
+// One more counts the results of a day that are to be handled.
 const (
-	counterDay  = 'd'
-	counterHour = 'h'
-	counterJob  = 'j'
+	counterDay   = 'd'
+	counterHour  = 'h'
+	counterJob   = 'j'
+	counterWaits = 'w'
 )
 
 func hourKey(hour int) []byte { return []byte{counterHour, byte(hour)} }
@@ -130,6 +134,21 @@ func readCounter(value []byte) (c counter, err error) {
 		return counter{}, unreadableCounter()
 	}
 	return c, nil
+}
+
+// readWaits returns how many results of a day are in the index as to be handled. What can't be read is taken for one: it is
+// looked for.
+func readWaits(counters *bbolt.Bucket) int64 {
+	value := counters.Get([]byte{counterWaits})
+	if value == nil {
+		return 0
+	}
+	u := unpacker{b: value}
+	version, n := u.byte(), u.varint()
+	if u.failed || version != valueVersion {
+		return 1
+	}
+	return n
 }
 
 // readCounts reads the counts of a counter alone.

@@ -234,7 +234,7 @@ func (d *damagedLog) survive(t *testing.T, what string) (runs int, found bool) {
 func TestFlippedBytes(t *testing.T) {
 	d := newDamagedLog(t)
 	random := rand.New(rand.NewPCG(5, 6))
-	step := len(d.first) / 700
+	step := len(d.first) / 250
 	if testing.Short() {
 		step = len(d.first) / 60
 	}

@@ -3,14 +3,10 @@ package runlog
 import (
 	"bytes"
 	"encoding/binary"
-	"encoding/json"
-	"fmt"
 	"maps"
 	"math"
 	"slices"
-	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/cespare/xxhash/v2"
 
@@ -38,28 +34,46 @@ type factRecord struct {
 // and then, by its kind,
 //
 //	claimed  references: job, agent, group, labels, trigger; when it was due; references: job's uid, by; generation, epoch;
-//	         of one that was started without a claim, reference: the run that it doubles; reference: params, if there are any
-//	started  attempt, pid
-//	exited   attempt, exit code if it has one, reference: signal, CPU microseconds or float64, max rss, stdout, stderr bytes
+//	         of one that was started without a claim, reference: the run that it doubles; reference: params, if there are any;
+//	         reference: the lost run in whose place it is, if there is one; of the kind claimed-more, a byte of which the lowest
+//	         bit says whether its result is to be handled
+//	started  attempt, pid; reference: the callback's hash, if there is one
+//	exited   attempt, exit code if it has one, reference: signal, CPU microseconds or float64, max rss, stdout, stderr bytes;
+//	         bytes read and written, if there are any; a byte that says whether it wanted too much memory and reference: status,
+//	         if either is there
 //	ended    state byte, reference: reason
 //	progress percent, reference: message
-//	result   reference: JSON
+//	result   reference: JSON; attempt, if it is said
+//	waiting  attempt, until, reference: reason
+//	handled  references: by, note, request
+//	moved    attempt, reference: agent
 //
 // Spelled out, this is what servers compare and hash, whatever their version: it may be added to, never changed.
 const (
-	kindClaimed  = 1
-	kindStarted  = 2
-	kindExited   = 3
-	kindEnded    = 4
-	kindProgress = 5
-	kindResult   = 6
-	kindMask     = 0x0f
+	kindClaimed     = 1
+	kindStarted     = 2
+	kindExited      = 3
+	kindEnded       = 4
+	kindProgress    = 5
+	kindResult      = 6
+	kindWaiting     = 7
+	kindHandled     = 8
+	kindClaimedMore = 9 // one of whose flags has no room among those of the kind
+	kindMoved       = 10
+	kindMask        = 0x0f
 
 	claimedCatchUp   = 0x10
 	claimedUnclaimed = 0x20
 	claimedParams    = 0x40
+	claimedRerun     = 0x80
+	startedCallback  = 0x10
 	exitedCode       = 0x10
 	exitedFloat      = 0x20 // the CPU time is no whole number of microseconds
+	exitedIO         = 0x40
+	exitedMore       = 0x80
+	resultAttempt    = 0x10
+
+	claimedHandle = 0x01 // in the byte at the end
 )
 
 func appendFact(b []byte, base int64, t texts, f *crony.Fact) []byte {
@@ -70,6 +84,9 @@ func appendFact(b []byte, base int64, t texts, f *crony.Fact) []byte {
 	switch {
 	case f.Claimed != nil:
 		b[kind] = kindClaimed
+		if f.Claimed.Handle {
+			b[kind] = kindClaimedMore
+		}
 		if f.Claimed.CatchUp {
 			b[kind] |= claimedCatchUp
 		}
@@ -81,11 +98,22 @@ func appendFact(b []byte, base int64, t texts, f *crony.Fact) []byte {
 			b[kind] |= claimedParams
 			b = t.appendRef(b, labelsText(f.Claimed.Params), false)
 		}
+		if f.Claimed.RerunOf != "" {
+			b[kind] |= claimedRerun
+			b = t.appendRef(b, string(f.Claimed.RerunOf), false)
+		}
+		if f.Claimed.Handle {
+			b = append(b, claimedHandle)
+		}
 		return b
 	case f.Started != nil:
 		b[kind] = kindStarted
-		b = binary.AppendUvarint(b, uint64(f.Started.Attempt))
-		return binary.AppendVarint(b, int64(f.Started.PID))
+		b = binary.AppendVarint(binary.AppendUvarint(b, uint64(f.Started.Attempt)), int64(f.Started.PID))
+		if f.Started.Callback != "" {
+			b[kind] |= startedCallback
+			b = t.appendRef(b, f.Started.Callback, false)
+		}
+		return b
 	case f.Exited != nil:
 		var flags byte
 		b, flags = appendExit(b, t, f.Exited)
@@ -96,7 +124,22 @@ func appendFact(b []byte, base int64, t texts, f *crony.Fact) []byte {
 		return t.appendRef(binary.AppendUvarint(b, uint64(f.Progress.Percent)), f.Progress.Message, false)
 	case f.Result != nil:
 		b[kind] = kindResult
-		return t.appendRef(b, string(f.Result.Data), false)
+		b = t.appendRef(b, string(f.Result.Data), false)
+		if f.Result.Attempt != 0 {
+			b[kind] |= resultAttempt
+			b = binary.AppendUvarint(b, uint64(f.Result.Attempt))
+		}
+		return b
+	case f.Handled != nil:
+		b[kind] = kindHandled
+		return t.appendRef(t.appendRef(t.appendRef(b, f.Handled.By, false), f.Handled.Note, false), f.Handled.Request, false)
+	case f.Moved != nil:
+		b[kind] = kindMoved
+		return t.appendRef(binary.AppendUvarint(b, uint64(f.Moved.Attempt)), f.Moved.Agent, false)
+	case f.Waiting != nil:
+		b[kind] = kindWaiting
+		b = appendTime(binary.AppendUvarint(b, uint64(f.Waiting.Attempt)), base, f.Waiting.Until)
+		return t.appendRef(b, f.Waiting.Reason, false)
 	default:
 		b[kind] = kindEnded
 		return t.appendRef(append(b, stateByte(f.Ended.State)), f.Ended.Reason, false)
@@ -135,17 +178,29 @@ func appendExit(b []byte, t texts, x *crony.ExitedFact) (_ []byte, flags byte) {
 		b = binary.BigEndian.AppendUint64(b, math.Float64bits(x.CPUSeconds))
 	}
 	b = binary.AppendVarint(b, x.MaxRSS)
-	b = binary.AppendVarint(b, x.StdoutBytes)
-	return binary.AppendVarint(b, x.StderrBytes), flags
+	b = binary.AppendVarint(binary.AppendVarint(b, x.StdoutBytes), x.StderrBytes)
+	if x.ReadBytes != 0 || x.WriteBytes != 0 {
+		flags |= exitedIO
+		b = binary.AppendVarint(binary.AppendVarint(b, x.ReadBytes), x.WriteBytes)
+	}
+	if x.OOM || x.Status != "" {
+		flags |= exitedMore
+		oom := byte(0)
+		if x.OOM {
+			oom = 1
+		}
+		b = t.appendRef(append(b, oom), x.Status, false)
+	}
+	return b, flags
 }
 
 // fact reads what appendFact has written.
 func (u *unpacker) fact(id crony.RunID, base int64, t texts) (f crony.Fact) {
-	f.Run, f.Seq = id, u.number(crony.VerdictSeq)
+	f.Run, f.Seq = id, u.number(crony.HandledSeq)
 	kind := u.byte()
 	f.At = u.time(base)
 	switch kind & kindMask {
-	case kindClaimed:
+	case kindClaimed, kindClaimedMore:
 		f.Claimed = u.claim(base, t)
 		f.Claimed.CatchUp = kind&claimedCatchUp != 0
 		if f.Claimed.Unclaimed = kind&claimedUnclaimed != 0; f.Claimed.Unclaimed {
@@ -154,8 +209,17 @@ func (u *unpacker) fact(id crony.RunID, base int64, t texts) (f crony.Fact) {
 		if kind&claimedParams != 0 {
 			f.Claimed.Params = u.labels(t.text(u))
 		}
+		if kind&claimedRerun != 0 {
+			f.Claimed.RerunOf = crony.RunID(t.text(u))
+		}
+		if kind&kindMask == kindClaimedMore {
+			f.Claimed.Handle = u.byte()&claimedHandle != 0
+		}
 	case kindStarted:
 		f.Started = &crony.StartedFact{Attempt: u.number(math.MaxInt32), PID: int(u.varint())}
+		if kind&startedCallback != 0 {
+			f.Started.Callback = t.text(u)
+		}
 	case kindExited:
 		f.Exited = u.exit(kind, t)
 	case kindEnded:
@@ -164,6 +228,15 @@ func (u *unpacker) fact(id crony.RunID, base int64, t texts) (f crony.Fact) {
 		f.Progress = &crony.ProgressFact{Percent: u.number(wholePercent), Message: t.text(u)}
 	case kindResult:
 		f.Result = &crony.ResultFact{Data: []byte(t.text(u))}
+		if kind&resultAttempt != 0 {
+			f.Result.Attempt = u.number(math.MaxInt32)
+		}
+	case kindHandled:
+		f.Handled = &crony.HandledFact{By: t.text(u), Note: t.text(u), Request: t.text(u)}
+	case kindWaiting:
+		f.Waiting = &crony.WaitingFact{Attempt: u.number(math.MaxInt32), Until: u.time(base), Reason: t.text(u)}
+	case kindMoved:
+		f.Moved = &crony.MovedFact{Attempt: u.number(math.MaxInt32), Agent: t.text(u)}
 	default:
 		u.fail()
 	}
@@ -193,6 +266,12 @@ func (u *unpacker) exit(kind byte, t texts) *crony.ExitedFact {
 		x.CPUSeconds = math.Float64frombits(binary.BigEndian.Uint64(bits))
 	}
 	x.MaxRSS, x.StdoutBytes, x.StderrBytes = u.varint(), u.varint(), u.varint()
+	if kind&exitedIO != 0 {
+		x.ReadBytes, x.WriteBytes = u.varint(), u.varint()
+	}
+	if kind&exitedMore != 0 {
+		x.OOM, x.Status = u.byte() == 1, t.text(u)
+	}
 	return x
 }
 
@@ -225,39 +304,6 @@ func (u *unpacker) labels(text string) map[string]string {
 	return labels
 }
 
-// stateByte returns the number that stands for a state. Zero stands for none.
-func stateByte(s crony.RunState) byte {
-	switch s {
-	case crony.Claimed:
-		return 1
-	case crony.Running:
-		return 2
-	case crony.Succeeded:
-		return 3
-	case crony.Failed:
-		return 4
-	case crony.TimedOut:
-		return 5
-	case crony.Killed:
-		return 6
-	case crony.Lost:
-		return 7
-	case crony.Skipped:
-		return 8
-	}
-	return 0
-}
-
-func stateOf(b byte) crony.RunState {
-	states := [...]crony.RunState{
-		"", crony.Claimed, crony.Running, crony.Succeeded, crony.Failed, crony.TimedOut, crony.Killed, crony.Lost, crony.Skipped,
-	}
-	if int(b) >= len(states) {
-		return ""
-	}
-	return states[b]
-}
-
 // newFactRecord checks a fact of the run k and makes its record, in room that it appends to.
 func newFactRecord(room []byte, k runKey, f *crony.Fact) ([]byte, factRecord, error) {
 	if wrong := faultOfFact(f); wrong != "" {
@@ -282,91 +328,19 @@ func (f *factRecord) outweighs(other *factRecord) bool {
 	return bytes.Compare(f.plain, other.plain) < 0
 }
 
-// faultOfFact returns what is wrong with f, or "".
-func faultOfFact(f *crony.Fact) string {
-	switch {
-	case f.Seq < 1 || f.Seq > crony.VerdictSeq:
-		return fmt.Sprintf("its number is outside 1 to %d", crony.VerdictSeq)
-	case !writable(f.At):
-		return "its time is outside the years 0 to 9999"
-	case (f.Claimed != nil) != (f.Seq == 1):
-		return "the first fact, and no other, says what was claimed"
-	case count(f.Claimed != nil, f.Started != nil, f.Exited != nil, f.Ended != nil, f.Progress != nil, f.Result != nil) != 1:
-		return "it must say one thing"
-	case f.Claimed != nil:
-		return faultOfClaim(f.Claimed)
-	case f.Started != nil && !attemptFits(f.Started.Attempt), f.Exited != nil && !attemptFits(f.Exited.Attempt):
-		return "attempts are numbered from 1"
-	case f.Exited != nil && (math.IsNaN(f.Exited.CPUSeconds) || math.IsInf(f.Exited.CPUSeconds, 0)):
-		return "its CPU time is not a number"
-	case f.Exited != nil && !utf8.ValidString(f.Exited.Signal), f.Ended != nil && !utf8.ValidString(f.Ended.Reason):
-		return "its text is not UTF-8"
-	case f.Ended != nil && !f.Ended.State.Ended(), f.Ended != nil && !knownState(f.Ended.State):
-		return fmt.Sprintf("no run ends in state %.40q", f.Ended.State)
-	case f.Progress != nil && (f.Progress.Percent < 0 || f.Progress.Percent > wholePercent):
-		return "progress is 0 to 100"
-	case f.Progress != nil && !utf8.ValidString(f.Progress.Message):
-		return "its text is not UTF-8"
-	case f.Result != nil && (!json.Valid(f.Result.Data) || !utf8.Valid(f.Result.Data)):
-		return "its result is not JSON"
-	}
-	return ""
-}
-
-func faultOfClaim(c *crony.ClaimedFact) string {
-	for _, name := range []struct{ what, text string }{{"job", c.Job}, {"agent", c.Agent}} {
-		if name.text == "" || len(name.text) > maxName || strings.ContainsRune(name.text, 0) {
-			return fmt.Sprintf("its %s's name is empty, longer than %d bytes, or holds a NUL", name.what, maxName)
-		}
-	}
-	if !writable(c.ScheduledAt) {
-		return "the time when it was due is outside the years 0 to 9999"
-	}
-	if c.Doubles != "" {
-		if _, err := crony.ParseRunID(string(c.Doubles)); err != nil || !c.Unclaimed {
-			return "only a run that was started without a claim doubles another, which has a run's id"
-		}
-	}
-	for _, text := range [...]string{c.Job, c.JobUID, c.Group, c.Agent, string(c.Trigger), c.By} {
-		if !utf8.ValidString(text) {
-			return "its text is not UTF-8"
-		}
-	}
-	for _, set := range [...]map[string]string{c.Labels, c.Params} {
-		for key, value := range set {
-			if !utf8.ValidString(key) || !utf8.ValidString(value) {
-				return "its labels or parameters are not UTF-8"
-			}
-		}
-	}
-	return ""
-}
-
-// writable says whether a time can be shown: RFC 3339 has four digits for the year.
-func writable(t time.Time) bool { return t.Year() >= 0 && t.Year() <= 9999 }
-
-func attemptFits(n int) bool { return n >= 1 && n <= math.MaxInt32 }
-
-func knownState(s crony.RunState) bool { return stateByte(s) != 0 }
-
-func count(conditions ...bool) (n int) {
-	for _, c := range conditions {
-		if c {
-			n++
-		}
-	}
-	return n
-}
-
 // ownFact returns a copy of f that shares nothing with it, with its times as they come back from the disk.
 func ownFact(f *crony.Fact) crony.Fact {
 	own := crony.Fact{
 		Run: f.Run, Seq: f.Seq, At: stored(f.At),
 		Claimed: clone(f.Claimed), Started: clone(f.Started), Exited: clone(f.Exited), Ended: clone(f.Ended),
-		Progress: clone(f.Progress), Result: clone(f.Result),
+		Progress: clone(f.Progress), Result: clone(f.Result), Waiting: clone(f.Waiting),
+		Handled: clone(f.Handled), Moved: clone(f.Moved),
 	}
 	if own.Result != nil {
 		own.Result.Data = bytes.Clone(own.Result.Data)
+	}
+	if own.Waiting != nil {
+		own.Waiting.Until = stored(own.Waiting.Until)
 	}
 	if own.Claimed != nil {
 		own.Claimed.ScheduledAt = stored(own.Claimed.ScheduledAt)

@@ -19,6 +19,7 @@ import (
 const (
 	headerStarted = 1
 	headerTook    = 2
+	headerHandle  = 4 // its result is to be handled
 )
 
 // header is what is known of a run without decoding its facts. The zero header is that of a run whose claim is missing.
@@ -27,6 +28,7 @@ type header struct {
 	started time.Time      // zero if it has not
 	took    time.Duration  // from the start of its first attempt to its end; -1 if it has not started or not ended
 	cpu     int64          // microseconds
+	handle  bool           // its result is to be handled
 
 	job, agent, group, labels, trigger uint32 // names
 	due                                time.Time
@@ -54,6 +56,9 @@ func appendRun(b []byte, k runKey, n *names, facts []crony.Fact, run *crony.Run,
 // appendFigures sets the flags, which are the last byte of b, and appends what they tell of.
 func appendFigures(b []byte, base int64, run *crony.Run) []byte {
 	flags := len(b) - 1
+	if run.ToHandle {
+		b[flags] |= headerHandle
+	}
 	if !run.StartedAt.IsZero() {
 		b[flags] |= headerStarted
 		b = appendTime(b, base, run.StartedAt)
@@ -91,6 +96,7 @@ func readHeader(k runKey, value []byte) (h header, size int, err error) {
 		h.took = time.Duration(u.number(math.MaxInt64))
 	}
 	h.cpu = int64(u.number(math.MaxInt64))
+	h.handle = flags&headerHandle != 0
 	if h.claimed() {
 		u.uvarint() // the first fact's number, kind and time
 		u.byte()

@@ -34,7 +34,11 @@ func FuzzStored(f *testing.F) {
 		f.Fatal(err)
 	}
 	value := appendFigures([]byte{valueVersion, stateByte(run.State), 0}, k.millis(), &run)
-	for _, fact := range life(noon()) {
+	facts := life(noon())
+	facts[0].Claimed.Handle = true
+	facts = append(facts, crony.Fact{Seq: crony.CalleeSeq, At: noon(), Result: &crony.ResultFact{Attempt: 1, Data: []byte("{}")}},
+		(&crony.Handled{By: "alice", At: noon(), Request: "r1"}).Fact(""))
+	for _, fact := range facts {
 		value = appendFact(value, k.millis(), numbered{}, &fact)
 	}
 	c := counter{counts: crony.RunCounts{Failed: 3}, took: map[int]int64{4: 1, 900: 2}}

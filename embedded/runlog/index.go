@@ -11,7 +11,8 @@ import (
 	"crony"
 )
 
-// The index names the runs of a job, of an agent, of a group, and those that ended in a state other than succeeded. A day
+// The index names the runs of a job, of an agent, of a group, those that ended in a state other than succeeded, and those whose
+// result is to be handled. A day
 // has a slot for each quarter of an hour, and a name has a list in each slot, in blocks of so many runs. Slots come first in
 // the keys: the runs of some minutes are of many jobs, and so go to neighbouring pages.
 const (
@@ -19,6 +20,8 @@ const (
 	indexAgent = 'a'
 	indexGroup = 'g'
 	indexState = 's' // its name is the state's byte
+	indexWaits = 'w' // its name is waitsName
+	waitsName  = 1
 
 	slotMillis = 15 * 60 * 1000
 	daySlots   = dayMillis / slotMillis
@@ -41,6 +44,9 @@ func (h *header) lists(b []listID) []listID {
 	b = append(b, listID{indexJob, h.job}, listID{indexAgent, h.agent}, listID{indexGroup, h.group})
 	if h.ended() && h.state != crony.Succeeded {
 		b = append(b, listID{indexState, uint32(stateByte(h.state))})
+	}
+	if h.handle {
+		b = append(b, listID{indexWaits, waitsName})
 	}
 	return b
 }

@@ -17,11 +17,12 @@ const (
 	pageBudget  = 20_000
 	countBudget = 100_000
 	dayCost     = 200
+	pageResults = 4 << 20 // bytes, of the results of the runs on a page
 )
 
-// ListRuns returns runs, the newest first. Its cost is bounded: a page may be shorter than asked, or empty, and still have a
-// next one. The cursor is a place in the order of the ids, so runs that are added meanwhile neither double nor hide others.
-// A run that never started is neither longer nor shorter than anything.
+// ListRuns returns runs, the newest first. Its cost is bounded, and so is what their results add up to: a page may be shorter
+// than asked, or empty, and still have a next one. The cursor is a place in the order of the ids, so runs that are added
+// meanwhile neither double nor hide others. A run that never started is neither longer nor shorter than anything.
 func (l *Log) ListRuns(ctx context.Context, q crony.RunQuery) (crony.RunPage, error) {
 	if err := l.alive(ctx); err != nil {
 		return crony.RunPage{}, err
@@ -59,6 +60,7 @@ type page struct {
 	*selection
 	budget
 	limit  int
+	size   int    // bytes of the results of its runs
 	before runKey // the page goes on below it
 	runs   []crony.Run
 	more   bool
@@ -121,6 +123,10 @@ func (p *page) collect(tx *bbolt.Tx, day dayNumber) error {
 		}
 		p.runs = append(p.runs, run)
 		p.before = k
+		if p.size += len(run.Result); p.size > pageResults {
+			p.more = true
+			return nil
+		}
 	}
 }
 

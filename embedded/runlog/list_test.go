@@ -35,6 +35,7 @@ func (h *history) claim() crony.Fact {
 	if rng.IntN(2) == 0 {
 		c.Labels = map[string]string{"team": fmt.Sprint(rng.IntN(3)), "tier": fmt.Sprint(rng.IntN(2))}
 	}
+	c.Handle = rng.IntN(3) == 0
 	return crony.Fact{Run: id, Seq: 1, At: at, Claimed: c}
 }
 
@@ -47,7 +48,7 @@ func (h *history) took() time.Duration {
 func (h *history) grow(n int) (facts []crony.Fact) {
 	for range n {
 		f := h.claim()
-		id, took, ends := f.Run, h.took(), crony.Skipped.Allowed()[2:]
+		id, took, ends := f.Run, h.took(), crony.Skipped.Allowed()[3:] // not those of runs that go on
 		own := []crony.Fact{f}
 		if h.rng.IntN(8) > 0 {
 			own = append(own, crony.Fact{Run: id, Seq: 2, At: f.At, Started: &crony.StartedFact{Attempt: 1}})
@@ -57,6 +58,11 @@ func (h *history) grow(n int) (facts []crony.Fact) {
 		own = append(own, crony.Fact{
 			Run: id, Seq: 4, At: f.At.Add(took), Ended: &crony.EndedFact{State: crony.RunState(ends[h.rng.IntN(len(ends))])},
 		})
+		if h.rng.IntN(3) > 0 {
+			result := &crony.ResultFact{Attempt: h.rng.IntN(2), Data: []byte(`{"rows":3}`)}
+			own = append(own, crony.Fact{Run: id, Seq: crony.CalleeSeq, At: f.At.Add(took), Result: result})
+			own[len(own)-1], own[len(own)-2] = own[len(own)-2], own[len(own)-1] // the end is the last, for what follows
+		}
 		verdict := crony.Fact{
 			Run: id, Seq: crony.VerdictSeq, At: f.At.Add(2 * took), Ended: &crony.EndedFact{State: crony.Lost},
 		}
@@ -110,7 +116,7 @@ func (h *history) query() (q crony.RunQuery) {
 		q.Agent = fmt.Sprint("a", rng.IntN(5))
 	}
 	if some(3) {
-		q.State = crony.RunState(crony.Lost.Allowed()[rng.IntN(8)])
+		q.State = crony.RunState(crony.Lost.Allowed()[rng.IntN(9)])
 	}
 	if some(3) {
 		q.Group = fmt.Sprint("group-", rng.IntN(4))
@@ -133,6 +139,7 @@ func (h *history) query() (q crony.RunQuery) {
 	if some(4) {
 		q.Shorter = h.took()
 	}
+	q.ToHandle = some(4)
 	q.Limit = 1 + rng.IntN(40)
 	return q
 }
@@ -148,6 +155,9 @@ func selected(q *crony.RunQuery, r *crony.Run, now time.Time) bool {
 	took := now.Sub(r.StartedAt)
 	if ended {
 		took = r.EndedAt.Sub(r.StartedAt)
+	}
+	if q.ToHandle && (!ended || !r.HandleResult || r.Result == nil || r.Handled != nil) {
+		return false
 	}
 	return (q.Job == "" || r.Job == q.Job) && (q.Agent == "" || r.Agent == q.Agent) && (q.State == "" || r.State == q.State) &&
 		(q.Group == "" || r.Group == q.Group) && (q.Trigger == "" || r.Trigger == q.Trigger) &&

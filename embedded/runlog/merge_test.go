@@ -30,7 +30,7 @@ func variants(rng *rand.Rand) Records {
 		}, crony.Fact{
 			Run: id, Seq: crony.CalleeSeq + 1 + rng.IntN(2), At: at.Add(2 * time.Minute),
 			Result: &crony.ResultFact{Data: []byte(`{"rows": 3}`)},
-		})
+		}, (&crony.Handled{By: "alice", At: at.Add(2 * time.Hour), Request: "r1"}).Fact(id))
 		for _, f := range own {
 			for range 1 + rng.IntN(2) {
 				r.Facts = append(r.Facts, varied(rng, f))
@@ -60,7 +60,10 @@ func varied(rng *rand.Rand, f crony.Fact) crony.Fact {
 		return f
 	}
 	switch {
+	case f.Handled != nil:
+		f.Handled.By = fmt.Sprint("alice-", rng.IntN(2))
 	case f.Claimed != nil:
+		f.Claimed.Handle = rng.IntN(2) == 0
 		f.Claimed.Job = fmt.Sprint("job-", rng.IntN(3))
 		f.Claimed.Labels = map[string]string{"team": fmt.Sprint(rng.IntN(2)), "a": ""}
 	case f.Started != nil:

@@ -3,6 +3,7 @@ package runlog
 import (
 	"context"
 	"fmt"
+	"math"
 
 	"go.etcd.io/bbolt"
 
@@ -23,10 +24,73 @@ func (l *Log) Run(ctx context.Context, id crony.RunID) (crony.Run, error) {
 		return crony.Run{}, err
 	}
 	if !found {
-		return crony.Run{}, crony.Errorf(crony.NotFound, "there is no run %s", id).
-			WithHint("it may be too old to be kept; `crony run list` shows the runs there are")
+		return crony.Run{}, noRun(id)
 	}
-	return run, nil
+	return run, l.measureLogged(k, &run)
+}
+
+// measureLogged has the attempts of a run that calls a service tell how much that has logged: their agent did not see it.
+func (l *Log) measureLogged(k runKey, run *crony.Run) error {
+	if run.Callback == "" {
+		return nil
+	}
+	err := l.days.view(k.day(), func(tx *bbolt.Tx) error {
+		c := tx.Bucket([]byte(bucketChunks)).Cursor()
+		for i := range run.Attempts {
+			a := &run.Attempts[i]
+			of := chunkRef{attempt: uint32(a.Number), stream: 1, offset: math.MaxInt64}
+			var key, value []byte
+			if after, _ := c.Seek(chunkKey(k, of)); after == nil {
+				key, value = c.Last()
+			} else {
+				key, value = c.Prev()
+			}
+			whose, last, ok := refOf(key)
+			if !ok || whose != k || last.attempt != of.attempt || last.stream != of.stream {
+				continue
+			}
+			h, err := chunkHeaderOf(key, value)
+			if err != nil {
+				return unreadableChunk(k.id(), err)
+			}
+			a.StdoutBytes = max(a.StdoutBytes, int64(last.offset)+int64(h.size))
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("read output of run %s: %w", k.id(), err)
+	}
+	return nil
+}
+
+// Facts returns what is known of a run, in the order of the facts' numbers; NotFound if its first fact is not.
+func (l *Log) Facts(ctx context.Context, id crony.RunID) ([]crony.Fact, error) {
+	if err := l.alive(ctx); err != nil {
+		return nil, err
+	}
+	k, err := parseID(id)
+	if err != nil {
+		return nil, err
+	}
+	var facts []crony.Fact
+	err = l.days.view(k.day(), func(tx *bbolt.Tx) (err error) {
+		if value := tx.Bucket([]byte(bucketRuns)).Get(k[:]); value != nil {
+			facts, err = factsOf(k, value, namesOf(tx))
+		}
+		return err
+	})
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("read run %s: %w", id, err)
+	case len(facts) == 0 || facts[0].Claimed == nil:
+		return nil, noRun(id)
+	}
+	return facts, nil
+}
+
+func noRun(id crony.RunID) error {
+	return crony.Errorf(crony.NotFound, "there is no run %s", id).
+		WithHint("it may be too old to be kept; `crony run list` shows the runs there are")
 }
 
 func (l *Log) load(k runKey) (run crony.Run, found bool, err error) {

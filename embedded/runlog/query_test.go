@@ -203,6 +203,41 @@ func TestLastRun(t *testing.T) {
 	want(later.Add(time.Hour))
 }
 
+// TestLogged tells how much a called service has logged of a run, of which its agent saw nothing.
+func TestLogged(t *testing.T) {
+	l := openTest(t, Options{})
+	var ids []crony.RunID
+	var facts []crony.Fact
+	for i, callback := range []string{"", "hash", "hash", "hash"} { // each has the next one's chunks after its own
+		at := noon().Add(time.Duration(i) * time.Second)
+		id := runAt(at)
+		ids = append(ids, id)
+		facts = append(facts, life(at)[0],
+			crony.Fact{Run: id, Seq: 2, At: at, Started: &crony.StartedFact{Attempt: 1, Callback: callback}},
+			crony.Fact{Run: id, Seq: 3, At: at, Exited: &crony.ExitedFact{Attempt: 1, StdoutBytes: 1}},
+			crony.Fact{Run: id, Seq: 4, At: at, Waiting: &crony.WaitingFact{Attempt: 1, Until: at}},
+			crony.Fact{Run: id, Seq: 5, At: at, Started: &crony.StartedFact{Attempt: 2, Callback: callback}})
+	}
+	chunk := func(i, attempt int, stream crony.Stream, offset int64, text string) crony.Chunk {
+		return crony.Chunk{Run: ids[i], Attempt: attempt, Stream: stream, Offset: offset, At: noon(), Data: []byte(text)}
+	}
+	mustAppend(t, l, facts, []crony.Chunk{
+		chunk(0, 1, crony.Stdout, 0, "longer than told"),
+		chunk(1, 1, crony.Stdout, 0, "first"), chunk(1, 1, crony.Stdout, 5, "second"), chunk(1, 1, crony.Stderr, 0, "HTTP 202; and so on"),
+		chunk(1, 2, crony.Stderr, 0, "HTTP 202"),
+		chunk(2, 2, crony.Stdout, 100, "after a gap"),
+	})
+	for i, want := range [][2]int64{{1, 0}, {11, 0}, {1, 111}, {1, 0}} {
+		run, err := l.Run(t.Context(), ids[i])
+		if err != nil || len(run.Attempts) != 2 {
+			t.Fatal(run, err)
+		}
+		if got := [2]int64{run.Attempts[0].StdoutBytes, run.Attempts[1].StdoutBytes}; got != want {
+			t.Errorf("run %d: %v, want %v", i, got, want)
+		}
+	}
+}
+
 func TestSubscribe(t *testing.T) {
 	l := openTest(t, Options{})
 	ctx, cancel := context.WithCancel(t.Context())

@@ -122,9 +122,13 @@ func (w *walk) choose(tx *bbolt.Tx, day dayNumber) {
 			along.lists = append(along.lists, newList(tx, day, id))
 		}
 	}
+	if w.q.ToHandle {
+		along.lists = append(along.lists, newList(tx, day, listID{indexWaits, waitsName}))
+		along.end = readWaits(tx.Bucket([]byte(bucketCounters))) == 0
+	}
 	if w.state != 0 { // a day on which no run ended so has an empty list, and the counters know
 		counts, err := readCounts(tx.Bucket([]byte(bucketCounters)).Get([]byte{counterDay}))
-		along.end = err == nil && *counts.Of(w.q.State) == 0
+		along.end = along.end || err == nil && *counts.Of(w.q.State) == 0
 	}
 	if len(along.lists) == 0 {
 		w.scan = &keys{c: w.runs.Cursor()}
@@ -191,7 +195,7 @@ func (w *walk) value(k runKey, b *budget) []byte {
 func (w *walk) matches(h *header) bool {
 	q := &w.q
 	switch {
-	case !h.claimed(), q.State != "" && h.state != q.State:
+	case !h.claimed(), q.State != "" && h.state != q.State, q.ToHandle && !h.handle:
 		return false
 	case w.job != 0 && h.job != w.job, w.agent != 0 && h.agent != w.agent, w.group != 0 && h.group != w.group:
 		return false

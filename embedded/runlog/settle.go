@@ -2,6 +2,7 @@ package runlog
 
 import (
 	"bytes"
+	"encoding/binary"
 	"maps"
 	"slices"
 
@@ -62,6 +63,7 @@ type settled struct {
 	day         counter
 	hours       map[int]*counter
 	jobs        map[uint32]*counter
+	waits       int64 // how many results more are to be handled
 }
 
 // settle brings index and counters up to what the runs are, of which these are pending.
@@ -86,9 +88,9 @@ func settle(tx *bbolt.Tx, day dayNumber, runs map[runKey]*pendingRun) error {
 }
 
 func (s *settled) run(k runKey, was, is *header) {
-	var room [8]listID
-	before := was.lists(room[:0:4])
-	after := is.lists(room[4:4])
+	var room [10]listID
+	before := was.lists(room[:0:5])
+	after := is.lists(room[5:5])
 	slot := slotOf(k)
 	for _, id := range after {
 		if !slices.Contains(before, id) {
@@ -106,6 +108,9 @@ func (s *settled) run(k runKey, was, is *header) {
 		h *header
 		n int64
 	}{{was, -1}, {is, 1}} {
+		if x.h.handle {
+			s.waits += x.n
+		}
 		if x.h.ended() {
 			s.day.add(x.h, x.n)
 			counterOf(s.hours, hourOf(k)).add(x.h, x.n)
@@ -148,6 +153,12 @@ func (s *settled) count(counters *bbolt.Bucket) error {
 	}
 	if err := change([]byte{counterDay}, &s.day); err != nil {
 		return err
+	}
+	if s.waits != 0 {
+		waits := readWaits(counters) + s.waits
+		if err := counters.Put([]byte{counterWaits}, binary.AppendVarint([]byte{valueVersion}, waits)); err != nil {
+			return err
+		}
 	}
 	for hour, by := range s.hours {
 		by.took = nil

@@ -74,29 +74,12 @@ func stretchOf(key, value []byte, t texts) (crony.Stretch, error) {
 	return s, nil
 }
 
-func endByte(e crony.End) byte {
-	switch e {
-	case crony.EndSkipped:
-		return 1
-	case crony.EndMissed:
-		return 2
-	case crony.EndLost:
-		return 3
-	}
-	return 0
-}
+// ends returns a stretch's, each at the number that stands for it. Zero stands for none.
+func ends() []crony.End { return []crony.End{"", crony.EndSkipped, crony.EndMissed, crony.EndLost} }
 
-func endOf(b byte) crony.End {
-	switch b {
-	case 1:
-		return crony.EndSkipped
-	case 2:
-		return crony.EndMissed
-	case 3:
-		return crony.EndLost
-	}
-	return ""
-}
+func endByte(e crony.End) byte { return byteFor(ends(), e) }
+
+func endOf(b byte) crony.End { return wordFor(ends(), b) }
 
 func newStretchRecord(s *crony.Stretch) (stretchRecord, error) {
 	own := *s

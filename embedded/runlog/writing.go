@@ -311,12 +311,18 @@ func (w *writing) noteLive(t *touched, now *record) error {
 
 // sameRun says whether two folds of a run's facts show the same.
 func sameRun(a, b *crony.Run) bool {
-	return a.Job == b.Job && a.JobUID == b.JobUID && a.Generation == b.Generation && a.Group == b.Group &&
+	return a.Until.Equal(b.Until) && sameProgress(a.Progress, b.Progress) &&
+		a.Job == b.Job && a.JobUID == b.JobUID && a.Generation == b.Generation && a.Group == b.Group &&
 		maps.Equal(a.Labels, b.Labels) && a.Agent == b.Agent && a.Trigger == b.Trigger && a.By == b.By &&
 		a.ScheduledAt.Equal(b.ScheduledAt) && a.CatchUp == b.CatchUp &&
-		a.Unclaimed == b.Unclaimed && a.Doubles == b.Doubles && a.Epoch == b.Epoch && a.State == b.State &&
-		a.Reason == b.Reason && a.StartedAt.Equal(b.StartedAt) && a.EndedAt.Equal(b.EndedAt) &&
+		a.Unclaimed == b.Unclaimed && a.Doubles == b.Doubles && a.RerunOf == b.RerunOf && a.Epoch == b.Epoch && a.State == b.State &&
+		a.Reason == b.Reason && bytes.Equal(a.Result, b.Result) && a.ToHandle == b.ToHandle &&
+		(a.Handled == nil) == (b.Handled == nil) && a.StartedAt.Equal(b.StartedAt) && a.EndedAt.Equal(b.EndedAt) &&
 		slices.EqualFunc(a.Attempts, b.Attempts, sameAttempt)
+}
+
+func sameProgress(a, b *crony.Progress) bool {
+	return a == b || a != nil && b != nil && a.Percent == b.Percent && a.Message == b.Message && a.At.Equal(b.At)
 }
 
 func sameAttempt(a, b crony.Attempt) bool {

@@ -78,16 +78,16 @@ func (s *Store) CreateLink(ctx context.Context, id, name string, role crony.Role
 // credential's times, of which its own expiry counts: the lease only clears away.
 func (s *Store) keep(ctx context.Context, key string, c *credential, ttl time.Duration, conditions []clientv3.Cmp,
 	others ...clientv3.Op) (bool, error) {
-	grant, err := s.client.Grant(ctx, int64((ttl+time.Second-1)/time.Second))
+	lease, err := s.grant(ctx, int64((ttl+time.Second-1)/time.Second))
 	if err != nil {
-		return false, translate(err)
+		return false, err
 	}
 	c.CreatedAt = s.now().UTC()
 	c.ExpiresAt = c.CreatedAt.Add(ttl)
-	put := clientv3.OpPut(key, encode(*c), clientv3.WithLease(grant.ID))
+	put := clientv3.OpPut(key, encode(*c), clientv3.WithLease(lease))
 	ok, err := s.commit(ctx, conditions, append(others, put))
 	if !ok {
-		s.revoke(ctx, int64(grant.ID))
+		s.revoke(ctx, int64(lease))
 	}
 	return ok, err
 }

@@ -2,9 +2,11 @@ package state
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"crony"
@@ -93,13 +95,11 @@ func (s *Store) change(ctx context.Context, what string, plan func() (*txn, erro
 		if queued {
 			continue
 		}
-		select {
-		case s.turn <- struct{}{}:
-			queued = true
-			defer func() { <-s.turn }()
-		case <-ctx.Done():
+		if s.turn.Acquire(ctx, 1) != nil {
 			return context.Cause(ctx)
 		}
+		defer s.turn.Release(1)
+		queued = true
 	}
 	return crony.Errorf(crony.Unavailable, "%s: others keep changing the same thing", what).WithHint("try again")
 }
@@ -125,38 +125,92 @@ func (s *Store) commitAt(ctx context.Context, conditions []clientv3.Cmp, ops []c
 	return resp.Header.Revision, resp.Succeeded, seen
 }
 
-// How long a transaction is waited for before it is made again, the first time and at most. One that was on its way to a leader
-// that has just died is lost, and etcd itself would wait for it for six seconds. A large one takes its time, and is not to be
-// made again because of that.
+// How long a request that changes something is waited for before it is made again, the first time and at most. One that was on
+// its way to a leader that has just died is lost, and etcd itself would wait for it for six seconds. A large one takes its time,
+// and is not to be made again because of that.
 const (
-	firstTry = 700 * time.Millisecond // about an election: the next one finds a leader
+	firstTry = 700 * time.Millisecond
 	tryPerOp = time.Millisecond
 	lastTry  = 8 * time.Second
 )
 
-// transact runs a transaction, again if there is no answer in time. It may then have run twice: it must be one for which that
-// changes nothing, or one that compares what it changes.
+var errElected = errors.New("another server leads")
+
+// transact runs a transaction, again if there is no answer. It may then have run twice: it must be one for which that changes
+// nothing, or one that compares what it changes.
 func (s *Store) transact(ctx context.Context, conditions []clientv3.Cmp, ops []clientv3.Op) (*clientv3.TxnResponse, error) {
-	for try := firstTry + time.Duration(len(ops))*tryPerOp; ; try += try * 2 / 5 {
-		waiting, cancel := context.WithTimeout(ctx, try)
-		resp, err := s.client.Txn(waiting).If(conditions...).Then(ops...).Commit()
-		late := waiting.Err() != nil && ctx.Err() == nil
-		cancel()
+	return insist(ctx, s, firstTry+time.Duration(len(ops))*tryPerOp, func(ctx context.Context) (*clientv3.TxnResponse, error) {
+		return s.client.Txn(ctx).If(conditions...).Then(ops...).Commit()
+	})
+}
+
+// grant takes a lease of so many seconds. If it had to ask again there may be another that nobody knows of: it ends by itself.
+func (s *Store) grant(ctx context.Context, seconds int64) (clientv3.LeaseID, error) {
+	grant, err := insist(ctx, s, firstTry, func(ctx context.Context) (*clientv3.LeaseGrantResponse, error) {
+		return s.client.Grant(ctx, seconds)
+	})
+	if err != nil {
+		return clientv3.NoLease, err
+	}
+	return grant.ID, nil
+}
+
+// insist makes a request, again if there is no answer in time, and at once when another server leads.
+func insist[T any](ctx context.Context, s *Store, try time.Duration, request func(context.Context) (T, error)) (T, error) {
+	for {
+		answer, err, why := attempt(ctx, s.elected(), try, request)
 		switch {
 		case err == nil:
-			return resp, nil
-		case !late || try >= lastTry:
-			return nil, translate(err)
+			return answer, nil
+		case why == nil || ctx.Err() != nil || try >= lastTry:
+			return answer, translate(err)
 		}
-		s.log.Debug("transaction has no answer; asking again", "after", try)
+		s.log.Debug("the store has not answered; asking again", "reason", why)
+		if !errors.Is(why, errElected) {
+			try += try * 2 / 5
+		}
 	}
 }
 
+// attempt makes a request once, and says why its answer was not waited for, if it was not.
+func attempt[T any](ctx context.Context, elected <-chan struct{}, most time.Duration, request func(context.Context) (T, error)) (
+	answer T, err, why error,
+) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	ctx, stop := context.WithTimeout(ctx, most)
+	defer stop()
+	go func() {
+		select {
+		case <-elected:
+			cancel(errElected)
+		case <-ctx.Done():
+		}
+	}()
+	answer, err = request(ctx)
+	return answer, err, context.Cause(ctx)
+}
+
+// get reads from the store itself. A read that was under way when a leader was elected is made again.
+func (s *Store) get(ctx context.Context, key string, opts ...clientv3.OpOption) (*clientv3.GetResponse, error) {
+	resp, err := s.client.Get(ctx, key, opts...)
+	for errors.Is(err, rpctypes.ErrLeaderChanged) && ctx.Err() == nil {
+		resp, err = s.client.Get(ctx, key, opts...)
+	}
+	if err != nil {
+		return nil, translate(err)
+	}
+	return resp, nil
+}
+
+// Sync waits until what the store says is no older than this call.
+func (s *Store) Sync(ctx context.Context) error { return s.sync(ctx) }
+
 // sync waits until the mirror shows what the store holds now.
 func (s *Store) sync(ctx context.Context) error {
-	resp, err := s.client.Get(ctx, root, clientv3.WithCountOnly())
+	resp, err := s.get(ctx, root, clientv3.WithCountOnly())
 	if err != nil {
-		return translate(err)
+		return err
 	}
 	return s.mirror.wait(ctx, resp.Header.Revision)
 }

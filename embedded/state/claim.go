@@ -32,6 +32,10 @@ type Ask struct {
 	// Due says that the occurrence's time has come: if runs of the job are in the way, it is to wait, or to replace them, as the
 	// job's overlap says. Before that it is refused, and may be asked for again.
 	Due bool
+	// Behind, if it is not "", is a run of the agent's that is to have ended when the occurrence starts: if it is the last in the
+	// job's lock, which has place for one, the occurrence is granted behind it. The agent sees whether it has, and gives the
+	// occurrence up if not; nobody else comes in between.
+	Behind crony.RunID
 	// Ran, with After, says that the agent was cut off and has started these by itself. It reports them when this is granted;
 	// what it does not is lost.
 	Ran bool
@@ -49,7 +53,7 @@ type Decision struct {
 // maxClaims is how many claims share a transaction.
 const maxClaims = 256
 
-// maxAhead is how long before an occurrence is due it may be claimed: agents ask a second ahead, and the rest is for clocks
+// maxAhead is how long before an occurrence is due it may be claimed: agents ask a few seconds ahead, and the rest is for clocks
 // that differ. Without it an agent whose clock is years ahead would decide a job's years to come, and nothing would run when
 // the clock has been set right.
 const maxAhead = time.Minute
@@ -241,16 +245,30 @@ func (p *proposal) decide(now time.Time) Decision {
 	if _, has := p.lock.find(p.want.Run); has || !p.claim.At.Before(p.ask.At) {
 		return granted // before, or not at all: the transaction changes nothing, and finds out
 	}
-	if !p.ask.Due && !p.lock.free(p.room) {
+	place := crony.Lock{Run: p.want.Run, Agent: p.ask.Agent, Since: now.UTC()}
+	switch {
+	case p.ask.Due || p.lock.free(p.room):
+	case p.follows():
+		p.next = p.lock.behind(place)
+		granted.Busy = p.lock.holder()
+		return granted
+	default:
 		return Decision{Busy: p.lock.holder(), Reason: crony.HolderReason(p.lock.holder())}
 	}
-	next, why := p.lock.enter(crony.Lock{Run: p.want.Run, Agent: p.ask.Agent, Since: now.UTC()}, p.room)
+	next, why := p.lock.enter(place, p.room)
 	if why != "" {
 		return Decision{Busy: p.lock.holder(), Reason: why}
 	}
 	p.next = next
 	granted.Busy = next.held(p.ask.Job, p.want.Run).Behind
 	return granted
+}
+
+// follows says whether the occurrence may be granted behind a run of the same agent.
+func (p *proposal) follows() bool {
+	n := len(p.lock.Runs)
+	return p.ask.Behind != "" && p.room.single() && n > 0 && n <= crony.MaxQueue &&
+		p.lock.Runs[n-1].Run == p.ask.Behind && p.lock.Runs[n-1].Agent == p.ask.Agent
 }
 
 // op is the transaction of one ask. A compare on a key that does not exist is false, so a job without a claim key (it is made

@@ -13,8 +13,8 @@ type Changes struct {
 	Jobs   []string // defined, changed, placed, removed, or ordered to start
 	Agents []string // came, went, or changed
 	Ledger bool     // there are new records for the run log
-	// Kills are runs of the agent that are to be ended; see [Store.Kill]. Only the feed of an agent tells.
-	Kills []crony.RunID
+	// Told are runs of the agent that are to be ended, or were answered; see [Store.Told]. Only the feed of an agent tells.
+	Told []crony.RunID
 	// Cluster says that servers, tombstones or the authority changed: [Store.Servers], [Store.Buried], [Store.Authority]. Only
 	// the feed of everything tells.
 	Cluster bool
@@ -30,7 +30,7 @@ type Feed struct {
 	wake    chan struct{}
 	jobs    map[string]bool
 	agents  map[string]bool
-	kills   map[string]bool
+	told    map[string]bool
 	ledger  bool
 	cluster bool
 	all     bool
@@ -85,10 +85,10 @@ func (f *Feed) Take() Changes {
 	}
 	c := Changes{Jobs: slices.Sorted(maps.Keys(f.jobs)), Agents: slices.Sorted(maps.Keys(f.agents)),
 		Ledger: f.ledger, Cluster: f.cluster, Reset: f.all, Host: f.host}
-	for _, run := range slices.Sorted(maps.Keys(f.kills)) {
-		c.Kills = append(c.Kills, crony.RunID(run))
+	for _, run := range slices.Sorted(maps.Keys(f.told)) {
+		c.Told = append(c.Told, crony.RunID(run))
 	}
-	f.jobs, f.agents, f.kills, f.ledger, f.cluster, f.all, f.host = nil, nil, nil, false, false, false, false
+	f.jobs, f.agents, f.told, f.ledger, f.cluster, f.all, f.host = nil, nil, nil, false, false, false, false
 	return c
 }
 
@@ -136,9 +136,9 @@ func (m *mirror) touchHost(agent string) {
 	}
 }
 
-func (m *mirror) touchKill(agent string, run crony.RunID) {
+func (m *mirror) touchTold(agent string, run crony.RunID) {
 	for f := range m.subs[agent] {
-		f.kills = add(f.kills, string(run))
+		f.told = add(f.told, string(run))
 		f.ring()
 	}
 }

@@ -38,6 +38,8 @@ type known struct {
 	seen    time.Time // since when it is not connected, as it is written
 	seenRev int64
 	lapsed  time.Time // when this server saw its presence go with nothing written; zero if that is not so
+	gone    time.Time // since when this server has seen that it is not connected, if it is not
+	came    time.Time // since when it has seen that it is, if it is
 }
 
 // registration is what is kept of an agent that registers: what stays the same when it connects again.
@@ -122,14 +124,16 @@ func (m *mirror) removeKnown(name string) {
 // came and went follow an agent's presence.
 func (m *mirror) came(agent string) {
 	if k := m.known[agent]; k != nil {
-		k.lapsed = time.Time{}
+		k.lapsed, k.came = time.Time{}, m.now()
 	}
 	m.touchAgent(agent)
 }
 
 func (m *mirror) went(agent string) {
-	if k := m.known[agent]; k != nil && k.seenRev == 0 {
-		k.lapsed = m.now().UTC()
+	if k := m.known[agent]; k != nil {
+		if k.gone = m.now(); k.seenRev == 0 {
+			k.lapsed = k.gone.UTC()
+		}
 	}
 	m.touchAgent(agent)
 }
@@ -138,12 +142,19 @@ func (m *mirror) went(agent string) {
 // seen off by anybody, has lapsed.
 func (m *mirror) relapse(connected map[string]crony.Agent, before map[string]*known) {
 	for agent, k := range m.known {
-		if _, up := m.agents[agent]; up || k.seenRev != 0 {
+		old := before[agent]
+		k.came, k.gone = m.now(), m.now()
+		_, up := m.agents[agent]
+		_, was := connected[agent]
+		if old != nil && up == was {
+			k.came, k.gone = old.came, old.gone
+		}
+		if up || k.seenRev != 0 {
 			continue
 		}
-		if old := before[agent]; old != nil && !old.lapsed.IsZero() {
+		if old != nil && !old.lapsed.IsZero() {
 			k.lapsed = old.lapsed
-		} else if _, was := connected[agent]; was {
+		} else if was {
 			k.lapsed = m.now().UTC()
 		}
 	}
@@ -166,10 +177,10 @@ func (m *mirror) status(id string) (crony.AgentStatus, bool) {
 			status.SeenAt = k.lapsed
 		}
 	}
-	status.Said = crony.AgentTraits{Labels: status.Labels, Weight: status.Weight}
+	status.Said = crony.AgentTraits{Labels: status.Labels, Weight: status.Weight, MaxJobs: status.MaxJobs}
 	status.Set, status.Cordon = k.set.Traits, k.set.Cordon
 	counts := status.Set.Over(status.Said)
-	status.Labels, status.Weight = counts.Labels, counts.Weight
+	status.Labels, status.Weight, status.MaxJobs = counts.Labels, counts.Weight, counts.MaxJobs
 	return status, true
 }
 
@@ -291,6 +302,9 @@ func (t *txn) override(s override, c crony.AgentChange) override {
 	if c.Weight != nil {
 		s.Traits.Weight = *c.Weight
 	}
+	if c.MaxJobs != nil {
+		s.Traits.MaxJobs = *c.MaxJobs
+	}
 	if c.Cordon != nil {
 		s.Cordon = t.cordon(s.Cordon, *c.Cordon)
 	}
@@ -301,8 +315,17 @@ func (t *txn) cordon(now *crony.Cordon, c crony.CordonChange) *crony.Cordon {
 	switch {
 	case !c.On:
 		return nil
-	case now != nil && now.Drain == c.Drain && now.Reason == c.Reason:
+	case now != nil && now.Drain == c.Drain && (now.Reason == c.Reason || c.Reason == ""):
 		return now
 	}
 	return &crony.Cordon{By: t.actor, At: t.now, Reason: c.Reason, Drain: c.Drain}
+}
+
+// ConnectedTo says whether it is on record that an agent is connected to a server, for all that this one has seen.
+func (s *Store) ConnectedTo(agent, server string) bool {
+	m := s.mirror
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	a, up := m.agents[agent]
+	return up && a.Server == server
 }

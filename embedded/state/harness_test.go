@@ -33,6 +33,13 @@ func openMember(ctx context.Context, dir string) (*member.Member, error) {
 var shared *member.Member
 
 func TestMain(m *testing.M) {
+	if text := os.Getenv(peerPlace); text != "" {
+		if err := servePeer(text); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
 	dir, err := os.MkdirTemp("", "state")
 	if err == nil {
 		shared, err = openMember(context.Background(), dir)

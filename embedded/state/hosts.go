@@ -126,17 +126,17 @@ func (s *Store) lookAt(ctx context.Context, agent string) error {
 	if !s.viewers.due(agent, s.now()) {
 		return nil
 	}
-	grant, err := s.client.Grant(ctx, watchTTL)
+	lease, err := s.grant(ctx, watchTTL)
 	if err != nil {
 		s.viewers.forget(agent)
-		return translate(err)
+		return err
 	}
 	here := clientv3.Compare(clientv3.ModRevision(nodes+agent), ">", 0)
-	put := clientv3.OpPut(switchKey(agent), encode(s.now().UTC()), clientv3.WithLease(grant.ID))
+	put := clientv3.OpPut(switchKey(agent), encode(s.now().UTC()), clientv3.WithLease(lease))
 	ok, err := s.commit(ctx, []clientv3.Cmp{here}, []clientv3.Op{put})
 	if err != nil || !ok {
 		s.viewers.forget(agent)
-		s.revoke(ctx, int64(grant.ID))
+		s.revoke(ctx, int64(lease))
 	}
 	if err == nil && !ok {
 		err = crony.Errorf(crony.Unavailable, "the agent %s is not connected any more", agent)

@@ -43,18 +43,18 @@ func (s *Store) CreateJoinToken(ctx context.Context, spec crony.JoinTokenSpec, f
 		return crony.JoinToken{}, err
 	}
 	ttl := spec.TTL.Std()
-	grant, err := s.client.Grant(ctx, int64((ttl+time.Second-1)/time.Second))
+	lease, err := s.grant(ctx, int64((ttl+time.Second-1)/time.Second))
 	if err != nil {
-		return crony.JoinToken{}, translate(err)
+		return crony.JoinToken{}, err
 	}
 	secret := crony.JoinSecret{For: spec.For, ID: strings.ToLower(rand.Text())[:16], Random: rand.Text(),
 		Fingerprint: fingerprint}
 	now := s.now().UTC()
 	token := joinToken{For: spec.For, Hash: hashOf(secret.Random), Uses: spec.Uses, CreatedAt: now,
 		CreatedBy: crony.ActorFrom(ctx), ExpiresAt: now.Add(ttl)}
-	put := clientv3.OpPut(joins+secret.ID, encode(token), clientv3.WithLease(grant.ID))
+	put := clientv3.OpPut(joins+secret.ID, encode(token), clientv3.WithLease(lease))
 	if _, err := s.commit(ctx, nil, []clientv3.Op{put}); err != nil {
-		s.revoke(ctx, int64(grant.ID)) // nobody will have its secret
+		s.revoke(ctx, int64(lease)) // nobody will have its secret
 		return crony.JoinToken{}, err
 	}
 	made := token.status(secret.ID)

@@ -23,6 +23,8 @@ const (
 	claims     = root + "claim/"        // <job>, or of mode each <job>/<agent>: claim; see [claimValue]
 	locks      = root + "lock/"         // <job>, or of mode each <job>/<agent>: lock
 	passes     = root + "ledger/"       // see [Pass.path]: Pass, until it is in the run log
+	handlings  = root + "handled/"      // <run>: Handling, until it is in the run log
+	handOvers  = root + "handover/"     // <run>: HandOver, until the run has ended
 	systems    = root + "system/"       // <agent>/switch: a time; <agent>/get: crony.HostFigures; leased; see hosts.go
 	servers    = root + "server/"       // <server>: Server
 	ups        = root + "up/"           // <server>: nothing more; leased: the server is up

@@ -50,13 +50,13 @@ func (s *Store) lease(ctx context.Context) (*concurrency.Session, error) {
 	if session := s.tenancy.session; session != nil && session.Ctx().Err() == nil {
 		return session, nil
 	}
-	grant, err := s.client.Grant(ctx, leaseTTL)
+	lease, err := s.grant(ctx, leaseTTL)
 	if err != nil {
-		return nil, translate(err)
+		return nil, err
 	}
-	session, err := concurrency.NewSession(s.client, concurrency.WithLease(grant.ID)) // it outlasts ctx
+	session, err := concurrency.NewSession(s.client, concurrency.WithLease(lease)) // it outlasts ctx
 	if err != nil {
-		s.revoke(ctx, int64(grant.ID))
+		s.revoke(ctx, int64(lease))
 		return nil, translate(err)
 	}
 	s.tenancy.session = session

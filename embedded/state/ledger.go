@@ -26,7 +26,7 @@ type Pass struct {
 	// Unless, if set, is the run of the occurrence at Until, the only one that is meant: it was claimed, and if its agent
 	// reports it the record is void.
 	Unless crony.RunID `json:"unless,omitempty"`
-	// Ran says that the agent has started these without a claim: those that it reports are void.
+	// Ran says that the agent has started these without a claim: those that it reports are void. With Unless, see [Pass.Adopted].
 	Ran bool `json:"ran,omitempty"`
 
 	key string
@@ -38,7 +38,7 @@ func (p *Pass) Stretch() (crony.Stretch, bool) {
 	s := crony.Stretch{Job: p.Definition.Job.Name, JobUID: p.Definition.UID, Of: p.Of, Generation: p.Definition.Generation,
 		Agent: p.Agent, From: p.Until, To: p.Until, Count: 1, End: p.End, Reason: p.Reason, DecidedAt: p.DecidedAt}
 	if p.Unless != "" {
-		return s, true
+		return s, !p.Adopted()
 	}
 	plan := p.Definition.Plan()
 	if plan == nil {
@@ -186,9 +186,9 @@ func (m *mirror) holders(j *job) []Holder {
 func (s *Store) generations(ctx context.Context, j *job) ([]crony.Definition, error) {
 	defs := make([]crony.Definition, 0, kept+1)
 	if j.generation() > 1 {
-		resp, err := s.client.Get(ctx, history+j.name+"/", clientv3.WithPrefix())
+		resp, err := s.get(ctx, history+j.name+"/", clientv3.WithPrefix())
 		if err != nil {
-			return nil, translate(err)
+			return nil, err
 		}
 		for _, kv := range resp.Kvs {
 			def, err := decode[crony.Definition](kv.Value)

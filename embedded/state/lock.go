@@ -29,16 +29,29 @@ type room struct {
 	policy crony.Overlap
 }
 
+// single says whether one run at a time may go on, and what finds another is given up.
+func (r room) single() bool {
+	return r.slots == 1 && r.policy != crony.OverlapQueue && r.policy != crony.OverlapReplace
+}
+
 func roomOf(def *crony.Definition) room { return room{def.Job.Slots(), def.Job.Overlap} }
+
+// at returns where in the lock a run is; -1 if it is not in it.
+func (l *lock) at(run crony.RunID) int {
+	return slices.IndexFunc(l.Runs, func(r crony.Lock) bool { return r.Run == run })
+}
 
 // find returns the place of a run; false if it has none.
 func (l *lock) find(run crony.RunID) (crony.Lock, bool) {
-	i := slices.IndexFunc(l.Runs, func(r crony.Lock) bool { return r.Run == run })
+	i := l.at(run)
 	if i < 0 {
 		return crony.Lock{}, false
 	}
 	return l.Runs[i], true
 }
+
+// clone returns a lock that can be changed.
+func (l *lock) clone() lock { return lock{Runs: slices.Clone(l.Runs), rev: l.rev} }
 
 // holder returns the run that has held the lock for longest, or that is to have it next; "" if there is none.
 func (l *lock) holder() crony.RunID {
@@ -72,7 +85,7 @@ func (l *lock) count() (holding, waiting int) {
 
 // enter returns the lock with a run that has come, or why the run has no place in it.
 func (l *lock) enter(run crony.Lock, r room) (lock, string) {
-	next := lock{Runs: slices.Clone(l.Runs), rev: l.rev}
+	next := l.clone()
 	holding, waiting := l.count()
 	switch {
 	case l.free(r):
@@ -92,6 +105,14 @@ func (l *lock) enter(run crony.Lock, r room) (lock, string) {
 	}
 	next.Runs = append(next.Runs, run)
 	return next, ""
+}
+
+// behind returns the lock with a run that has it when those that are in it have ended.
+func (l *lock) behind(run crony.Lock) lock {
+	next := l.clone()
+	run.Waits = true
+	next.Runs = append(next.Runs, run)
+	return next
 }
 
 // leave returns the lock without runs that have ended, and with those that have it in their place.
@@ -178,9 +199,9 @@ func (s *Store) release(ctx context.Context, key string, ended []crony.RunID) er
 	l, r := s.mirror.lock(key)
 	known := slices.ContainsFunc(ended, func(run crony.RunID) bool { _, has := l.find(run); return has })
 	if !known { // the mirror may be behind
-		resp, err := s.client.Get(ctx, key)
+		resp, err := s.get(ctx, key)
 		if err != nil {
-			return translate(err)
+			return err
 		}
 		if l, err = lockFrom((*etcdserverpb.RangeResponse)(resp)); err != nil {
 			return err
@@ -191,14 +212,16 @@ func (s *Store) release(ctx context.Context, key string, ended []crony.RunID) er
 		if len(next.Runs) == len(l.Runs) {
 			return nil
 		}
-		resp, err := s.client.Txn(ctx).If(l.is(key)).Then(next.op(key)).Else(clientv3.OpGet(key)).Commit()
+		resp, err := s.transact(ctx, nil, []clientv3.Op{
+			clientv3.OpTxn([]clientv3.Cmp{l.is(key)}, []clientv3.Op{next.op(key)}, []clientv3.Op{clientv3.OpGet(key)})})
 		if err != nil {
-			return translate(err)
+			return err
 		}
-		if resp.Succeeded {
+		made := resp.Responses[0].GetResponseTxn()
+		if made.Succeeded {
 			return nil
 		}
-		if l, err = lockFrom(resp.Responses[0].GetResponseRange()); err != nil {
+		if l, err = lockFrom(made.Responses[0].GetResponseRange()); err != nil {
 			return err
 		}
 		_, r = s.mirror.lock(key)
@@ -256,7 +279,7 @@ func (t *txn) enter(j *job, runs ...crony.Lock) (last lock, reason string) {
 			l, _ = t.store.mirror.lock(key)
 		}
 		last = l
-		i := slices.IndexFunc(l.Runs, func(p crony.Lock) bool { return p.Run == run.Run })
+		i := l.at(run.Run)
 		switch {
 		case i < 0:
 			if last, reason = l.enter(run, r); reason != "" {

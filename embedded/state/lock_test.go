@@ -1,6 +1,8 @@
 package state
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -135,6 +137,66 @@ func TestForbid(t *testing.T) {
 			t.Errorf("with another cursor: %+v", d)
 		}
 		r.expectLock("a", "")
+	}
+}
+
+// TestBehind claims occurrences ahead, behind a run of the same agent that is the last in the lock: nobody else comes in between.
+func TestBehind(t *testing.T) {
+	r := newRig(t, emptied(t))
+	r.define(alone("a", crony.OverlapForbid, 0))
+	epoch := r.give("a1", "a")
+	ask := func(n int, behind crony.RunID) Ask {
+		return Ask{Job: "a", Agent: "a1", Epoch: epoch, At: second(n), Behind: behind}
+	}
+	refused := func(what string, a Ask, by crony.RunID) {
+		t.Helper()
+		if d := r.decide(a); d.Granted || d.Busy != by {
+			t.Errorf("%s: %+v", what, d)
+		}
+	}
+	first := r.granted(r.decide(ask(1, "gone")))
+	r.expectLock("a", "1:")
+	refused("behind none", ask(2, ""), first)
+	refused("behind what is not in the lock", ask(2, "gone"), first)
+	var second2 crony.RunID
+	for range 2 { // the answer is lost, and it is asked again
+		d := r.decide(ask(2, first))
+		if second2 = r.granted(d); d.Busy != first {
+			t.Errorf("behind the first: %+v", d)
+		}
+		r.expectLock("a", "1: 2:waits")
+	}
+	refused("behind what is not the last", ask(3, first), first)
+	third := r.granted(r.decide(ask(3, second2)))
+	r.expectLock("a", "1: 2:waits 3:waits")
+	if place, reason := r.enter("a", "a1", epoch, third); reason != "" || place.Behind != first {
+		t.Errorf("the third: %+v, %s", place, reason)
+	}
+	if _, err := r.StartJob(r.ctx(), "a", crony.StartOptions{}); crony.CodeOf(err) != crony.Conflict {
+		t.Errorf("a person comes in between: %v", err)
+	}
+	r.end("a", "a1", second2) // it was given up, as the first went on
+	r.end("a", "a1", first)
+	r.expectLock("a", "3:")
+
+	epoch = r.give("a2", "a")
+	other := ask(4, third)
+	other.Agent = "a2"
+	refused("behind another agent's", other, third)
+
+	for name, job := range map[string]crony.Job{"queue": alone("queue", crony.OverlapQueue, 1),
+		"replace": alone("replace", crony.OverlapReplace, 1), "three": alone("three", "", 3)} {
+		r.define(job)
+		epoch := r.give("a1", name)
+		asks := func(n int) Ask { return Ask{Job: name, Agent: "a1", Epoch: epoch, At: second(n)} }
+		for n := range job.Slots() {
+			first = r.granted(r.decide(asks(n + 1)))
+		}
+		a := asks(9)
+		a.Behind = first
+		if d := r.decide(a); d.Granted {
+			t.Errorf("%s: %+v", name, d)
+		}
 	}
 }
 
@@ -536,4 +598,53 @@ func wrong(before, now lock, slots int) string {
 		}
 	}
 	return ""
+}
+
+// TestReleaseIsAskedAgain: what was on its way to a leader that has just died is not waited for until etcd gives it up, after
+// six seconds: the run has ended, and its place keeps the next one out.
+func TestReleaseIsAskedAgain(t *testing.T) {
+	r := newRig(t, emptied(t))
+	r.define(alone("a", crony.OverlapForbid, 0))
+	epoch := r.give("a1", "a")
+	run := r.granted(r.ask("a", "a1", epoch, 1))
+	var asked atomic.Int32
+	r.strike(func(ctx context.Context, commit func() (*clientv3.TxnResponse, error)) (*clientv3.TxnResponse, error) {
+		if asked.Add(1) == 1 {
+			<-ctx.Done()
+			return nil, ctx.Err()
+		}
+		return commit()
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	if err := r.Release(ctx, []Ending{{Job: "a", Agent: "a1", Run: run}}); err != nil || asked.Load() != 2 {
+		t.Fatalf("asked %d times: %v", asked.Load(), err)
+	}
+	r.granted(r.ask("a", "a1", epoch, 2))
+}
+
+// TestElectionAsksAgain: what was on its way to a leader that has died is asked of the next one as soon as there is one, and not
+// when it is clear that there will be no answer.
+func TestElectionAsksAgain(t *testing.T) {
+	r := newRig(t, emptied(t))
+	r.define(alone("a", crony.OverlapForbid, 0))
+	epoch := r.give("a1", "a")
+	elections := make(chan struct{}, 1)
+	r.elected = func() <-chan struct{} { return elections }
+	var asked atomic.Int32
+	r.strike(func(ctx context.Context, commit func() (*clientv3.TxnResponse, error)) (*clientv3.TxnResponse, error) {
+		if asked.Add(1) > 1 {
+			return commit()
+		}
+		elections <- struct{}{}
+		<-ctx.Done()
+		if !errors.Is(ctx.Err(), context.Canceled) {
+			t.Error("it was waited for although another leads:", ctx.Err())
+		}
+		return nil, ctx.Err()
+	})
+	r.granted(r.ask("a", "a1", epoch, 1))
+	if n := asked.Load(); n != 2 {
+		t.Errorf("asked %d times", n)
+	}
 }

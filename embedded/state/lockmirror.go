@@ -85,9 +85,13 @@ func (m *mirror) places(list []Held, key, agent string) []Held {
 	return list
 }
 
-// expected says whether a run is that of a claim that may be reported yet, or of an order. m.mu is held.
+// expected says whether a run is that of a claim that may be reported yet, or of an order, or is about to go on with an agent.
+// m.mu is held.
 func (m *mirror) expected(job string, place crony.Lock) bool {
 	if p := m.jobs.part(job, place.Agent); p.claim.Run == place.Run {
+		return true
+	}
+	if h := m.handOvers[place.Run]; h != nil && !h.Taken {
 		return true
 	}
 	for _, o := range m.orders[job] {

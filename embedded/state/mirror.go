@@ -33,9 +33,11 @@ type mirror struct {
 	locks  map[string]lock                  // by key
 	subs   map[string]map[*Feed]bool
 
-	lockKeys map[string]map[string]bool // of a job's locks, by its name
-	presets  map[string]preset          // by key; their keepers are in jobs
-	cluster  cluster
+	lockKeys  map[string]map[string]bool // of a job's locks, by its name
+	presets   map[string]preset          // by key; their keepers are in jobs
+	handlings map[crony.RunID]Handling
+	handOvers map[crony.RunID]*HandOver
+	cluster   cluster
 }
 
 // await is what is closed when the mirror is at a revision.
@@ -56,6 +58,7 @@ func (m *mirror) clear() {
 	m.known, m.hosts = map[string]*known{}, map[string]host{}
 	m.orders, m.procs = map[string]map[string]*order{}, map[string]map[crony.RunID]*Proc{}
 	m.creds, m.passes = map[string]credential{}, map[string]Pass{}
+	m.handlings, m.handOvers = map[crony.RunID]Handling{}, map[crony.RunID]*HandOver{}
 	m.locks, m.lockKeys = map[string]lock{}, map[string]map[string]bool{}
 	m.cluster = newCluster()
 }
@@ -198,6 +201,10 @@ func (m *mirror) put(kv *mvccpb.KeyValue) (err error) {
 		return m.putOrder(name, kv)
 	case procs:
 		return m.putProc(name, kv)
+	case handlings:
+		return m.putHandling(name, kv)
+	case handOvers:
+		return m.putHandOver(name, kv)
 	case tokens, sessions:
 		c, err := decode[credential](kv.Value)
 		if err != nil {
@@ -287,6 +294,10 @@ func (m *mirror) remove(key string) {
 		m.removeOrder(name)
 	case procs:
 		m.removeProc(name)
+	case handlings:
+		delete(m.handlings, crony.RunID(name))
+	case handOvers:
+		delete(m.handOvers, crony.RunID(name))
 	case tokens, sessions:
 		delete(m.creds, key)
 	case passes:

@@ -13,7 +13,8 @@ import (
 	"crony"
 )
 
-// order is a person's request to run a job now: one run, or one for each of several agents.
+// order is a request to run a job now: one run, or one for each of several agents. It is a person's, but if it is for a run in
+// the place of one that was lost.
 //
 // A run is given to an agent before the agent is told of it, by a transaction, and to one only. Until then it is nobody's:
 // it follows its job, unless its agent was chosen, and can be withdrawn. From then on the agent may have begun it, whatever
@@ -23,6 +24,7 @@ type order struct {
 	What   crony.ClaimedFact `json:"what"`             // of each run, but for its agent and its epoch
 	Digest string            `json:"digest"`           // of what was asked for
 	Chosen bool              `json:"chosen,omitempty"` // the runs are for these agents, whoever has the job by then
+	Made   time.Time         `json:"made,omitzero"`    // if that is not when the runs are due
 	Runs   []orderedRun      `json:"runs"`
 
 	job, request string
@@ -41,6 +43,13 @@ type orderedRun struct {
 func (r *orderedRun) waits() bool { return !r.Done && !r.Given && r.Kill == nil }
 
 func (o *order) key() string { return starts + o.job + "/" + o.request }
+
+func (o *order) made() time.Time {
+	if o.Made.IsZero() {
+		return o.What.ScheduledAt
+	}
+	return o.Made
+}
 
 func (o *order) ids() []crony.RunID {
 	ids := make([]crony.RunID, len(o.Runs))
@@ -70,7 +79,7 @@ func (o *order) with(i int, change func(*orderedRun)) *order {
 // told returns a run of the order as its agent is told of it.
 func (o *order) told(r *orderedRun) crony.StartRequest {
 	return crony.StartRequest{Run: r.Run, Job: o.job, Agent: r.Agent, By: o.What.By, At: o.What.ScheduledAt,
-		Params: o.What.Params}
+		Params: o.What.Params, RerunOf: o.What.RerunOf}
 }
 
 // mayGive says whether a run that waits may be given to an agent now. M.mu is held.
@@ -126,7 +135,7 @@ func (m *mirror) ordered(o *order, r *orderedRun, agent string) (Ordered, bool) 
 	return next, true
 }
 
-// OrderedOf returns the names of the jobs of which an agent has runs to begin, or may be given some; sorted.
+// OrderedOf returns the names of the jobs of which an agent has runs to begin or to go on with, or may be given some; sorted.
 func (s *Store) OrderedOf(agent string) []string {
 	m := s.mirror
 	m.mu.RLock()
@@ -142,14 +151,19 @@ func (s *Store) OrderedOf(agent string) []string {
 			}
 		}
 	}
+	for _, h := range m.handOvers {
+		if h.To == agent && !h.Taken {
+			names = append(names, h.Claimed.Job)
+		}
+	}
 	slices.Sort(names)
-	return names
+	return slices.Compact(names)
 }
 
 // ordersOf returns the orders of a job, the earliest first. M.mu is held.
 func (m *mirror) ordersOf(job string) []*order {
 	return slices.SortedFunc(maps.Values(m.orders[job]), func(a, b *order) int {
-		return cmp.Or(a.What.ScheduledAt.Compare(b.What.ScheduledAt), cmp.Compare(a.request, b.request))
+		return cmp.Or(a.made().Compare(b.made()), cmp.Compare(a.request, b.request))
 	})
 }
 
@@ -286,7 +300,7 @@ func (m *mirror) unstarted(o *order, r *orderedRun, now time.Time) (Unstarted, b
 	u := Unstarted{Run: r.Run, What: o.What, State: crony.Skipped, At: now}
 	u.What.Agent = r.Agent
 	stone, buried := m.cluster.tombstones[r.Agent]
-	j, until := m.jobs.byName[o.job], o.What.ScheduledAt.Add(orderLife)
+	j, until := m.jobs.byName[o.job], o.made().Add(orderLife)
 	switch {
 	case r.Done:
 		return u, false

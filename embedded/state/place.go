@@ -98,6 +98,8 @@ type Move struct {
 	Gone string
 	// Claim is the revision of the job's claim beyond which nothing may have been claimed; 0: whatever was.
 	Claim int64
+
+	later []crony.Assignment // what further pieces of the same move put: these agents' cursors are kept for them
 }
 
 // Bounds on what shares a transaction.
@@ -147,6 +149,7 @@ func pieces(moves []Move) []Move {
 			piece.Put = m.Put[:min(maxMoved, len(m.Put))]
 			piece.Drop = m.Drop[:min(maxMoved-len(piece.Put), len(m.Drop))]
 			m.Put, m.Drop = m.Put[len(piece.Put):], m.Drop[len(piece.Drop):]
+			piece.later = m.Put
 			list = append(list, piece)
 		}
 		list = append(list, m)
@@ -210,7 +213,7 @@ func (t *txn) move(ctx context.Context, m *Move) error {
 	if m.Claim != 0 {
 		one.expect(claims+m.Job, m.Claim)
 	}
-	if err := one.cursors(ctx, &j, slices.Sorted(maps.Keys(agents))); err != nil {
+	if err := one.cursors(ctx, &j, slices.Sorted(maps.Keys(agents)), m.later); err != nil {
 		return err
 	}
 	t.ops = append(t.ops, clientv3.OpTxn(one.compares(), one.ops, nil))

@@ -131,6 +131,46 @@ func TestPlaceEach(t *testing.T) {
 	}
 }
 
+// TestPlaceEachInPieces: a job of mode each that changes, and is given anew to more agents than a transaction takes, goes on at
+// each of them from where it was, and is closed only where it is not given again.
+func TestPlaceEachInPieces(t *testing.T) {
+	r := newRig(t, emptied(t))
+	j := jobOf("a", crony.PlaceEach)
+	r.define(j)
+	m := Move{Job: "a", Generation: 1}
+	const many = 2*maxMoved + 100
+	for n := range many {
+		m.Put = append(m.Put, crony.Assignment{Job: "a", Agent: fmt.Sprintf("a%04d", n), Generation: 1, Since: r.now(), Reason: "test"})
+	}
+	r.made(r.elect(), m)
+	before := r.keys(claims)
+	j.Placement.Selector = "!web"
+	r.clock.forward(5 * time.Second)
+	r.define(j)
+	r.clock.forward(5 * time.Second)
+	m.Generation = 2
+	m.Put = slices.Delete(m.Put, 7, 8)
+	for i := range m.Put {
+		m.Put[i].Generation = 2
+	}
+	if made := r.made(r.elect(), m); !slices.Equal(made, []string{"a"}) || len(r.keys(jobs)) != many-1 {
+		t.Fatalf("made %v, %d assignments", made, len(r.keys(jobs)))
+	}
+	if diff := cmp.Diff(slices.Delete(before, 7, 8), r.keys(claims)); diff != "" {
+		t.Errorf("cursors (-want +got):\n%s", diff)
+	}
+	r.wantPassed("a", `of "a0007" missed after 0 until 5`)
+	h, err := r.History(t.Context(), "a")
+	if err != nil || len(h.Holders) != many-1 {
+		t.Fatalf("%d have it, %v", len(h.Holders), err)
+	}
+	for _, held := range h.Holders {
+		if !held.Since.Equal(noon) {
+			t.Errorf("%s is taken to have it since %v", held.Agent, held.Since)
+		}
+	}
+}
+
 // TestPlaceNoticed: whoever deletes a job while it is placed on one more agent takes it from that one too.
 func TestPlaceNoticed(t *testing.T) {
 	client := emptied(t)

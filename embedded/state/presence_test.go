@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -310,4 +311,32 @@ func TestServers(t *testing.T) {
 	other.wantNext(feed, Changes{Cluster: true})
 	after.Leave(t.Context())
 	other.wantNext(feed, Changes{Cluster: true})
+}
+
+// lateLeases is a store's leases of which the first that is asked for is not granted: the question is lost.
+type lateLeases struct {
+	clientv3.Lease
+
+	asked atomic.Int32
+}
+
+func (l *lateLeases) Grant(ctx context.Context, ttl int64) (*clientv3.LeaseGrantResponse, error) {
+	if l.asked.Add(1) == 1 {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	return l.Lease.Grant(ctx, ttl)
+}
+
+// TestGrantLost has the first to register ask for a lease when the leader dies: it is asked for again, long before etcd would say
+// that there is no answer.
+func TestGrantLost(t *testing.T) {
+	r := newRig(t, emptied(t))
+	leases := &lateLeases{Lease: r.Store.client.Lease}
+	r.Store.client.Lease = leases
+	ctx, cancel := context.WithTimeout(r.ctx(), 5*time.Second)
+	defer cancel()
+	if _, err := r.RegisterAgent(ctx, crony.Agent{ID: "a1", Weight: 1}); err != nil || leases.asked.Load() != 2 {
+		t.Errorf("asked %d times: %v", leases.asked.Load(), err)
+	}
 }

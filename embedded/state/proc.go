@@ -18,8 +18,8 @@ import (
 	"crony"
 )
 
-// Proc is a process that an agent has told of, or the order to end a run, or both. That a process is there lasts as long as
-// its agent is connected; an order stays until the run has ended.
+// Proc is a process that an agent has told of, the order to end a run, the answer of whom a run has called, or several of these.
+// That a process is there lasts as long as its agent is connected; an order and an answer stay until the run has ended.
 //
 // Whoever may write the keyspace can order an end by hand: the value {"kill":{"by":"eve","reason":"stuck"}} is enough.
 type Proc struct {
@@ -29,8 +29,20 @@ type Proc struct {
 	StartedAt time.Time        `json:"started_at,omitzero"`
 	PID       int              `json:"pid,omitempty"`
 	Kill      *crony.KillOrder `json:"kill,omitempty"`
+	Answer    *crony.Answer    `json:"answer,omitempty"`
 
 	rev, lease int64
+}
+
+// Stays returns since when there is something that its agent is to be told of, and whether there is.
+func (p *Proc) Stays() (since time.Time, stays bool) {
+	switch {
+	case p.Kill != nil:
+		return p.Kill.At, true
+	case p.Answer != nil:
+		return p.Answer.At, true
+	}
+	return time.Time{}, false
 }
 
 func (p *Proc) key() string { return procs + p.Agent + "/" + p.Job + "/" + string(p.Run) }
@@ -74,8 +86,8 @@ func (m *mirror) putProc(name string, kv *mvccpb.KeyValue) error {
 		m.procs[p.Agent] = map[crony.RunID]*Proc{}
 	}
 	m.procs[p.Agent][p.Run] = &p
-	if p.Kill != nil {
-		m.touchKill(p.Agent, p.Run)
+	if _, stays := p.Stays(); stays {
+		m.touchTold(p.Agent, p.Run)
 	}
 	return nil
 }
@@ -98,18 +110,50 @@ func (m *mirror) proc(agent, job string, run crony.RunID) Proc {
 	return Proc{Agent: agent, Job: job, Run: run}
 }
 
-// OrderKill stores the order to end a run of an agent. The first order for a run counts: another changes nothing.
+// OrderKill stores the order to end a run of an agent, or of the one that the run has moved to since. The first order for a run
+// counts: another changes nothing.
 func (s *Store) OrderKill(ctx context.Context, agent, job string, run crony.RunID, kill crony.KillOrder) error {
 	return s.change(ctx, "kill "+string(run), func() (*txn, error) {
 		t := s.newTxn(ctx)
-		p := s.mirror.proc(agent, job, run)
+		h := HandOver{Run: run, To: agent}
+		if is := s.mirror.handOver(run); is != nil {
+			h = *is
+		}
+		p := s.mirror.proc(h.To, job, run)
 		if p.Kill == nil {
+			t.expect(h.key(), h.rev)
 			t.expect(p.key(), p.rev)
 			p.Kill = &kill
 			t.put(p.key(), encode(p)) // without a lease: it outlasts the agent's stream
 		}
 		return t, nil
 	})
+}
+
+// AnswerRun stores how a run of an agent ends that waits for whom it has called. The first answer to an attempt counts, and none
+// to one before the last that was answered: another changes nothing.
+func (s *Store) AnswerRun(ctx context.Context, agent, job string, run crony.RunID, answer crony.Answer) error {
+	return s.change(ctx, "answer "+string(run), func() (*txn, error) {
+		t := s.newTxn(ctx)
+		p := s.mirror.proc(agent, job, run)
+		if p.Answer == nil || p.Answer.Attempt < answer.Attempt {
+			t.expect(p.key(), p.rev)
+			p.Answer = &answer
+			t.put(p.key(), encode(p)) // without a lease: it outlasts the agent's stream
+		}
+		return t, nil
+	})
+}
+
+// Answer returns the answer to a run of an agent, and whether there is one.
+func (s *Store) Answer(agent string, run crony.RunID) (crony.Answer, bool) {
+	m := s.mirror
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	if p := m.procs[agent][run]; p != nil && p.Answer != nil {
+		return *p.Answer, true
+	}
+	return crony.Answer{}, false
 }
 
 // Kill returns the order to end a run of an agent, and whether there is one.
@@ -123,14 +167,14 @@ func (s *Store) Kill(agent string, run crony.RunID) (crony.KillOrder, bool) {
 	return crony.KillOrder{}, false
 }
 
-// Kills returns the runs of an agent that are to be ended.
-func (s *Store) Kills(agent string) []crony.RunID {
+// Told returns the runs of an agent that it is to be told of: those that are to be ended, or were answered.
+func (s *Store) Told(agent string) []crony.RunID {
 	m := s.mirror
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	var runs []crony.RunID
 	for run, p := range m.procs[agent] {
-		if p.Kill != nil {
+		if _, stays := p.Stays(); stays {
 			runs = append(runs, run)
 		}
 	}
@@ -152,8 +196,8 @@ func (s *Store) Procs() []Proc {
 	return list
 }
 
-// PutProcs says that processes of the agent are there, as long as it is. What is ordered of a run stays. A hundred processes
-// share a transaction.
+// PutProcs says that processes of the agent are there, as long as it is. What it is to be told of a run stays. A hundred
+// processes share a transaction.
 func (s *Store) PutProcs(ctx context.Context, p *Presence, list []Proc) error {
 	for batch := range slices.Chunk(list, maxPlace) {
 		for range attempts {
@@ -176,11 +220,12 @@ func (s *Store) putProcs(ctx context.Context, p *Presence, batch []Proc) (left [
 	var ops []clientv3.Op
 	for _, next := range batch {
 		now := s.mirror.proc(next.Agent, next.Job, next.Run)
-		if now.rev != 0 && now.PID == next.PID && (now.Kill != nil || now.lease == int64(lease)) {
+		_, stays := now.Stays()
+		if now.rev != 0 && now.PID == next.PID && (stays || now.lease == int64(lease)) {
 			continue
 		}
 		var opts []clientv3.OpOption
-		if next.Kill = now.Kill; next.Kill == nil {
+		if next.Kill, next.Answer = now.Kill, now.Answer; !stays {
 			opts = append(opts, clientv3.WithLease(lease))
 		}
 		put = append(put, next)
@@ -205,15 +250,27 @@ func (s *Store) putProcs(ctx context.Context, p *Presence, batch []Proc) (left [
 	return left, s.mirror.wait(ctx, resp.Header.Revision)
 }
 
-// DropProcs removes what is known of an agent's runs, with the orders to end them. It is for runs that have ended.
+// DropProcs removes what is known of an agent's runs, with what it was to be told of them. It is for runs that have ended.
 func (s *Store) DropProcs(ctx context.Context, agent string, runs []crony.RunID) error {
 	return s.dropProcs(ctx, s.mirror.procsOf(agent, func(p *Proc) bool { return slices.Contains(runs, p.Run) }))
 }
 
-// LeaveProcs removes what is known of the processes of an agent that has left. Orders to end them stay.
+// RestProcs removes what is known of the processes of an agent's runs that wait for something: they have none. What it is to be
+// told of them stays.
+func (s *Store) RestProcs(ctx context.Context, agent string, runs []crony.RunID) error {
+	return s.dropProcs(ctx, s.mirror.procsOf(agent, func(p *Proc) bool {
+		_, stays := p.Stays()
+		return !stays && slices.Contains(runs, p.Run)
+	}))
+}
+
+// LeaveProcs removes what is known of the processes of an agent that has left. What it is to be told stays.
 func (s *Store) LeaveProcs(ctx context.Context, p *Presence, agent string) error {
 	lease := int64(p.session.Lease())
-	return s.dropProcs(ctx, s.mirror.procsOf(agent, func(p *Proc) bool { return p.Kill == nil && p.lease == lease }))
+	return s.dropProcs(ctx, s.mirror.procsOf(agent, func(p *Proc) bool {
+		_, stays := p.Stays()
+		return !stays && p.lease == lease
+	}))
 }
 
 func (m *mirror) procsOf(agent string, wanted func(*Proc) bool) []Proc {

@@ -30,6 +30,13 @@ func TestOrderKill(t *testing.T) {
 	if err := r.PutProcs(t.Context(), p, []Proc{{Agent: "a1", Job: "a", Run: run, PID: 7, StartedAt: noon}}); err != nil {
 		t.Fatal(err)
 	}
+	second := []Proc{{Agent: "a1", Job: "a", Run: runsOf(2)[1], PID: 9, StartedAt: noon}}
+	if err := r.PutProcs(t.Context(), p, second); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.RestProcs(t.Context(), "a1", []crony.RunID{second[0].Run, "other"}); err != nil || len(r.keys(procs)) != 1 {
+		t.Errorf("one waits, and known are %v: %v", r.keys(procs), err)
+	}
 	feed := other.Changes("a1")
 	defer feed.Close()
 	feed.Take()
@@ -37,13 +44,16 @@ func TestOrderKill(t *testing.T) {
 	if err := r.OrderKill(t.Context(), "a1", "a", run, order); err != nil {
 		t.Fatal(err)
 	}
-	if c, err := feed.Next(t.Context()); err != nil || !slices.Equal(c.Kills, []crony.RunID{run}) {
+	if c, err := feed.Next(t.Context()); err != nil || !slices.Equal(c.Told, []crony.RunID{run}) {
 		t.Errorf("told: %+v, %v", c, err)
 	}
 	if err := other.OrderKill(t.Context(), "a1", "a", run, crony.KillOrder{By: "mallory", At: noon.Add(hour)}); err != nil {
 		t.Error(err)
 	}
 	if err := r.PutProcs(t.Context(), p, []Proc{{Agent: "a1", Job: "a", Run: run, PID: 8, StartedAt: noon}}); err != nil {
+		t.Error(err)
+	}
+	if err := r.RestProcs(t.Context(), "a1", []crony.RunID{run}); err != nil { // it is to be ended, though it waits
 		t.Error(err)
 	}
 	p.Leave(t.Context())
@@ -55,7 +65,7 @@ func TestOrderKill(t *testing.T) {
 			t.Fatal(err)
 		}
 		got, ok := s.Kill("a1", run)
-		if !ok || got != order || !slices.Equal(s.Kills("a1"), []crony.RunID{run}) || len(s.Kills("a2")) > 0 {
+		if !ok || got != order || !slices.Equal(s.Told("a1"), []crony.RunID{run}) || len(s.Told("a2")) > 0 {
 			t.Errorf("the order is %+v, %v", got, ok)
 		}
 		if list := s.Procs(); len(list) != 1 || list[0].PID != 8 || !list[0].StartedAt.Equal(noon) || list[0].lease != 0 {
@@ -128,5 +138,65 @@ func TestManyProcs(t *testing.T) {
 	}
 	if _, ordered := r.Kill("a1", list[5].Run); !ordered || len(r.Procs()) != 10 {
 		t.Errorf("%d processes, the order is there: %v", len(r.Procs()), ordered)
+	}
+}
+
+// TestAnswerRun: the first answer to an attempt counts, wherever it is given, beside an order to end the run, and is there until
+// the run has ended, whatever becomes of the agent's stream.
+func TestAnswerRun(t *testing.T) {
+	client := emptied(t)
+	r, other := newRig(t, client), newRig(t, client)
+	run := runsOf(1)[0]
+	p, err := r.RegisterAgent(t.Context(), crony.Agent{ID: "a1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.PutProcs(t.Context(), p, []Proc{{Agent: "a1", Job: "a", Run: run, StartedAt: noon}}); err != nil {
+		t.Fatal(err)
+	}
+	feed := other.Changes("a1")
+	defer feed.Close()
+	feed.Take()
+	first := crony.Answer{Attempt: 2, State: crony.Failed, Reason: "no", At: noon}
+	answer := func(s *rig, a crony.Answer) {
+		t.Helper()
+		if err := s.AnswerRun(t.Context(), "a1", "a", run, a); err != nil {
+			t.Fatal(err)
+		}
+	}
+	answer(r, first)
+	if c, err := feed.Next(t.Context()); err != nil || !slices.Equal(c.Told, []crony.RunID{run}) {
+		t.Errorf("told: %+v, %v", c, err)
+	}
+	answer(other, crony.Answer{Attempt: 2, State: crony.Succeeded, At: noon})
+	answer(other, crony.Answer{Attempt: 1, State: crony.Succeeded, At: noon})
+	if err := other.OrderKill(t.Context(), "a1", "a", run, crony.KillOrder{By: "eve", At: noon}); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.sync(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.PutProcs(t.Context(), p, []Proc{{Agent: "a1", Job: "a", Run: run, PID: 8, StartedAt: noon}}); err != nil {
+		t.Error(err)
+	}
+	p.Leave(t.Context())
+	if err := r.LeaveProcs(t.Context(), p, "a1"); err != nil {
+		t.Error(err)
+	}
+	for _, s := range []*rig{r, other, newRig(t, client)} {
+		if err := s.sync(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		_, killed := s.Kill("a1", run)
+		if got, ok := s.Answer("a1", run); !ok || got != first || !killed || !slices.Equal(s.Told("a1"), []crony.RunID{run}) {
+			t.Errorf("the answer is %+v, %v; killed: %v", got, ok, killed)
+		}
+	}
+	answer(other, crony.Answer{Attempt: 3, State: crony.Succeeded, At: noon})
+	if got, _ := other.Answer("a1", run); got.Attempt != 3 {
+		t.Errorf("the answer to the next attempt is %+v", got)
+	}
+	if err := other.DropProcs(t.Context(), "a1", []crony.RunID{run}); err != nil || len(r.keys(procs)) > 0 {
+		t.Errorf("left are %v: %v", r.keys(procs), err)
 	}
 }

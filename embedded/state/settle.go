@@ -198,19 +198,23 @@ func (p *part) ended(defs []crony.Definition) int {
 
 // cursors has a job have the cursors that it needs when agents, and nobody else, have it: for mode each, one for every agent,
 // which begins now if it is new, or when the job's plan does; else the one that all share, which begins with the definition.
-// What is open of those that are not needed is recorded, and they go. The job must be as its definition stands.
-func (t *txn) cursors(ctx context.Context, j *job, agents []string) error {
+// What is open of those that are not needed is recorded, and they go, but for those of agents that get the job later on. The job
+// must be as its definition stands.
+func (t *txn) cursors(ctx context.Context, j *job, agents []string, coming []crony.Assignment) error {
 	if !j.each() && !t.store.mirror.hasOwn(j.name) {
 		return nil
 	}
-	missing := map[string]bool{} // cursors, by whose they are
+	missing, kept := map[string]bool{}, map[string]bool{} // cursors, by whose they are
 	for _, agent := range agents {
 		missing[agent] = j.each()
 	}
 	missing[""] = !j.each()
+	for _, a := range coming {
+		kept[a.Agent] = j.each()
+	}
 	var spare []part
 	for _, p := range t.store.mirror.parts(j.name) {
-		if !missing[p.whose] {
+		if !missing[p.whose] && !kept[p.whose] {
 			spare = append(spare, p)
 		}
 		delete(missing, p.whose)

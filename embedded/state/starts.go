@@ -8,10 +8,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
-	"sync"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"golang.org/x/sync/semaphore"
 
 	"crony"
 )
@@ -79,6 +79,10 @@ func (s *Store) newOrder(ctx context.Context, t *txn, name string, opts *crony.S
 	if err != nil {
 		return nil, err
 	}
+	if r := roomOf(j.def); r.slots > 0 && len(agents) > r.slots && !j.each() && r.policy != crony.OverlapQueue {
+		return nil, crony.Errorf(crony.Conflict, "%d agents would run %s, of which at most %d may go on at once", len(agents), name,
+			r.slots).WithHint("name one agent; with overlap queue they would run it one after the other")
+	}
 	t.expect(specs+name, j.rev)
 	o := &order{job: name, request: opts.Request, Digest: digestOf(opts), Chosen: opts.All || opts.Agent != "",
 		What: crony.ClaimedFact{Job: name, JobUID: j.def.UID, Generation: j.generation(), Group: j.def.Job.InGroup(),
@@ -97,8 +101,8 @@ func (s *Store) newOrder(ctx context.Context, t *txn, name string, opts *crony.S
 	return o, nil
 }
 
-// targets returns the agents that are to run a job: all that have it, one that was named, or of those that have it the one
-// that is connected and has the fewest runs.
+// targets returns the agents that are to run a job: one that was named, of those that have it the one that is connected and
+// has the fewest runs, or all.
 func (s *Store) targets(ctx context.Context, j *job, opts *crony.StartOptions) ([]string, error) {
 	if opts.Agent != "" {
 		agent, err := s.agentNamed(ctx, opts.Agent)
@@ -108,15 +112,37 @@ func (s *Store) targets(ctx context.Context, j *job, opts *crony.StartOptions) (
 		_, buried := s.Buried(agent)
 		return buried || !j.has(agent)
 	})
+	if opts.All {
+		agents = s.all(j, agents)
+	}
 	switch {
 	case len(agents) == 0:
-		return nil, crony.Errorf(crony.Unavailable, "no agent has the job %s", j.name).
-			WithHint("`crony agent list` shows the agents")
+		message := "no agent has the job " + j.name
+		if why := j.waiting(s.mirror.all()); why != "" {
+			message += ": " + why
+		}
+		return nil, crony.Errorf(crony.Unavailable, "%s", message).WithHint("`crony agent list` shows the agents")
+	case opts.All && len(agents) > crony.MaxAssigned:
+		return nil, crony.Errorf(crony.TooLarge, "%d agents would run %s; at most %d at once", len(agents), j.name, crony.MaxAssigned).
+			WithHint("have its placement mean fewer, by a selector")
 	case opts.All:
 		return agents, nil
 	}
 	slices.SortStableFunc(agents, func(a, b string) int { return s.burden(a) - s.burden(b) })
 	return agents[:1], nil
+}
+
+// all returns who runs a job if all are to: those that have it, connected or not, and of the others those to whom placement
+// would give it, were it each one's. They are sorted.
+func (s *Store) all(j *job, have []string) []string {
+	terms := j.def.Job.Terms()
+	for _, a := range s.mirror.all()() {
+		if terms.Admit(&a) {
+			have = append(have, a.ID)
+		}
+	}
+	slices.Sort(have)
+	return slices.Compact(have)
 }
 
 // burden is how many runs an agent has; more than any could, if it is not connected.
@@ -292,15 +318,17 @@ const (
 
 // markLease is the lease of orders that are done. Nobody keeps it alive.
 type markLease struct {
-	mu    sync.Mutex
+	turn  *semaphore.Weighted // of one, for the rest, and as long as the store is asked for it
 	id    clientv3.LeaseID
 	until time.Time // monotonic: when another is taken
 }
 
 func (s *Store) markLease(ctx context.Context) (clientv3.LeaseID, error) {
 	m := &s.marks
-	m.mu.Lock()
-	defer m.mu.Unlock()
+	if err := m.turn.Acquire(ctx, 1); err != nil {
+		return 0, context.Cause(ctx)
+	}
+	defer m.turn.Release(1)
 	if m.id != 0 && time.Now().Before(m.until) {
 		left, err := s.client.TimeToLive(ctx, m.id)
 		switch {
@@ -310,10 +338,10 @@ func (s *Store) markLease(ctx context.Context) (clientv3.LeaseID, error) {
 			return m.id, nil
 		}
 	}
-	grant, err := s.client.Grant(ctx, int64(markTTL.Seconds()))
+	lease, err := s.grant(ctx, int64(markTTL.Seconds()))
 	if err != nil {
-		return 0, translate(err)
+		return 0, err
 	}
-	m.id, m.until = grant.ID, time.Now().Add(markShare)
+	m.id, m.until = lease, time.Now().Add(markShare)
 	return m.id, nil
 }

@@ -1,7 +1,6 @@
 package state
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -314,52 +313,5 @@ func TestManyOrders(t *testing.T) {
 	}
 	if job, err := r.Job(t.Context(), "a"); err != nil || len(job.Orders) != crony.MaxOrders {
 		t.Errorf("%d are listed, %v", len(job.Orders), err)
-	}
-}
-
-// TestRunOnAll orders a job on hundreds of agents at once, which take their runs by way of two servers. Each has a run of its own.
-func TestRunOnAll(t *testing.T) {
-	client := emptied(t)
-	r, other := newRig(t, client), newRig(t, client)
-	job := job1("a", "1")
-	job.Placement = &crony.Placement{Mode: crony.PlaceEach}
-	r.define(job)
-	const agents = 300
-	var list []crony.Assignment
-	for n := range agents {
-		list = append(list, crony.Assignment{Agent: fmt.Sprintf("a%03d", n), Generation: 1, Since: noon, Reason: "test"})
-		r.put(assignmentKey(list[n].Agent, "a"), encode(list[n]))
-	}
-	r.wait("the agents to have the job", func() bool { j := r.look("a"); return len(j.agents()) == agents })
-	runs := r.start("a", crony.StartOptions{All: true, Request: "r"})
-	if len(runs) != agents || len(slices.Compact(slices.Sorted(slices.Values(runs)))) != agents {
-		t.Fatalf("%d runs", len(runs))
-	}
-	var work sync.WaitGroup
-	for n, run := range runs {
-		from, agent := []*rig{r, other}[n%2], list[n].Agent
-		work.Go(func() {
-			_, mine, err := from.GiveStart(t.Context(), agent, "a", run)
-			if err == nil {
-				err = from.TakeStart(t.Context(), agent, "a", run)
-			}
-			if !mine || err != nil {
-				t.Errorf("%s: %v, %v", agent, mine, err)
-			}
-		})
-	}
-	work.Wait()
-	if again := other.start("a", crony.StartOptions{All: true, Request: "r"}); !slices.Equal(again, runs) {
-		t.Error("the same request has other runs")
-	}
-	if err := r.sync(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if job, err := r.Job(t.Context(), "a"); err != nil || len(job.Orders) > 0 {
-		t.Errorf("left are %v, %v", job.Orders, err)
-	}
-	one := r.start("a", crony.StartOptions{})
-	if len(one) != 1 {
-		t.Errorf("on one of them: %v", one)
 	}
 }

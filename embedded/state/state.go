@@ -23,6 +23,7 @@ import (
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"golang.org/x/sync/semaphore"
 
 	"crony"
 )
@@ -35,6 +36,9 @@ type Options struct {
 	// Running returns how many runs of an agent go on: of agents that may run a job now, the one with the fewest does. Nil:
 	// none is known of.
 	Running func(agent string) int
+	// Elected returns a channel that is closed when this server hears of the next leader: what was on its way to the one before
+	// is asked for again. Nil: that is noticed by the time that there is no answer.
+	Elected func() <-chan struct{}
 }
 
 // Store is the keyspace. It is safe for concurrent use.
@@ -43,13 +47,14 @@ type Store struct {
 	log    *slog.Logger
 	now    func() time.Time
 	mirror *mirror
-	turn   chan struct{} // holds a token while a change that was outrun is made again
+	turn   *semaphore.Weighted // of one: for a change that was outrun and is made again
 	cancel context.CancelFunc
 	work   sync.WaitGroup // what goes on until cancel is called
 
 	tenancy *tenancy
 	viewers viewers
 	running func(agent string) int
+	elected func() <-chan struct{}
 	marks   markLease
 }
 
@@ -64,11 +69,15 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 	if opts.Running == nil {
 		opts.Running = func(string) int { return 0 }
 	}
+	if opts.Elected == nil {
+		opts.Elected = func() <-chan struct{} { return nil }
+	}
 	watching, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	s := &Store{
 		client: opts.Client, log: opts.Log.With("part", "state"), now: opts.Now,
-		mirror: newMirror(opts.Now), turn: make(chan struct{}, 1), cancel: cancel, tenancy: newTenancy(),
-		running: opts.Running,
+		mirror: newMirror(opts.Now), turn: semaphore.NewWeighted(1), cancel: cancel, tenancy: newTenancy(),
+		marks:   markLease{turn: semaphore.NewWeighted(1)},
+		running: opts.Running, elected: opts.Elected,
 	}
 	rev, err := s.list(ctx)
 	if err != nil {
