@@ -6,10 +6,10 @@
 // agent: after a crash the next agent on the same directory finds it by the journal, reads on in its files, and reports it.
 //
 // The parts, each a file: the link to a server (link.go), the loop that knows what is due (loop.go over timetable.go), the
-// scripts that prepare the host (prepare.go), the runner of processes (runner.go), the reporter (reporter.go), the bounds of
-// what waits (spool.go) and the journal (journal.go). What a crash leaves is taken up in recover.go. The agent never talks to
-// the state store, runs nothing but what it has claimed and what prepares for that, and starts nothing that may have started
-// before: what became of it is then lost, and said so.
+// scripts that prepare the host (prepare.go), the runner of processes and calls (runner.go, call.go), the reporter
+// (reporter.go), the bounds of what waits (spool.go) and the journal (journal.go). What a crash leaves is taken up in
+// recover.go. The agent never talks to the state store, runs nothing but what it has claimed and what prepares for that, and
+// starts nothing that may have started before: what became of it is then lost, and said so.
 package agent
 
 import (
@@ -24,9 +24,9 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
-	"golang.org/x/sys/unix"
 
 	"crony"
+	"crony/agent/callback"
 )
 
 // Options is what an Agent is made of.
@@ -35,13 +35,19 @@ type Options struct {
 	Name    string            // for people; the hostname if empty
 	Labels  map[string]string // for placement
 	Weight  int               // its share of the jobs; 1 if 0
+	MaxJobs int               // that it is given; any number if 0
 	Version string            // of the program
 	Servers []string          // HOST:PORT of servers' ports for agents, beside those that the directory knows
-	Drain   time.Duration     // how long runs may go on when the agent stops, before they are killed; 0: not at all
+	Drain   time.Duration     // how long runs may go on when the agent stops, before they are killed; below 0: as long as they take
 
 	SpoolSize     crony.Size // most that what is not delivered may take of the disk; 1 GiB if 0
 	SpoolFree     crony.Size // what it leaves free of the disk, but no more than 5 %; 64 MiB if 0
+	Allow         Allow      // what runs may be
+	Cgroup        string     // directory of the cgroup below which runs have theirs; the agent's own if empty
 	MetricsListen string     // HOST:PORT for /metrics and /livez; "": nowhere
+
+	CallLinkLocal bool // HTTP and gRPC jobs may call link-local addresses
+	Launches      bool // the program calls [Launch] first of all; without that no run has rlimits
 
 	Log *slog.Logger
 	Now func() time.Time // the wall clock; time.Now if nil
@@ -77,7 +83,7 @@ func New(opts Options) (*Agent, error) {
 	}
 	return &Agent{opts: opts, log: opts.Log.With("part", "agent"), id: id, self: crony.Agent{
 		Name: opts.Name, Hostname: hostname, Version: opts.Version, OS: runtime.GOOS, Arch: runtime.GOARCH,
-		Labels: opts.Labels, Weight: max(opts.Weight, 1)}}, nil
+		Labels: opts.Labels, Weight: max(opts.Weight, 1), MaxJobs: opts.MaxJobs, Lacks: lacks()}}, nil
 }
 
 // ID returns the agent's id, as in its certificate.
@@ -87,8 +93,13 @@ func (a *Agent) ID() string { return a.id.who.ID }
 // journal and is reported by the next agent.
 const flushWait = 5 * time.Second
 
+// ErrRenew ends a context when the process is to become the agent's next life, by execve(2), which has another configuration or
+// is of another version: the processes of its runs stay its children.
+var ErrRenew = errors.New("the agent is to begin anew")
+
 // Run is the agent's life, until ctx is done: it then starts nothing more, waits for its runs as long as Drain says, kills
-// what is left, and delivers its reports.
+// what is left, and delivers its reports. With Drain below 0, or if ctx ends with [ErrRenew], its runs go on, and the next life
+// takes them up.
 func (a *Agent) Run(ctx context.Context) error {
 	if err := os.MkdirAll(filepath.Join(a.opts.Dir, outputDir), 0o700); err != nil {
 		return fmt.Errorf("make the agent's directory: %w", err)
@@ -116,18 +127,23 @@ func (a *Agent) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	runner.caller, runner.urls = callback.NewCaller(callback.Options{AllowLinkLocal: a.opts.CallLinkLocal}), a.id.urls
 	boots, err := openBoots(a.opts.Dir)
 	if err != nil {
 		return err
 	}
 	loop := newLoop(link, runner, journal, boots, a.opts.Now, a.log)
 
+	runner.allow, runner.launches = a.opts.Allow, a.opts.Launches
+	reap, undo := runner.contain(a.opts.Cgroup)
+	defer undo()
 	recovered := runner.recover()
 	runner.begin()
 	services, working := errgroup.WithContext(working)
 	services.Go(func() error { return link.run(working, loop.inbox, reporter) })
 	services.Go(func() error { return reporter.run(working) })
 	services.Go(func() error { return host.run(working) })
+	services.Go(func() error { return reap(working) })
 	if a.opts.MetricsListen != "" {
 		services.Go(func() error { return a.serveMetrics(working, &watched{journal, reporter, runner, link, loop}) })
 	}
@@ -137,8 +153,18 @@ func (a *Agent) Run(ctx context.Context) error {
 		defer release()
 		loop.run(starting, recovered)
 		services.Go(func() error { return loop.ignore(working) })
-		runner.drain(a.opts.Drain)
-		reporter.flush(flushWait)
+		renews := errors.Is(context.Cause(ctx), ErrRenew)
+		switch {
+		case renews:
+			runner.leave(renewPatience)
+		case a.opts.Drain < 0:
+			runner.leave(callPatience)
+		default:
+			runner.drain(a.opts.Drain)
+		}
+		if !renews { // else nothing is to be late for it
+			reporter.flush(flushWait)
+		}
 		return nil
 	})
 	return services.Wait()
@@ -155,7 +181,7 @@ func lockDir(dir string) (*os.File, error) {
 		return nil, fmt.Errorf("lock the agent's directory: %w", err)
 	}
 	for began := time.Now(); ; time.Sleep(lockWait / 20) {
-		if err = unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err == nil || time.Since(began) > lockWait {
+		if err = lockFile(lock); err == nil || time.Since(began) > lockWait {
 			break
 		}
 	}

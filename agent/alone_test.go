@@ -1,3 +1,5 @@
+//go:build linux
+
 package agent
 
 import (
@@ -150,26 +152,37 @@ func TestComesBack(t *testing.T) {
 	def := definition("m", "* * * * *")
 	newer := def
 	newer.Generation = 2
+	paused := newer
+	paused.Job.Paused = true
+	own, others := &wire.Fates{Stand: []string{string(ordinary("00:01:00"))}}, &wire.Fates{Double: []string{string(ordinary("00:01:00"))}}
 	stands, doubles := []crony.RunID{ordinary("00:01:00")}, []crony.RunID{double("00:01:00")}
 	for _, crash := range []bool{false, true} {
 		for name, c := range map[string]struct {
 			before func(l *loopRig)   // the crash, or the loss of the stream
 			list   []*wire.FromServer // what the next stream begins with
 			told   bool               // the agent tells what ran first
+			asked  *wire.Fates        // the agent asks whose the run is, and this is the answer
 			want   []crony.RunID
 		}{
-			"started, and nothing has changed": {nil, []*wire.FromServer{assigned(def, 1, midnight, "")}, true, stands},
+			"started, and nothing has changed": {nil, []*wire.FromServer{assigned(def, 1, midnight, "")}, true, nil, stands},
 			"started, and its claim was granted after all": {nil, []*wire.FromServer{
-				assigned(def, 1, at("00:01:00"), ordinary("00:01:00"))}, false, stands},
-			"started, and the job was changed":        {nil, []*wire.FromServer{assigned(newer, 2, at("00:01:00"), "")}, false, doubles},
-			"started, and the job is another agent's": {nil, nil, false, doubles},
-			"told, and granted":                       {(*loopRig).tellLost, []*wire.FromServer{assigned(def, 1, at("00:01:00"), "")}, false, stands},
-			"told, and not granted":                   {(*loopRig).tellLost, []*wire.FromServer{assigned(def, 1, midnight, "")}, true, stands},
+				assigned(def, 1, at("00:01:00"), ordinary("00:01:00"))}, false, nil, stands},
+			"started, and the job was changed, which the run's occurrence outlived": {nil, []*wire.FromServer{
+				assigned(newer, 2, midnight, "")}, true, own, stands},
+			"started, and the job was changed, after others had run it": {nil, []*wire.FromServer{
+				assigned(newer, 2, at("00:01:00"), "")}, false, others, doubles},
+			"started, and the job was changed, and nobody ran it": {nil, []*wire.FromServer{
+				assigned(newer, 2, at("00:01:00"), "")}, false, own, stands},
+			"started, and the job is paused":                        {nil, []*wire.FromServer{assigned(paused, 2, midnight, "")}, false, own, stands},
+			"started, and the job is another agent's, which ran it": {nil, nil, false, others, doubles},
+			"started, and the job is no more, and nobody ran it":    {nil, nil, false, own, stands},
+			"told, and granted":                                     {(*loopRig).tellLost, []*wire.FromServer{assigned(def, 1, at("00:01:00"), "")}, false, nil, stands},
+			"told, and not granted":                                 {(*loopRig).tellLost, []*wire.FromServer{assigned(def, 1, midnight, "")}, true, nil, stands},
 			"told, and the job was changed": {(*loopRig).tellLost, []*wire.FromServer{
-				assigned(newer, 2, at("00:01:00"), "")}, false, doubles},
+				assigned(newer, 2, at("00:01:00"), "")}, false, own, stands},
 			"granted, and then the job was changed": {(*loopRig).tellGranted, []*wire.FromServer{
-				assigned(newer, 2, at("00:01:00"), "")}, false, stands},
-			"refused, and then nothing is known": {(*loopRig).tellRefused, nil, false, doubles},
+				assigned(newer, 2, at("00:01:00"), "")}, false, nil, stands},
+			"refused, and then nothing is known": {(*loopRig).tellRefused, nil, false, nil, doubles},
 		} {
 			t.Run(fmt.Sprintf("%s, crash %t", name, crash), func(t *testing.T) {
 				inBubble(t, nil, func(t *testing.T, l *loopRig) {
@@ -189,6 +202,12 @@ func TestComesBack(t *testing.T) {
 						l.expectDeliverable()
 						l.say(grantAll(l.ask("m", at("00:01:00"))))
 					}
+					if c.asked != nil {
+						l.expectDeliverable()
+						l.sleep(askAgain)
+						l.askFate("00:01:00")
+						l.say(fated(c.asked))
+					}
 					l.expectDeliverable(c.want...)
 					var ids []crony.RunID
 					for _, id := range l.journal.runs() {
@@ -200,6 +219,76 @@ func TestComesBack(t *testing.T) {
 				})
 			})
 		}
+	}
+}
+
+// TestDoubleByName has the servers speak of a run that goes on as a double: of its process they hear when it is decided, and under the
+// id that they know it by; and by that they end it.
+func TestDoubleByName(t *testing.T) {
+	inBubble(t, nil, func(t *testing.T, l *loopRig) {
+		l.cutOff(definition("m", "* * * * *"), time.Minute)
+		p := &process{ongoing: ongoing{run: ordinary("00:01:00"), job: "m", began: time.Now()}, gone: true}
+		l.runner.running[p.run] = p
+		l.say(newStream(), synced())
+		l.sleep(2 * lasting)
+		if told := l.toldRunning(); len(told) > 0 {
+			t.Errorf("while it is not decided what the run is, the servers are told of %v", told)
+		}
+		l.say(fated(&wire.Fates{Double: []string{string(p.run)}}))
+		l.sleep(2 * lasting)
+		if told := l.toldRunning(); !slices.Equal(told, []crony.RunID{double("00:01:00")}) {
+			t.Errorf("the servers are told of %v", told)
+		}
+		l.say(killed(double("00:01:00"), "stuck"))
+		if order, is := l.runner.killed(p.run); !is || order.Reason != "stuck" {
+			t.Errorf("it is not ended: %+v", order)
+		}
+	})
+}
+
+// toldRunning returns the runs of which the servers were told that their processes last.
+func (l *loopRig) toldRunning() []crony.RunID {
+	l.desk.mu.Lock()
+	defer l.desk.mu.Unlock()
+	var list []crony.RunID
+	for _, msg := range l.desk.posted {
+		for _, p := range msg.GetRunning().GetProcesses() {
+			list = append(list, crony.RunID(p.GetRun()))
+		}
+	}
+	return list
+}
+
+// TestNobodyKnows has servers that don't find out whose a run is: it is withheld, and asked about, for a while, and then goes under
+// an id that nobody else has. What its job's servers know meanwhile holds.
+func TestNobodyKnows(t *testing.T) {
+	for name, then := range map[string]struct {
+		at   time.Duration
+		fate *wire.Fates
+		want crony.RunID
+	}{
+		"ever":    {fatesWait, nil, double("00:01:00")},
+		"at once": {fatesWait - 2*askAgain, &wire.Fates{Stand: []string{string(ordinary("00:01:00"))}}, ordinary("00:01:00")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, nil, func(_ *testing.T, l *loopRig) {
+				l.cutOff(definition("m", "* * * * *"), time.Minute)
+				l.say(newStream(), synced())
+				began := time.Now()
+				for time.Since(began) < then.at {
+					l.askFate("00:01:00")
+					l.expectDeliverable()
+					l.say(fated(&wire.Fates{Open: []string{string(ordinary("00:01:00"))}}))
+					l.sleep(askAgain)
+				}
+				l.expectDeliverable()
+				if then.fate == nil {
+					then.fate = &wire.Fates{Open: []string{string(ordinary("00:01:00"))}}
+				}
+				l.say(fated(then.fate))
+				l.expectDeliverable(then.want)
+			})
+		})
 	}
 }
 
@@ -217,8 +306,31 @@ func (l *loopRig) tellLost() { l.tells(1, nil) }
 
 func (l *loopRig) tellGranted() { l.tells(1, grantAll) }
 
-// tellRefused has the job be another agent's.
-func (l *loopRig) tellRefused() { l.say(newStream(), synced()) }
+// tellRefused has the job be another agent's, which has run it.
+func (l *loopRig) tellRefused() {
+	l.say(newStream(), synced(), fated(&wire.Fates{Double: []string{string(ordinary("00:01:00"))}}))
+}
+
+func fated(f *wire.Fates) *wire.FromServer {
+	return &wire.FromServer{Kind: &wire.FromServer_Fates{Fates: f}}
+}
+
+// askFate expects the agent to have asked, last of all, whose the run of an instant is.
+func (l *loopRig) askFate(clock string) {
+	l.t.Helper()
+	l.desk.mu.Lock()
+	defer l.desk.mu.Unlock()
+	var asked []*wire.AloneRun
+	for _, msg := range l.desk.posted {
+		if alone := msg.GetAlone(); alone != nil {
+			asked = alone.GetRuns()
+		}
+	}
+	if len(asked) != 1 || asked[0].GetRun() != string(ordinary(clock)) || asked[0].GetUid() != "uid-m" || asked[0].GetJob() != "m" ||
+		!wire.Time(asked[0].GetAt()).Equal(at(clock)) {
+		l.t.Errorf("asked whose %v are", asked)
+	}
+}
 
 func (l *loopRig) tells(epoch int64, answer func(*wire.ClaimRequest) *wire.FromServer) {
 	l.t.Helper()

@@ -28,9 +28,9 @@ func openBoots(dir string) (boots, error) {
 	if err != nil {
 		return boots{}, fmt.Errorf("ask for the host's boot: %w", err)
 	}
-	ticks, err := startTicks(1) // the host's first process, or its container's
+	ticks, err := startTicks(firstProcess)
 	if err != nil {
-		return boots{}, fmt.Errorf("ask for the start of process 1: %w", err)
+		return boots{}, fmt.Errorf("ask for the start of process %d: %w", firstProcess, err)
 	}
 	b := boots{path: filepath.Join(dir, "boot"), now: fmt.Sprintf("%s %d\n", id, ticks)}
 	before, err := os.ReadFile(b.path)

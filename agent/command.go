@@ -4,16 +4,14 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
-	"os/user"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"crony"
 )
@@ -26,40 +24,105 @@ type command struct {
 	dir     string // "": the agent's
 	stdin   int    // a descriptor, to be closed once it is started
 	more    []int  // descriptors after stderr, likewise
+	account *account
+	umask   int // -1: the agent's
+	rlimits []rlimit
+	input   bool // stdin is a file of its own
+
+	interpreted bool // argv is an interpreter's, and a command line or the file of a script
+	script      bool // it is the file of a script
 }
 
-// newCommand makes the command of an attempt. The script, if it needs one, is written to the path.
-func newCommand(dir, script string, a *attempt) (*command, error) {
+// newCommand makes the command of a shell job's attempt, if it is allowed. The script, if it needs one, is written to the path.
+func newCommand(dir, script string, a *attempt, allow *Allow) (*command, error) {
 	shell := a.job.Shell
-	if shell == nil {
-		return nil, fmt.Errorf("this version of the agent can't run a job of kind %s", a.job.Kind())
+	c := &command{dir: shell.Cwd, umask: -1}
+	if shell.Umask != "" {
+		mask, err := strconv.ParseUint(shell.Umask, 8, 9)
+		if err != nil {
+			return nil, fmt.Errorf("its umask: %w", err)
+		}
+		c.umask = int(mask)
+		if !hasUmask {
+			return nil, errors.New("its umask: there is none on this platform")
+		}
 	}
-	c := &command{env: environ(a), dir: shell.Cwd}
 	var err error
-	if err = c.setArgv(shell, script); err != nil {
+	if c.account, err = accountOf(shell.User); err != nil {
 		return nil, err
 	}
-	if err = c.complete(dir, shell); err != nil {
+	c.env = environ(a, c.account)
+	if err = c.setArgv(shell); err != nil {
+		return nil, err
+	}
+	if err = allow.refusal(c, c.interpreted); err != nil {
+		return nil, err
+	}
+	err = c.complete(dir, script, shell)
+	if err == nil {
+		err = c.setResult(resultPath(dir, a.run, a.number))
+	}
+	if err != nil {
 		for _, fd := range c.more {
-			unix.Close(fd) //nolint:errcheck // nothing is written through it any more
+			closeFD(fd)
 		}
 		return nil, err
 	}
 	return c, nil
 }
 
-// complete finds the program of the command line, and makes its stdin.
-func (c *command) complete(dir string, shell *crony.Shell) (err error) {
-	if c.program, err = find(c.argv[0], c.env); err != nil {
+// setResult tells the command of the file for its result. Another user, who can't go into the agent's directory, gets it opened.
+func (c *command) setResult(path string) error {
+	if c.account.switches != nil {
+		fd, err := openFD(path, os.O_RDWR)
+		if errors.Is(err, fs.ErrNotExist) { // the disk is full
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("open the file for its result: %w", err)
+		}
+		path = ownFD(firstMore + len(c.more))
+		c.more = append(c.more, fd)
+		if err := c.account.own(fd); err != nil {
+			return fmt.Errorf("give user %s the file for its result: %w", c.account.name, err)
+		}
+	}
+	c.env = append(c.env, crony.ResultEnv+"="+path)
+	return nil
+}
+
+// firstMore is the descriptor after stderr.
+const firstMore = 3
+
+// setArgv sets the command line, but for the file of a script, and finds its program.
+func (c *command) setArgv(s *crony.Shell) (err error) {
+	interpreter := cmp.Or(s.Interpreter, defaultInterpreter)
+	c.interpreted, c.script = len(s.Argv) == 0, s.Script != ""
+	switch {
+	case len(s.Argv) > 0:
+		c.argv = s.Argv
+	case s.Command != "":
+		c.argv = append(commandArgs(interpreter), s.Command)
+	default:
+		c.argv = scriptArgs(interpreter)
+	}
+	c.program, err = c.find(c.argv[0])
+	return err
+}
+
+// complete makes the files that the command reads.
+func (c *command) complete(dir, script string, shell *crony.Shell) (err error) {
+	if err := c.addScript(shell, script); err != nil {
 		return err
 	}
 	if err := isDir(shell.Cwd); err != nil {
 		return fmt.Errorf("the working directory: %w", err)
 	}
 	if shell.Stdin == "" {
-		c.stdin, err = openFD(os.DevNull, unix.O_RDONLY)
+		c.stdin, err = openFD(os.DevNull, os.O_RDONLY)
 	} else {
 		c.stdin, err = unnamedFile(filepath.Join(dir, outputDir), shell.Stdin)
+		c.input = true
 	}
 	if err != nil {
 		return fmt.Errorf("make its stdin: %w", err)
@@ -67,43 +130,37 @@ func (c *command) complete(dir string, shell *crony.Shell) (err error) {
 	return nil
 }
 
-// setArgv sets the command line; a script is written into its file first. If the disk has no room for it, the process gets it
-// as a file in memory.
-func (c *command) setArgv(s *crony.Shell, script string) error {
-	interpreter := cmp.Or(s.Interpreter, crony.DefaultInterpreter)
-	switch {
-	case len(s.Argv) > 0:
-		c.argv = s.Argv
-		return nil
-	case s.Command != "":
-		c.argv = []string{interpreter, "-c", s.Command}
+// addScript writes the script into its file. If the disk has no room for it, or the run is another user's, who can't look into
+// the agent's directory, the process gets it as a file in memory.
+func (c *command) addScript(s *crony.Shell, file string) error {
+	if s.Script == "" {
 		return nil
 	}
-	err := os.WriteFile(script, []byte(s.Script), 0o700)
+	err := error(syscall.ENOSPC)
+	if c.account.switches == nil {
+		err = os.WriteFile(file, []byte(s.Script), 0o700)
+	}
 	if diskFull(err) {
 		var fd int
 		if fd, err = inMemory(s.Script); err == nil {
-			c.more, script = []int{fd}, "/proc/self/fd/3"
+			c.more, file = []int{fd}, ownFD(firstMore)
 		}
 	}
-	c.argv = []string{interpreter, script}
+	c.argv = append(c.argv, file)
 	return err
 }
 
 // environ is the environment of a run: as in crontab(5) a short one, with nothing of the agent's own; then the job's, and
 // what every run is told about itself. Of two values for a name the last counts.
-func environ(a *attempt) []string {
-	env := []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "SHELL=/bin/sh"}
-	if u, err := user.Current(); err == nil {
-		env = append(env, "HOME="+u.HomeDir, "USER="+u.Username, "LOGNAME="+u.Username)
-	}
-	env = append(env, a.job.Shell.Environ()...)
+func environ(a *attempt, as *account) []string {
+	env := append(baseEnviron(as), a.job.Shell.Environ()...)
 	for name, value := range a.params {
 		env = append(env, crony.ParamEnv(name)+"="+value)
 	}
 	return lastOfEach(append(env,
 		"CRONY_JOB="+a.job.Name,
 		runEnv+string(a.run),
+		agentEnv+a.agent,
 		"CRONY_SCHEDULED_AT="+a.due.UTC().Format(time.RFC3339Nano),
 		"CRONY_ATTEMPT="+strconv.Itoa(a.number),
 		"CRONY_EPOCH="+strconv.FormatInt(a.epoch, 10),
@@ -116,7 +173,8 @@ func lastOfEach(env []string) []string {
 	seen := make(map[string]bool, len(env))
 	kept := len(env)
 	for _, v := range slices.Backward(env) {
-		if name, _, _ := strings.Cut(v, "="); !seen[name] {
+		name, _, _ := strings.Cut(v, "=")
+		if name = envName(name); !seen[name] {
 			seen[name] = true
 			kept--
 			env[kept] = v
@@ -125,31 +183,35 @@ func lastOfEach(env []string) []string {
 	return env[kept:]
 }
 
-// runEnv leads a run's id in the environment of its processes.
-const runEnv = "CRONY_RUN_ID="
+// These lead a run's id, and its agent's, in the environment of its processes.
+const (
+	runEnv   = "CRONY_RUN_ID="
+	agentEnv = "CRONY_AGENT="
+)
 
-// find returns the program of a name: as a shell does, by the PATH of the run, and not by the agent's.
-func find(name string, env []string) (string, error) {
-	if strings.Contains(name, "/") {
-		return name, nil
+// find returns the program of a name: as a shell does, by the PATH of the run, and not by the agent's. One that is named by its
+// place in the working directory is named by its whole path.
+func (c *command) find(name string) (string, error) {
+	switch {
+	case filepath.IsAbs(name), namesPlace(name) && c.dir == "":
+		return filepath.Clean(name), nil
+	case namesPlace(name):
+		return filepath.Join(c.dir, name), nil
 	}
 	path := ""
-	for _, v := range env {
-		if value, ok := strings.CutPrefix(v, "PATH="); ok {
+	for _, v := range c.env {
+		if key, value, _ := strings.Cut(v, "="); envName(key) == "PATH" {
 			path = value
 		}
 	}
 	for _, dir := range filepath.SplitList(path) {
-		if file := filepath.Join(dir, name); filepath.IsAbs(file) && isProgram(file) {
-			return file, nil
+		if file := filepath.Join(dir, name); filepath.IsAbs(file) {
+			if program, ok := programOf(file); ok {
+				return program, nil
+			}
 		}
 	}
 	return "", fmt.Errorf("there is no program %q in its PATH, %s", name, path)
-}
-
-func isProgram(path string) bool {
-	info, err := os.Stat(path)
-	return err == nil && !info.IsDir() && info.Mode()&0o111 != 0
 }
 
 // isDir says why path is no directory. The kernel's own answer, when the process is started, would name the program.
@@ -165,40 +227,4 @@ func isDir(path string) error {
 		return &os.PathError{Op: "chdir", Path: path, Err: syscall.ENOTDIR}
 	}
 	return nil
-}
-
-// unnamedFile returns a descriptor to read text from, out of a file that is gone when it is closed. A pipe would need
-// somebody to fill it.
-func unnamedFile(dir, text string) (int, error) {
-	f, err := os.CreateTemp(dir, "stdin-")
-	if diskFull(err) {
-		return inMemory(text)
-	}
-	if err != nil {
-		return 0, err
-	}
-	_, err = f.WriteString(text)
-	fd := -1
-	if err = errors.Join(err, f.Close()); err == nil {
-		fd, err = openFD(f.Name(), unix.O_RDONLY)
-	}
-	removed := os.Remove(f.Name())
-	if diskFull(err) {
-		return inMemory(text)
-	}
-	return fd, errors.Join(err, removed)
-}
-
-// inMemory is unnamedFile where a disk has no room.
-func inMemory(text string) (int, error) {
-	fd, err := unix.MemfdCreate("text", unix.MFD_CLOEXEC)
-	if err != nil {
-		return 0, fmt.Errorf("make a file in memory: %w", err)
-	}
-	f := os.NewFile(uintptr(fd), "text")
-	defer f.Close()
-	if _, err := f.WriteString(text); err != nil {
-		return 0, fmt.Errorf("fill a file in memory: %w", err)
-	}
-	return openFD("/proc/self/fd/"+strconv.Itoa(fd), unix.O_RDONLY)
 }

@@ -23,14 +23,31 @@ type Config struct {
 	Name   string            `json:"name"` // for people; the hostname if empty
 	Labels map[string]string `json:"labels"`
 	Weight int               `json:"weight"` // its share of the jobs; 1 if 0
-	Drain  crony.Duration    `json:"drain"`  // how long runs may go on when the agent stops, before they are killed
+
+	// MaxJobs is how many jobs the agent may have for it to be given one more that could as well be another's; any number if 0.
+	MaxJobs int `json:"max_jobs"`
+
+	// Drain is how long runs may go on when the agent stops, before they are killed; without it they go on, and the next life of
+	// the agent takes them up.
+	Drain *crony.Duration `json:"drain"`
 
 	// Servers are HOST:PORT of servers' ports for agents, to be tried beside those that the agent has been told of: for when all
 	// of them have other addresses now.
 	Servers []string `json:"servers"`
 
+	Allow  Allow  `json:"allow"`
+	Cgroup string `json:"cgroup"` // directory of a cgroup (v2) below which runs have theirs; the agent's own if empty
+
 	Spool   SpoolConfig   `json:"spool"`
 	Metrics MetricsConfig `json:"metrics"`
+
+	Callbacks CallbacksConfig `json:"callbacks"`
+}
+
+// CallbacksConfig is about what jobs may call, over HTTP or by gRPC.
+type CallbacksConfig struct {
+	// AllowLinkLocal lets calls reach link-local addresses, such as 169.254.169.254, where clouds tell a host its credentials.
+	AllowLinkLocal bool `json:"allow_link_local"`
 }
 
 // SpoolConfig bounds what the agent keeps on its disk until servers have it. Beyond a bound the oldest output goes first; what
@@ -53,9 +70,6 @@ const (
 	minSpool = 8 * crony.MiB
 	minFree  = crony.MiB
 )
-
-// DefaultDir is where an agent's data is if nothing else is said.
-const DefaultDir = "/var/lib/crony-agent"
 
 // ReadConfig reads a configuration file. Its faults are an Invalid error, each with its line.
 func ReadConfig(path string) (Config, error) {
@@ -99,13 +113,30 @@ func (c *Config) faults() []crony.Fault {
 		faults = append(faults, crony.Fault{Path: "metrics.listen", Message: fmt.Sprintf("%q is no address", c.Metrics.Listen),
 			Hint: "HOST:PORT, such as " + defaultMetrics + ", or '' for none"})
 	}
-	return append(faults, crony.TraitFaults(crony.AgentTraits{Labels: c.Labels, Weight: c.Weight})...)
+	switch {
+	case c.Cgroup == "":
+	case !hasCgroups:
+		faults = append(faults, crony.Fault{Path: "cgroup", Message: "there are no cgroups on this platform", Hint: "leave it out"})
+	case !filepath.IsAbs(c.Cgroup):
+		faults = append(faults, crony.Fault{Path: "cgroup", Message: fmt.Sprintf("%q is no absolute path", c.Cgroup),
+			Hint: "as /sys/fs/cgroup/crony"})
+	}
+	faults = append(faults, c.Allow.faults()...)
+	return append(faults, crony.TraitFaults(crony.AgentTraits{Labels: c.Labels, Weight: c.Weight, MaxJobs: c.MaxJobs})...)
+}
+
+func (c *Config) drain() time.Duration {
+	if c.Drain == nil {
+		return -1
+	}
+	return c.Drain.Std()
 }
 
 // Options returns what New takes.
 func (c *Config) Options(version string, log *slog.Logger) Options {
-	return Options{Dir: c.Dir, Name: c.Name, Labels: c.Labels, Weight: c.Weight, Version: version, Servers: c.Servers,
-		Drain: time.Duration(c.Drain), SpoolSize: c.Spool.Size, SpoolFree: c.Spool.Free, MetricsListen: c.Metrics.Listen, Log: log}
+	return Options{Dir: c.Dir, Name: c.Name, Labels: c.Labels, Weight: c.Weight, MaxJobs: c.MaxJobs,
+		Version: version, Servers: c.Servers, Allow: c.Allow, Cgroup: c.Cgroup, CallLinkLocal: c.Callbacks.AllowLinkLocal,
+		Drain: c.drain(), SpoolSize: c.Spool.Size, SpoolFree: c.Spool.Free, MetricsListen: c.Metrics.Listen, Log: log}
 }
 
 // Write writes the file that says c, unless there is one: that is somebody's, and Conflict.
@@ -134,6 +165,9 @@ func (c *Config) said() map[string]any {
 	}
 	if c.Weight != 0 {
 		said["weight"] = c.Weight
+	}
+	if c.MaxJobs != 0 {
+		said["max_jobs"] = c.MaxJobs
 	}
 	return said
 }

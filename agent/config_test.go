@@ -1,3 +1,5 @@
+//go:build unix
+
 package agent
 
 import (
@@ -20,9 +22,10 @@ func writeTo(t *testing.T, path, text string) string {
 
 func TestReadConfig(t *testing.T) {
 	dir := t.TempDir()
-	c, err := ReadConfig(writeTo(t, filepath.Join(dir, "good"), "labels: {disk: ssd}\nweight: 3\ndrain: 30s\nname: host\nspool: {size: 2GiB}\n"))
+	c, err := ReadConfig(writeTo(t, filepath.Join(dir, "good"), "labels: {disk: ssd}\nweight: 3\ndrain: 30s\nname: host\nspool: {size: 2GiB}\ncallbacks: {allow_link_local: true}\n"))
 	if err != nil || c.Dir != DefaultDir || c.Labels["disk"] != "ssd" || c.Weight != 3 || c.Drain.Std() != 30*time.Second ||
-		c.Spool.Size != 2*crony.GiB || c.Spool.Free != 64*crony.MiB || c.Metrics.Listen != "127.0.0.1:8473" {
+		c.Spool.Size != 2*crony.GiB || c.Spool.Free != 64*crony.MiB || c.Metrics.Listen != "127.0.0.1:8473" ||
+		!c.Callbacks.AllowLinkLocal || !c.Options("v", nil).CallLinkLocal {
 		t.Errorf("%+v, %v", c, err)
 	}
 	if _, err := ReadConfig(filepath.Join(dir, "none")); err == nil || !strings.Contains(err.Error(), "no such file") {
@@ -42,13 +45,19 @@ func TestReadConfig(t *testing.T) {
 		"dir: /a\nlabels: [a]":  "line 2: labels",
 		"dir: /a\nservers: [h]": "line 2: servers[0]",
 
-		"dir: /a\nlabels: {a b: c}":             `line 2: labels.a b: "a b" can't be a label's key`,
-		"dir: /a\nlabels:\n  a: b c":            `line 3: labels.a: "b c" can't be the value of the label a`,
-		"dir: /a\nspool: {size: 1MiB}":          "line 2: spool.size: must be 8MiB or more",
-		"dir: /a\nspool: {free: 0B}":            "line 2: spool.free: must be 1MiB or more",
-		"dir: /a\nspool: {sise: 1GiB}":          "line 2: spool.sise",
-		"dir: /a\nmetrics: {listen: ':8473'}":   "line 2: metrics.listen",
-		"dir: /a\nmetrics: {listen: localhost}": "line 2: metrics.listen",
+		"dir: /a\nlabels: {a b: c}":                  `line 2: labels.a b: "a b" can't be a label's key`,
+		"dir: /a\nlabels:\n  a: b c":                 `line 3: labels.a: "b c" can't be the value of the label a`,
+		"dir: /a\nspool: {size: 1MiB}":               "line 2: spool.size: must be 8MiB or more",
+		"dir: /a\nspool: {free: 0B}":                 "line 2: spool.free: must be 1MiB or more",
+		"dir: /a\nspool: {sise: 1GiB}":               "line 2: spool.sise",
+		"dir: /a\nallow: {users: ['']}":              "line 2: allow.users[0]",
+		"dir: /a\nallow: {comands: [/bin/sh]}":       "line 2: allow.comands",
+		"dir: /a\nallow:\n  commands: [sh]":          `line 3: allow.commands[0]: "sh" is no absolute path`,
+		"dir: /a\nallow: {interpreters: ['/bin/[']}": "line 2: allow.interpreters[0]: \"/bin/[\" is no pattern",
+		"dir: /a\nallow: {paths: [/srv/, /a/../b]}":  "line 2: allow.paths[0]",
+		"dir: /a\ncgroup: crony":                     "line 2: cgroup",
+		"dir: /a\nmetrics: {listen: ':8473'}":        "line 2: metrics.listen",
+		"dir: /a\nmetrics: {listen: localhost}":      "line 2: metrics.listen",
 	} {
 		path := writeTo(t, filepath.Join(dir, "bad"), text)
 		if _, err := ReadConfig(path); crony.CodeOf(err) != crony.Invalid || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), path) {

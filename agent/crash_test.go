@@ -1,3 +1,5 @@
+//go:build linux
+
 package agent_test
 
 import (
@@ -5,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -185,6 +188,7 @@ func TestKilledBeforeReport(t *testing.T) {
 	t.Parallel()
 	c := testcluster.Start(t, 0)
 	a := newChild(t, c)
+	c.Tell(a.proxy.address()) // else it finds a way around
 	a.start()
 	flag := filepath.Join(t.TempDir(), "flag")
 	c.Apply(fmt.Sprintf("jobs:\n- name: m\n  shell: {command: 'while ! test -e %s; do sleep 0.05; done; seq 20000; rm %s; exit 4'}\n", flag, flag))
@@ -217,8 +221,38 @@ func TestKilledBeforeReport(t *testing.T) {
 	}
 }
 
+// TestKilledWithResult kills the agent while a run goes on, which ends while no agent is there. The next one reads what it has
+// given back, and it waits to be handled, once.
+func TestKilledWithResult(t *testing.T) {
+	t.Parallel()
+	c := testcluster.Start(t, 0)
+	a := newChild(t, c)
+	a.start()
+	flag := filepath.Join(t.TempDir(), "flag")
+	c.Apply(fmt.Sprintf(`jobs: [{name: m, handle_results: true, shell: {command: 'while ! test -e %s; do sleep 0.05; done; echo "[1, 2]" > $CRONY_RESULT; rm %s'}}]`, flag, flag))
+	id := a.order("m")
+	a.inState(id, crony.Running)
+	a.kill()
+	write(t, flag, "")
+	c.Wait("the process to end", func() bool { _, err := os.Stat(flag); return os.IsNotExist(err) })
+	a.start()
+	run := a.inState(id, crony.Lost)
+	if string(run.Result) != `[1,2]` || !run.ToHandle || !strings.Contains(run.Reason, "restarted") {
+		t.Errorf("%+v", run)
+	}
+	a.kill()
+	a.start()
+	c.Wait("the files to go", func() bool {
+		left, err := os.ReadDir(filepath.Join(a.dir, "runs"))
+		return err == nil && len(left) == 0
+	})
+	if again := a.inState(id, crony.Lost); string(again.Result) != `[1,2]` {
+		t.Errorf("%+v", again)
+	}
+}
+
 // TestAnswerLost loses the server's answer to a claim, on its way through the network: the server counts the occurrence as the
-// agent's, and the agent does not know. It runs, once, when the agent is connected again.
+// agent's, and the agent does not know. It runs, once, when the agent has left that way for another.
 func TestAnswerLost(t *testing.T) {
 	t.Parallel()
 	c := testcluster.Start(t, 0)
@@ -233,26 +267,18 @@ func TestAnswerLost(t *testing.T) {
 			return false
 		}
 		due = runs[0].ScheduledAt.Add(4 * time.Second)
-		return time.Until(due) > 1500*time.Millisecond
+		return time.Until(due) > 2500*time.Millisecond // before it is asked for
 	})
+	muted := time.Now()
 	a.proxy.setMute(true)
-	c.Wait("the occurrence to be over", func() bool { return time.Since(due) > time.Second })
-	for _, r := range c.AllRuns("m") {
-		if !r.ScheduledAt.Before(due) {
-			t.Fatalf("the answer was not lost: %+v", r)
-		}
-	}
-	a.proxy.set(true)
-	a.proxy.setMute(false)
-	a.proxy.set(false)
 	c.Wait("the run of the lost answer", func() bool {
-		for _, r := range c.AllRuns("m") {
-			if r.ScheduledAt.Equal(due) && r.State == crony.Succeeded && r.StartedAt.Sub(due) > time.Second {
-				return true
-			}
-		}
-		return false
+		return slices.ContainsFunc(c.AllRuns("m"), func(r crony.Run) bool {
+			return r.ScheduledAt.Equal(due) && r.State == crony.Succeeded
+		})
 	})
+	if agents, err := c.ListAgents(t.Context()); err != nil || !agents[0].Since.After(muted) {
+		t.Errorf("the answer was not lost: %+v, %v", agents, err)
+	}
 	text, err := os.ReadFile(marks)
 	if err != nil {
 		t.Fatal(err)
@@ -272,6 +298,7 @@ func TestWiped(t *testing.T) {
 	t.Parallel()
 	c := testcluster.Start(t, 0)
 	a := newChild(t, c)
+	c.Tell(a.proxy.address()) // else it finds a way around
 	a.start()
 	flag := filepath.Join(t.TempDir(), "flag")
 	c.Apply(fmt.Sprintf("jobs:\n- name: m\n  shell: {command: 'while ! test -e %s; do sleep 0.05; done; echo done'}\n", flag))
@@ -350,5 +377,82 @@ jobs: [{name: m, scripts: [s], shell: {command: echo ran}}]
 	a.inState(a.order("m"), crony.Succeeded)
 	if runs := begun(); len(runs) != 2 {
 		t.Errorf("the script ran again: %v", runs)
+	}
+}
+
+// retriedJob is a job that fails twice, and marks each attempt.
+const retriedJob = `jobs:
+- name: m
+  overlap: forbid
+  retry: {attempts: 4, interval: %s}
+  shell: {command: 'echo $CRONY_RUN_ID $CRONY_ATTEMPT >> %s; echo attempt $CRONY_ATTEMPT; test $CRONY_ATTEMPT = 3'}
+`
+
+// TestRetriedThroughRestarts kills the agent while a run waits for its second attempt, and restarts the server while it waits for
+// the third. Each attempt is made once, what it wrote is there, and the job's lock is free in the end.
+func TestRetriedThroughRestarts(t *testing.T) {
+	t.Parallel()
+	c := testcluster.Start(t, 0)
+	a := newChild(t, c)
+	a.start()
+	marks := filepath.Join(t.TempDir(), "marks")
+	c.Apply(fmt.Sprintf(retriedJob, "3s", marks))
+	id := a.order("m")
+	run := a.inState(id, crony.Waiting)
+	if left := time.Until(run.Until); left <= 0 || left > 3300*time.Millisecond || run.Reason != "attempt 1 of 4 failed: exit code 1" {
+		t.Errorf("it waits for %s: %+v", left, run)
+	}
+	a.kill()
+	a.start()
+	c.Wait("the second attempt to fail", func() bool {
+		r, err := c.Run(t.Context(), id)
+		return err == nil && r.State == crony.Waiting && len(r.Attempts) == 2
+	})
+	if j, err := c.Job(t.Context(), "m"); err != nil || len(j.Locks) != 1 || j.Locks[0].Run != id {
+		t.Errorf("while it waits the job's lock is %+v, %v", j.Locks, err)
+	}
+	c.RestartServer()
+	run = a.inState(id, crony.Succeeded)
+	if len(run.Attempts) != 3 || run.Attempts[1].StartedAt.Sub(run.Attempts[0].EndedAt) < 2700*time.Millisecond || !run.Until.IsZero() {
+		t.Errorf("%+v", run)
+	}
+	if text, err := os.ReadFile(marks); err != nil || string(text) != fmt.Sprintf("%s 1\n%[1]s 2\n%[1]s 3\n", id) {
+		t.Errorf("it ran as %q, %v", text, err)
+	}
+	if out := c.Text(id, crony.Stdout); out != "attempt 1\nattempt 2\nattempt 3\n" {
+		t.Errorf("output %q", out)
+	}
+	c.Wait("the lock to be free", func() bool { j, err := c.Job(t.Context(), "m"); return err == nil && len(j.Locks) == 0 })
+}
+
+// TestKilledWhileWaiting ends a run that waits for its next attempt: at once, by way of the server.
+func TestKilledWhileWaiting(t *testing.T) {
+	t.Parallel()
+	c := testcluster.Start(t, 1)
+	marks := filepath.Join(t.TempDir(), "marks")
+	c.Apply(fmt.Sprintf(retriedJob, "1h", marks))
+	c.Wait("the job to be placed", func() bool { j, err := c.Job(t.Context(), "m"); return err == nil && j.Assigned > 0 })
+	ids, err := c.StartJob(t.Context(), "m", crony.StartOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	state := func(want crony.RunState) (run crony.Run) {
+		c.Wait("the run to be "+string(want), func() bool {
+			run, err = c.Run(t.Context(), ids[0])
+			return err == nil && run.State == want
+		})
+		return run
+	}
+	state(crony.Waiting)
+	c.StopAgent("a1") // the wait is its next life's
+	c.StartAgent("a1")
+	if run := state(crony.Waiting); time.Until(run.Until) < 50*time.Minute {
+		t.Errorf("%+v", run)
+	}
+	if err := c.KillRun(t.Context(), ids[0], "enough"); err != nil {
+		t.Fatal(err)
+	}
+	if run := state(crony.Killed); !strings.HasSuffix(run.Reason, ": enough") || len(run.Attempts) != 1 {
+		t.Errorf("%+v", run)
 	}
 }

@@ -26,6 +26,9 @@ const stopReason = "its agent was cut off from the servers, and the job is to st
 //     held to when it was asked for. The clock on the wall was set: nothing here looks at it. The agent was killed, and the
 //     next one finds the claim in the journal: with the time when it was asked for, which is worth nothing after a boot.
 //
+// Another attempt of a run that the agent has is no claim: the servers take it that the run goes on there, until they may have
+// given the agent up. It starts only while the last answer says that they have not; see retry.go.
+//
 // What is left is the moment between this question and the process's first instruction. Should the agent be stopped right
 // there and a person remove it meanwhile, the process starts all the same.
 func (r *runner) mayStart(a *attempt) bool { return a.asked == 0 || r.lease.held(a.asked) }
@@ -33,13 +36,17 @@ func (r *runner) mayStart(a *attempt) bool { return a.asked == 0 || r.lease.held
 // askedFor returns when a run of an earlier life was claimed.
 func (r *runner) askedFor(run crony.RunID) time.Duration { return r.journal.asked(run, r.boot) }
 
-// stopCutOff kills what is not to go on while the agent is cut off.
+// stopCutOff ends what is not to go on while the agent is cut off. A run whose answer is awaited is not here.
 func (r *runner) stopCutOff() {
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	for _, p := range r.running {
-		if p.terms.Stop {
-			p.kill(crony.Killed, stopReason)
+	for _, w := range r.running {
+		if w.now().terms.Stop {
+			w.kill(crony.Killed, stopReason)
 		}
+	}
+	waited := r.unpause(func(p *pause) bool { return p.stop })
+	r.mu.Unlock()
+	for _, p := range waited {
+		r.end(p.run, crony.Killed, stopReason)
 	}
 }

@@ -1,3 +1,5 @@
+//go:build linux
+
 package agent
 
 import (
@@ -52,12 +54,12 @@ func TestHold(t *testing.T) {
 		}{
 			"nothing": {func(l *loopRig, reply *wire.FromServer) {
 				l.say(reply)
-				l.sleep(time.Second)
+				l.sleep(ahead)
 			}, true},
 			"the host is suspended": {func(l *loopRig, reply *wire.FromServer) {
 				l.say(reply)
 				l.sleepHost(time.Minute)
-				l.sleep(time.Second)
+				l.sleep(ahead)
 			}, false},
 			"the host is suspended, and the next answer comes before the start": {func(l *loopRig, reply *wire.FromServer) {
 				l.say(reply)
@@ -70,12 +72,12 @@ func TestHold(t *testing.T) {
 			}, false},
 			"the agent alone is stopped, when the start is due": {func(l *loopRig, reply *wire.FromServer) {
 				l.say(reply)
-				l.sleep(time.Second) // it is handed to the starters
+				l.sleep(ahead) // it is handed to the starters
 				l.sleep(time.Minute)
 			}, false},
 			"an answer lay in a buffer meanwhile": {func(l *loopRig, reply *wire.FromServer) {
 				l.say(reply)
-				l.sleep(time.Second)
+				l.sleep(ahead)
 				l.sleepHost(time.Minute)
 				l.say(reply)
 				l.answerPings()
@@ -83,17 +85,17 @@ func TestHold(t *testing.T) {
 			"the claim's answer comes within the lease": {func(l *loopRig, reply *wire.FromServer) {
 				l.sleep(4 * time.Second)
 				l.say(reply)
-				l.sleep(time.Second)
+				l.sleep(ahead)
 			}, true},
 			"the claim's answer comes late": {func(l *loopRig, reply *wire.FromServer) {
 				l.sleep(4 * time.Second)
 				l.sleepHost(time.Minute)
 				l.say(reply)
-				l.sleep(time.Second)
+				l.sleep(ahead)
 			}, false},
 			"the claim's answer is lost, and the next stream comes soon": {func(l *loopRig, _ *wire.FromServer) {
 				l.say(&wire.FromServer{})
-				l.sleep(2 * time.Second)
+				l.sleep(ahead)
 				l.say(newStream(), assigned(def, 1, at("00:01:00"), run), synced())
 			}, true},
 			"the claim's answer is lost, and the next stream comes late": {func(l *loopRig, _ *wire.FromServer) {
@@ -111,7 +113,7 @@ func TestHold(t *testing.T) {
 			"the clock goes forward": {func(l *loopRig, reply *wire.FromServer) {
 				l.say(reply)
 				l.stepBy(time.Hour)
-				l.sleep(time.Second)
+				l.sleep(ahead)
 			}, true},
 			"the clock goes back, and the agent is not cut off": {func(l *loopRig, reply *wire.FromServer) {
 				l.say(reply)
@@ -120,19 +122,19 @@ func TestHold(t *testing.T) {
 					l.sleep(leaseTick / 2)
 					l.answerPings()
 				}
-				l.sleep(time.Second)
+				l.sleep(ahead)
 			}, true},
 			"the clock goes back, and the agent is cut off": {func(l *loopRig, reply *wire.FromServer) {
 				l.say(reply)
 				l.say(&wire.FromServer{})
 				l.stepBy(-time.Minute)
-				l.sleep(time.Minute + time.Second)
+				l.sleep(time.Minute + ahead)
 			}, false},
 		} {
 			t.Run(string(how)+": "+name, func(t *testing.T) {
 				inBubble(t, nil, func(t *testing.T, l *loopRig) {
 					l.say(assigned(def, 1, midnight, ""), synced())
-					l.sleep(59 * time.Second)
+					l.sleep(time.Minute - ahead)
 					c.happens(l, grantAll(l.ask("m", at("00:01:00"))))
 					l.expectStarts("m@00:01:00")
 					if got := l.mayStart(); got != c.starts {

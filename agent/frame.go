@@ -27,10 +27,13 @@ var errTorn = errors.New("torn")
 func checksum(data []byte) uint32 { return crc32.Checksum(data, crc32.MakeTable(crc32.Castagnoli)) }
 
 func frame(e *entry) ([]byte, error) {
-	data, err := json.Marshal(e)
-	if err != nil {
+	var b bytes.Buffer
+	encoder := json.NewEncoder(&b)
+	encoder.SetEscapeHTML(false) // as [wire.Encode]: what is told again is to be the same
+	if err := encoder.Encode(e); err != nil {
 		return nil, err
 	}
+	data := bytes.TrimSuffix(b.Bytes(), []byte("\n"))
 	if len(data) > maxEntry {
 		return nil, fmt.Errorf("an entry of %d bytes; at most %d", len(data), maxEntry)
 	}

@@ -13,6 +13,7 @@ func (l *loop) hear(msg *wire.FromServer) {
 	switch kind := msg.GetKind().(type) {
 	case nil:
 		l.linked = false
+		l.runner.linked.Store(false)
 		if !l.cut.After(l.up) {
 			l.cut = l.clock()
 		}
@@ -20,7 +21,9 @@ func (l *loop) hear(msg *wire.FromServer) {
 		l.up = l.clock()
 		l.linked, l.table.alone, l.pinged = true, false, longAgo
 		clear(l.asked)
-		l.orders = nil
+		l.orders, l.later, l.fates = nil, nil, 0
+		l.runner.linked.Store(true)
+		l.runner.reask()
 		l.doubt()
 		l.runner.untold()
 		l.table.loosen()
@@ -36,8 +39,14 @@ func (l *loop) hear(msg *wire.FromServer) {
 		l.order(kind.Start)
 	case *wire.FromServer_Lock:
 		l.placed(kind.Lock)
+	case *wire.FromServer_Fates:
+		l.fated(kind.Fates)
 	case *wire.FromServer_Kill:
 		l.kill(kind.Kill)
+	case *wire.FromServer_HandedOver:
+		l.handedOver(kind.HandedOver)
+	case *wire.FromServer_Answer:
+		l.answer(kind.Answer)
 	}
 }
 
@@ -52,6 +61,7 @@ func (l *loop) assign(msg *wire.Assign) {
 	l.table.assign(def, msg.GetEpoch(), wire.Time(msg.GetSince()), wire.Time(msg.GetCursor()))
 	if j := l.table.jobs[name]; j != before {
 		l.prep.need(j, def.Scripts, l.clock())
+		l.table.name(j, &def, l.runner.agent)
 	}
 	l.judge(name)
 	l.drop("the job was changed before the run was due")
@@ -96,6 +106,7 @@ func (l *loop) synced() {
 	for name := range l.table.solo {
 		l.judge(name)
 	}
+	l.fates = max(l.lease.now(), 1)
 }
 
 // drop skips the runs that wait for their time under a state of their job that is no more.
@@ -124,6 +135,9 @@ func (l *loop) decided(reply *wire.ClaimReply) {
 	for i, d := range reply.GetDecisions() {
 		a, cursor := asks[i], wire.Time(d.GetCursor())
 		if a.job.ask != reply.GetId() { // it was asked for again, and the later answer counts
+			if l.beside(a, d) {
+				l.take(grant{a, crony.RunID(d.GetRun()), a.job.awaits(crony.RunID(d.GetBusy())), q.sent})
+			}
 			continue
 		}
 		busy := crony.RunID(d.GetBusy())
@@ -135,7 +149,7 @@ func (l *loop) decided(reply *wire.ClaimReply) {
 		if d.GetGranted() {
 			cursor = a.at
 			if run := crony.RunID(d.GetRun()); run != "" { // else it was passed over
-				l.take(grant{a, run, busy != "", q.sent})
+				l.take(grant{a, run, a.job.awaits(busy), q.sent})
 			}
 		} else {
 			say := l.log.Info
@@ -147,6 +161,13 @@ func (l *loop) decided(reply *wire.ClaimReply) {
 		l.table.settle(a.job, cursor)
 		l.judge(a.job.name)
 	}
+}
+
+// beside says whether a run was granted that the later request was not for, since the clock was set back in between: then the
+// answer to that one does not speak of it.
+func (l *loop) beside(a ask, d *wire.Decision) bool {
+	later := a.job.asked
+	return d.GetGranted() && d.GetRun() != "" && (later == nil || !later.At.Equal(a.at))
 }
 
 // take writes a granted claim down and seats its run; one that was taken before is left alone. If the job has changed since
@@ -195,15 +216,21 @@ func (l *loop) order(msg *wire.Start) {
 		l.log.Error("the definition of an order is not readable", "job", req.Job, "err", err)
 		return
 	}
-	if !l.journal.knew(req.Run, origin{req.Job, crony.ByHand}) {
+	if len(msg.GetContinuation()) > 0 {
+		l.goOn(msg, req, &def)
+		return
+	}
+	claimed := crony.ClaimedFact{Job: req.Job, Trigger: crony.ByHand, By: req.By, ScheduledAt: req.At, Params: req.Params}
+	if req.RerunOf != "" {
+		claimed.Trigger, claimed.RerunOf = crony.BySchedule, req.RerunOf
+	}
+	if !l.journal.knew(req.Run, *originOf(&claimed)) {
 		if l.full() {
 			l.orders = append(l.orders, msg)
 			return
 		}
 		what := &assignment{def: def, epoch: msg.GetEpoch()}
-		err := l.runner.claim(req.Run, what, crony.ClaimedFact{Trigger: crony.ByHand, By: req.By, ScheduledAt: req.At,
-			Params: req.Params})
-		if err != nil {
+		if err := l.runner.claim(req.Run, what, claimed); err != nil {
 			l.log.Error("order not written down, and so not taken", "job", req.Job, "err", err)
 			l.orders = append(l.orders, msg)
 			return
@@ -220,8 +247,26 @@ func (l *loop) kill(msg *wire.Kill) {
 	l.end(run, crony.KillOrder{By: msg.GetBy(), Reason: msg.GetReason(), At: wire.Time(msg.GetAt())})
 }
 
-// end has a run ended, or not begin.
+// answer takes in how a run ended that waits for whom it has called.
+func (l *loop) answer(msg *wire.Answer) {
+	run, ended := crony.RunID(msg.GetRun()), crony.EndedFact{State: crony.RunState(msg.GetState()), Reason: msg.GetReason()}
+	if ended.State != crony.Succeeded && ended.State != crony.Failed {
+		l.log.Error("answer is not readable", "run", run, "state", ended.State)
+		return
+	}
+	if !l.journal.goesOn(run) {
+		run = l.journal.known(run)
+	}
+	if !l.runner.answered(run, int(msg.GetAttempt()), ended) {
+		l.log.Info("answer to what is not waited for here", "run", run, "attempt", msg.GetAttempt())
+	}
+}
+
+// end has a run ended, or not begin. The servers know it by the id under which it is delivered.
 func (l *loop) end(run crony.RunID, order crony.KillOrder) {
+	if !l.journal.goesOn(run) {
+		run = l.journal.known(run)
+	}
 	if !l.runner.kill(run, order) {
 		l.log.Info("order to end a run that does not go on here", "run", run)
 		return
@@ -250,7 +295,7 @@ func (l *loop) resume(f crony.Fact) {
 		l.runner.skip(f.Run, "the job was changed before the run was due")
 		return
 	}
-	if j.leased && c.Trigger == crony.BySchedule {
+	if j.leased && !c.Ordered() {
 		what.asked = l.runner.askedFor(f.Run)
 	}
 	l.enter(&seat{run: f.Run, job: j, what: what, at: c.ScheduledAt, params: c.Params})

@@ -2,12 +2,8 @@ package agent
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"time"
-
-	"github.com/prometheus/procfs"
-	"golang.org/x/sys/unix"
 
 	"crony"
 	"crony/internal/wire"
@@ -83,51 +79,11 @@ func (w *watcher) watch(ctx context.Context) {
 // glance is how much time the CPUs had spent when somebody looked, in seconds since the host booted.
 type glance struct{ busy, all float64 }
 
-// lookAtHost returns how the host is; the share of its CPUs is of the time since the glance before, which it replaces.
-func lookAtHost(dir string, now time.Time, before *glance) (crony.HostFigures, error) {
-	f := crony.HostFigures{At: now.UTC(), DiskDir: dir}
-	proc, err := procfs.NewDefaultFS()
-	if err != nil {
-		return f, err
+// share returns which share of the CPUs' time was spent since the glance, which the later one replaces.
+func (g *glance) share(after glance) (share float64) {
+	if spent := after.all - g.all; spent > 0 {
+		share = min(1, max(0, (after.busy-g.busy)/spent))
 	}
-	stat, err := proc.Stat()
-	if err != nil {
-		return f, fmt.Errorf("read the CPUs' times: %w", err)
-	}
-	c := stat.CPUTotal
-	after := glance{busy: c.User + c.Nice + c.System + c.IRQ + c.SoftIRQ + c.Steal}
-	after.all = after.busy + c.Idle + c.Iowait
-	if spent := after.all - before.all; spent > 0 {
-		f.CPU = min(1, max(0, (after.busy-before.busy)/spent))
-	}
-	*before = after
-	f.CPUs = len(stat.CPU)
-	load, err := proc.LoadAvg()
-	if err != nil {
-		return f, fmt.Errorf("read the load: %w", err)
-	}
-	f.Load1, f.Load5, f.Load15 = load.Load1, load.Load5, load.Load15
-	memory, err := proc.Meminfo()
-	if err != nil {
-		return f, fmt.Errorf("read how the memory is used: %w", err)
-	}
-	f.MemoryTotal, f.MemoryAvailable = bytesOf(memory.MemTotalBytes), bytesOf(memory.MemAvailableBytes)
-	var disk unix.Statfs_t
-	if err := unix.Statfs(dir, &disk); err != nil {
-		return f, fmt.Errorf("read how the disk is used: %w", err)
-	}
-	f.DiskTotal, f.DiskAvailable = int64(disk.Blocks)*disk.Bsize, int64(disk.Bavail)*disk.Bsize
-	var up unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &up); err != nil {
-		return f, fmt.Errorf("read since when the host is up: %w", err)
-	}
-	f.Uptime = up.Sec
-	return f, nil
-}
-
-func bytesOf(n *uint64) int64 {
-	if n == nil { // a kernel that does not say
-		return 0
-	}
-	return int64(*n)
+	*g = after
+	return share
 }

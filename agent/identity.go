@@ -45,7 +45,8 @@ type identity struct {
 // knownServer is where a server can be reached.
 type knownServer struct {
 	ID      string `json:"id"`
-	Address string `json:"address"` // HOST:PORT
+	Address string `json:"address"`       // HOST:PORT
+	URL     string `json:"url,omitempty"` // for people, and for whom the agent has called
 }
 
 // openIdentity reads the identity of the agent of a directory.
@@ -88,13 +89,24 @@ func openIdentity(dir string) (*identity, error) {
 	return i, nil
 }
 
+func (i *identity) makeDir() error {
+	err := makePrivate(i.dir)
+	if err == nil {
+		err = os.MkdirAll(filepath.Join(i.dir, pkiDir), 0o700)
+	}
+	if err != nil {
+		return fmt.Errorf("make the agent's directory: %w", err)
+	}
+	return nil
+}
+
 func (i *identity) path(name string) string { return filepath.Join(i.dir, pkiDir, name) }
 
 // MoveIn makes a directory an agent's: it writes whom the agent trusts, where servers are, and its certificate, that one last.
 func MoveIn(dir string, authorities []byte, leaf *pki.Leaf, servers []string) error {
 	i := &identity{dir: dir}
-	if err := os.MkdirAll(filepath.Join(dir, pkiDir), 0o700); err != nil {
-		return fmt.Errorf("make the agent's directory: %w", err)
+	if err := i.makeDir(); err != nil {
+		return err
 	}
 	var known []knownServer
 	for _, address := range servers {
@@ -209,6 +221,17 @@ func (i *identity) known() []knownServer {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	return slices.Clone(i.servers)
+}
+
+// urls returns where servers take the answers of whom the agent has called.
+func (i *identity) urls() []string {
+	var list []string
+	for _, s := range i.known() {
+		if s.URL != "" {
+			list = append(list, s.URL)
+		}
+	}
+	return list
 }
 
 // Settled reports whether a directory is an agent's.

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 
 	"crony"
 	"crony/internal/durable"
@@ -64,8 +63,8 @@ func Join(ctx context.Context, opts JoinOptions) (cluster string, err error) {
 
 // joinKey makes the key with which the host joins, or reads the one of a join of before, and a certificate request for it.
 func (i *identity) joinKey() (request, key []byte, err error) {
-	if err := os.MkdirAll(filepath.Join(i.dir, pkiDir), 0o700); err != nil {
-		return nil, nil, fmt.Errorf("make the agent's directory: %w", err)
+	if err := i.makeDir(); err != nil {
+		return nil, nil, err
 	}
 	if key, err = os.ReadFile(i.path(keyFile)); err == nil {
 		if request, err = pki.RequestFor(key); err == nil {

@@ -56,15 +56,18 @@ type journalFile interface {
 
 // entry is one thing to remember. Exactly one of Fact, Begins, Kill, Decided and Settled is set.
 type entry struct {
-	Fact    *crony.Fact `json:"fact,omitempty"`
-	Birth   *birth      `json:"birth,omitempty"`   // with a started fact
-	Terms   *terms      `json:"terms,omitempty"`   // with a claimed fact
-	Job     packed      `json:"job,omitempty"`     // likewise, of a run that was ordered: what it is of
-	Begins  crony.RunID `json:"begins,omitempty"`  // a process of this run may start, and there is no file to say so
-	Kill    *kill       `json:"kill,omitempty"`    // a run is to be ended
-	Decided *decision   `json:"decided,omitempty"` // the servers have decided on runs that were started without a claim
-	Settled crony.RunID `json:"settled,omitempty"` // the servers have all of this run
-	Of      *origin     `json:"of,omitempty"`      // whose it was, if the run's facts are not in the file any more
+	Fact    *crony.Fact         `json:"fact,omitempty"`
+	Birth   *birth              `json:"birth,omitempty"`   // with a started fact
+	Held    *held               `json:"held,omitempty"`    // likewise
+	Terms   *terms              `json:"terms,omitempty"`   // with a claimed fact
+	Job     packed              `json:"job,omitempty"`     // likewise, of one that was ordered or may be tried again: what it is of
+	Asks    bool                `json:"asks,omitempty"`    // with a waiting fact: the servers say who makes the next attempt
+	From    *crony.Continuation `json:"from,omitempty"`    // with a moved fact, as terms and job are
+	Begins  crony.RunID         `json:"begins,omitempty"`  // a process of this run may start, and there is no file to say so
+	Kill    *kill               `json:"kill,omitempty"`    // a run is to be ended
+	Decided *decision           `json:"decided,omitempty"` // the servers have decided on runs that were started without a claim
+	Settled crony.RunID         `json:"settled,omitempty"` // the servers have all of this run
+	Of      *origin             `json:"of,omitempty"`      // whose it was, if the run's facts are not in the file any more
 }
 
 // origin is what runs come of.
@@ -88,6 +91,10 @@ type terms struct {
 	Asked   time.Duration  `json:"asked,omitempty"` // by CLOCK_BOOTTIME, when it was claimed, if that counts
 	Boot    string         `json:"boot,omitempty"`  // the host's boot in which that was
 
+	Hold  bool           `json:"hold,omitempty"` // no attempt but the first starts when the servers may have given the agent up
+	Retry *crony.Retry   `json:"retry,omitempty"`
+	Whole crony.Duration `json:"whole,omitempty"` // for all attempts, and the waits between them
+
 	Prepares string `json:"prepares,omitempty"` // hash of the script that it is of; the claimed fact names the script
 }
 
@@ -101,11 +108,15 @@ type kill struct {
 type record struct {
 	facts  []crony.Fact
 	birth  birth
+	held   held
 	terms  terms
-	job    packed           // of a run that was ordered
-	begins bool             // a process may have started
+	job    packed           // of a run that was ordered, or may be tried again
+	begins bool             // a process of the next attempt may have started
 	kill   *crony.KillOrder // it is to be ended
 	bytes  int64
+
+	asks bool                // the servers are asked who makes the next attempt
+	from *crony.Continuation // another agent had it before, and this is how it goes on; its first fact is that one's
 
 	decided bool        // the servers have decided on it, though it was started without a claim
 	double  crony.RunID // under which it is delivered, if that is not its own
@@ -119,7 +130,14 @@ func (r *record) origin() *origin {
 	if len(r.facts) == 0 || r.facts[0].Claimed == nil {
 		return nil
 	}
-	c := r.facts[0].Claimed
+	return originOf(r.facts[0].Claimed)
+}
+
+// originOf returns what a run came of. One in the place of another is of no claim, though it is of a schedule's occurrence.
+func originOf(c *crony.ClaimedFact) *origin {
+	if c.RerunOf != "" {
+		return &origin{c.Job, "rerun"}
+	}
 	return &origin{c.Job, c.Trigger}
 }
 
@@ -161,17 +179,26 @@ func (j *journal) note(e *entry, n int64) {
 	if e.Fact == nil {
 		return
 	}
+	if e.Fact.Moved != nil {
+		j.noteMoved(e, n)
+		return
+	}
 	r := j.live[e.Fact.Run]
 	if r == nil {
 		r = &record{terms: terms{Limit: int64(crony.DefaultOutputLimit), Grace: crony.DefaultKillGrace}}
 		j.live[e.Fact.Run] = r
 	}
 	r.facts = append(r.facts, *e.Fact)
+	r.begins = r.begins && e.Fact.Waiting == nil
+	r.asks = e.Asks
 	j.goes(r, e.Fact.Run, e.Fact.Ended == nil)
 	r.bytes += n
 	j.kept += n
 	if e.Birth != nil {
 		r.birth = *e.Birth
+	}
+	if e.Held != nil {
+		r.held = *e.Held
 	}
 	if e.Terms != nil {
 		r.terms, r.job = *e.Terms, e.Job
@@ -185,35 +212,6 @@ func (j *journal) noteKill(k *kill, n int64) {
 		r.bytes += n
 		j.kept += n
 	}
-}
-
-// goings is the runs that have not ended, by job.
-type goings map[string]map[crony.RunID]bool
-
-// goes notes whether a run goes on.
-func (j *journal) goes(r *record, run crony.RunID, on bool) {
-	of := r.origin()
-	switch {
-	case of == nil:
-	case on && j.going[of.Job] == nil:
-		j.going[of.Job] = map[crony.RunID]bool{run: true}
-	case on:
-		j.going[of.Job][run] = true
-	default:
-		if delete(j.going[of.Job], run); len(j.going[of.Job]) == 0 {
-			delete(j.going, of.Job)
-		}
-	}
-}
-
-// holder returns the first of a job's runs that have not ended, if they are as many as may go on at once; else "".
-func (j *journal) holder(job string, slots int) crony.RunID {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	if slots == 0 || len(j.going[job]) < slots {
-		return ""
-	}
-	return slices.Min(slices.Collect(maps.Keys(j.going[job])))
 }
 
 // ended says whether a run of this agent has ended, and only its end is not with the servers yet.
@@ -266,9 +264,9 @@ func (j *journal) flush() error {
 	return j.write(nil, true)
 }
 
-// encode numbers the entry's fact and frames the entry.
+// encode numbers the entry's fact, unless a server has, and frames the entry.
 func (j *journal) encode(e *entry) ([]byte, error) {
-	if e.Fact != nil {
+	if e.Fact != nil && e.Fact.Moved == nil {
 		fact := *e.Fact
 		fact.Seq = 1
 		if r := j.live[fact.Run]; r != nil {
@@ -290,9 +288,15 @@ func (j *journal) liveEntries() iter.Seq[*entry] {
 		for _, id := range slices.Sorted(maps.Keys(j.live)) {
 			r := j.live[id]
 			for i := range r.facts {
-				e := &entry{Fact: &r.facts[i]}
+				e := &entry{Fact: &r.facts[i], Asks: r.asks && i == len(r.facts)-1}
+				if e.Fact.Claimed != nil && r.from != nil {
+					continue // it is the beginning of how it goes on
+				}
+				if e.Fact.Moved != nil {
+					e.Terms, e.Job, e.From = &r.terms, r.job, r.from
+				}
 				if e.Fact.Started != nil {
-					e.Birth = &r.birth
+					e.Birth, e.Held = &r.birth, &r.held
 				}
 				if e.Fact.Claimed != nil {
 					e.Terms, e.Job = &r.terms, r.job

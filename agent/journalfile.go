@@ -7,9 +7,8 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"slices"
-
-	"golang.org/x/sys/unix"
 
 	"crony"
 )
@@ -148,9 +147,6 @@ func (j *journal) cut() error {
 	return nil
 }
 
-// diskFull says whether an error is for want of room, of the disk or of a quota.
-func diskFull(err error) bool { return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) }
-
 // tidy writes a file of the live runs alone in place of the old one, if that is worth it. If it can't, the old one is good.
 func (j *journal) tidy() {
 	if j.size < j.compact || j.kept > j.size/4 {
@@ -174,7 +170,7 @@ func (j *journal) rewrite() error {
 	}
 	size, err := writeFrames(file, j.liveEntries())
 	if err == nil {
-		err = os.Rename(path, j.path)
+		file, err = j.replace(file, path)
 	}
 	j.spared = false
 	if err != nil {
@@ -199,12 +195,12 @@ const (
 func (j *journal) reserve(spool int64) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	var fs unix.Statfs_t
-	if err := unix.Fstatfs(int(j.file.Fd()), &fs); err != nil {
+	disk, err := diskOf(filepath.Dir(j.path))
+	if err != nil {
 		j.log.Warn("no room is kept for the journal", "err", err)
 		return
 	}
-	j.ahead = max(min(min(int64(fs.Blocks)*fs.Bsize, spool)/reservePart, reserveMost), reserveLeast)
+	j.ahead = max(min(min(disk.total, spool)/reservePart, reserveMost), reserveLeast)
 	j.back()
 }
 
@@ -230,10 +226,10 @@ func (j *journal) back() {
 // a number of bytes, which it has already.
 func (j *journal) allocate(file journalFile, off, has int64) int64 {
 	for n := j.ahead; n >= reserveLeast && n > has; n /= 2 {
-		switch err := unix.Fallocate(int(file.Fd()), unix.FALLOC_FL_KEEP_SIZE, off, n); {
+		switch err := keepRoom(file, off, n); {
 		case err == nil:
 			return n
-		case errors.Is(err, unix.EOPNOTSUPP):
+		case errors.Is(err, errors.ErrUnsupported):
 			j.log.Info("the file system keeps no room for the journal")
 			j.ahead = 0
 			return has

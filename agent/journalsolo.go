@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"time"
@@ -67,6 +68,29 @@ func (j *journal) double(run crony.RunID) crony.RunID {
 	return ""
 }
 
+// goesBy returns the id under which a run is delivered; false if that is not decided yet.
+func (j *journal) goesBy(run crony.RunID) (crony.RunID, bool) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	r := j.live[run]
+	if r == nil {
+		return run, true
+	}
+	return cmp.Or(r.double, run), !r.open()
+}
+
+// known returns the run that is delivered under an id; the id itself if none is delivered under another.
+func (j *journal) known(as crony.RunID) crony.RunID {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for id, r := range j.live {
+		if r.double == as {
+			return id
+		}
+	}
+	return as
+}
+
 // asked returns when a run was claimed, if that was in this boot of the host, and [longAgo] otherwise.
 func (j *journal) asked(run crony.RunID, boot string) time.Duration {
 	j.mu.Lock()
@@ -75,4 +99,26 @@ func (j *journal) asked(run crony.RunID, boot string) time.Duration {
 		return r.terms.Asked
 	}
 	return longAgo
+}
+
+// unclaimed returns a run of a job, other than one, that was started without a claim and goes on, if beside that one as many go
+// on as may; else "". The job's lock may not know of it yet.
+func (j *journal) unclaimed(job string, but crony.RunID, slots int) (found crony.RunID) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for run := range j.going[job] {
+		r := j.live[run]
+		alone := r.facts[0].Claimed.Unclaimed
+		switch {
+		case run == but || !alone && len(r.facts) == 1:
+			continue
+		case alone && (found == "" || run < found):
+			found = run
+		}
+		slots--
+	}
+	if slots > 0 {
+		return ""
+	}
+	return found
 }

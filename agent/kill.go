@@ -9,7 +9,7 @@ import (
 
 // kill has a run ended, by an order that is written down first, so that it holds for the next life too. It says whether the
 // run goes on here; the first order counts. What waits for a starter is skipped when its turn comes, and what waits for its
-// time is left to the loop.
+// time is left to the loop; what waits for its next attempt ends.
 func (r *runner) kill(run crony.RunID, order crony.KillOrder) bool {
 	if !r.journal.goesOn(run) {
 		return false
@@ -23,11 +23,15 @@ func (r *runner) kill(run crony.RunID, order crony.KillOrder) bool {
 	r.log.Info("run is to be ended", "run", run, "by", order.By, "reason", order.Reason)
 	r.mu.Lock()
 	r.kills[run] = order
-	p := r.running[run]
+	w, waited := r.running[run], r.unpause(func(p *pause) bool { return p.run == run })
 	r.mu.Unlock()
-	if p != nil {
-		p.kill(crony.Killed, order.Words())
+	if w != nil {
+		w.kill(crony.Killed, order.Words())
 	}
+	if len(waited) > 0 {
+		r.end(run, crony.Killed, order.Words())
+	}
+	r.giveUp(run, crony.Killed, order.Words())
 	if !r.journal.goesOn(run) { // it has ended meanwhile
 		r.unkill(run)
 	}
@@ -66,12 +70,12 @@ const tellMost = 1024
 func (r *runner) untold() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for _, p := range r.running {
-		p.told = false
+	for _, w := range r.running {
+		w.now().told = false
 	}
 }
 
-// tellRunning tells the server of processes that last, each once a stream.
+// tellRunning tells the server of processes and calls that last, each once a stream, under the ids by which it knows their runs.
 func (l *loop) tellRunning(now time.Time) {
 	if now.Sub(l.looked) < lasting && !now.Before(l.looked) {
 		return
@@ -79,18 +83,21 @@ func (l *loop) tellRunning(now time.Time) {
 	l.looked = now
 	l.runner.mu.Lock()
 	defer l.runner.mu.Unlock()
-	var list []*process
-	for _, p := range l.runner.running {
-		if len(list) < tellMost && !p.told && now.Sub(p.began) >= lasting {
+	var list []*ongoing
+	msg := &wire.Running{}
+	for _, w := range l.runner.running {
+		p := w.now()
+		if len(list) == tellMost || p.told || now.Sub(p.began) < lasting {
+			continue
+		}
+		if run, decided := l.journal.goesBy(p.run); decided {
 			list = append(list, p)
+			msg.Processes = append(msg.Processes, &wire.Process{Run: string(run), Job: p.job, Pid: int64(p.pid),
+				StartedAt: wire.Nanos(p.began)})
 		}
 	}
 	if len(list) == 0 {
 		return
-	}
-	msg := &wire.Running{Processes: make([]*wire.Process, len(list))}
-	for i, p := range list {
-		msg.Processes[i] = &wire.Process{Run: string(p.run), Job: p.job, Pid: int64(p.pid), StartedAt: wire.Nanos(p.began)}
 	}
 	if !l.link.post(&wire.FromAgent{Kind: &wire.FromAgent_Running{Running: msg}}) {
 		return

@@ -1,3 +1,5 @@
+//go:build linux
+
 package agent
 
 import (
@@ -198,7 +200,7 @@ func TestTellRunning(t *testing.T) {
 			return list
 		}
 		l.runner.mu.Lock()
-		l.runner.running[runAt(1)] = &process{run: runAt(1), job: "m", pid: 7, began: time.Now()}
+		l.runner.running[runAt(1)] = &process{ongoing: ongoing{run: runAt(1), job: "m", pid: 7, began: time.Now()}}
 		l.runner.mu.Unlock()
 		l.sleep(900 * time.Millisecond)
 		if list := told(); len(list) > 0 {

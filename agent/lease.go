@@ -1,11 +1,10 @@
 package agent
 
 import (
-	"fmt"
 	"sync"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"crony"
 )
 
 // lease says how long the servers may take the agent for one that is there: for a time after it last heard from one. What an
@@ -20,26 +19,18 @@ type lease struct {
 	mu    sync.Mutex
 	since time.Duration // when that was asked from which on it has not ended
 	end   time.Duration
+	last  time.Duration // when that was asked that was answered last; [longAgo] if nothing was
 }
 
 const (
-	leaseTime  = 10 * time.Second // from the last question that was answered
+	leaseTime  = crony.AgentLease // from the last question that was answered
 	leaseTick  = 3 * time.Second  // after which something is asked if nothing is to be
 	leaseFirst = 5 * time.Second  // for an agent that was restarted to find a server
 )
 
 func newLease(now func() time.Duration) *lease {
 	began := now()
-	return &lease{now: now, since: began, end: began + leaseFirst}
-}
-
-// boottime returns how long ago the host has booted, by a clock that goes on while it is suspended; see clock_gettime(2).
-func boottime() time.Duration {
-	var t unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &t); err != nil {
-		panic(fmt.Sprintf("agent: ask for CLOCK_BOOTTIME: %v", err)) // Linux has it since 2.6.39
-	}
-	return time.Duration(t.Nano())
+	return &lease{now: now, since: began, end: began + leaseFirst, last: longAgo}
 }
 
 // renew notes that what was asked at a time was answered.
@@ -50,6 +41,14 @@ func (l *lease) renew(asked time.Duration) {
 		l.since = asked
 	}
 	l.end = max(l.end, asked+leaseTime)
+	l.last = max(l.last, asked)
+}
+
+// answered returns when that was asked that was answered last.
+func (l *lease) answered() time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.last
 }
 
 // over says whether the servers may have given the agent up.

@@ -33,6 +33,7 @@ type link struct {
 
 	watched   func(on bool) // is told whether somebody looks at the host; not nil
 	connected atomic.Bool   // there is a stream
+	news      chan struct{} // has a sign when something was sent that is to be answered
 
 	mu     sync.Mutex
 	asked  map[uint64]time.Time // claims that have no answer yet; monotonic
@@ -58,7 +59,8 @@ const (
 	lastWait  = 3 * time.Second
 )
 
-// A server that is frozen takes connections and says nothing. It is given up when it has not answered so long.
+// A server that is frozen takes connections and says nothing. It is given up when it has not answered so long; one that does
+// not even say that it is there, sooner (alive.go).
 const (
 	connectTime = 2 * time.Second        // to connect, in the transport's terms
 	welcomeTime = 5 * time.Second        // to say its first word
@@ -71,7 +73,7 @@ const (
 
 func newLink(id *identity, first []string, self crony.Agent, runs func() []string, now func() time.Time, log *slog.Logger) *link {
 	return &link{id: id, first: first, self: self, runs: runs, now: now, outbox: make(chan *wire.FromAgent, 256), log: log,
-		watched: func(bool) {}, asked: map[uint64]time.Time{}, told: map[uint64]time.Time{}}
+		watched: func(bool) {}, news: make(chan struct{}, 1), asked: map[uint64]time.Time{}, told: map[uint64]time.Time{}}
 }
 
 // post hands a message to the stream. Behind a full queue, or when the stream ends before it is sent, it is dropped: whoever
@@ -181,7 +183,8 @@ func (l *link) stream(
 	defer cancel(nil)
 	silent := time.AfterFunc(welcomeTime, func() { cancel(errSilent) })
 	defer silent.Stop()
-	stream, err := wire.NewLinkClient(conn).Connect(ctx)
+	client := wire.NewLinkClient(conn)
+	stream, err := client.Connect(ctx)
 	if err != nil {
 		return caused(ctx, err)
 	}
@@ -205,18 +208,16 @@ func (l *link) stream(
 	if err := push(ctx, inbox, first); err != nil {
 		return err
 	}
-	sender := make(chan struct{})
-	go func() {
-		defer close(sender)
-		l.sendAll(ctx, cancel, stream)
-	}()
+	var work sync.WaitGroup
+	work.Go(func() { l.sendAll(ctx, cancel, stream) })
+	work.Go(func() { l.watch(ctx, cancel, client) })
 	l.connected.Store(true)
 	defer l.connected.Store(false)
 	defer l.watched(false)
 	reports.begin(ctx)
 	err = caused(ctx, l.receiveAll(ctx, cancel, stream, inbox, reports))
 	cancel(err)
-	<-sender
+	work.Wait()
 	return err
 }
 
@@ -278,24 +279,13 @@ func (l *link) sent(msg *wire.FromAgent) {
 		l.asked[claims.GetId()] = time.Now()
 	case report != nil:
 		l.told[report.GetId()] = time.Now()
+	default:
+		return
 	}
-}
-
-// unanswered says what the server leaves without an answer for too long; "" if there is nothing.
-func (l *link) unanswered(now time.Time) string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for _, at := range l.asked {
-		if now.Sub(at) > claimTime {
-			return "a claim"
-		}
+	select {
+	case l.news <- struct{}{}:
+	default:
 	}
-	for _, at := range l.told {
-		if now.Sub(at) > reportTime {
-			return "a report"
-		}
-	}
-	return ""
 }
 
 func (l *link) receiveAll(
@@ -362,45 +352,9 @@ func (l *link) own(msg *wire.FromServer, end context.CancelCauseFunc) bool {
 func knownServers(msg *wire.Servers) []knownServer {
 	var list []knownServer
 	for _, s := range msg.GetServers() {
-		list = append(list, knownServer{ID: s.GetId(), Address: s.GetAddress()})
+		list = append(list, knownServer{ID: s.GetId(), Address: s.GetAddress(), URL: s.GetUrl()})
 	}
 	return list
-}
-
-// renew asks for a certificate if one is needed, once a stream, and only of a server that has said who signs.
-func (l *link) renew() {
-	l.mu.Lock()
-	issuer, asking := l.issuer, l.asking
-	l.mu.Unlock()
-	if asking || issuer == "" {
-		return
-	}
-	request, err := l.id.renewal(issuer, l.now())
-	if err != nil {
-		l.log.Error("no certificate can be asked for", "err", err)
-	}
-	if request == nil {
-		return
-	}
-	if l.post(&wire.FromAgent{Kind: &wire.FromAgent_Renew{Renew: &wire.Renew{Request: request}}}) {
-		l.mu.Lock()
-		l.asking = true
-		l.mu.Unlock()
-	}
-}
-
-// certificate takes over a new certificate, and opens the stream anew to show it, at a time of its own: others have theirs at the
-// same moment.
-func (l *link) certificate(msg *wire.Certificate, end context.CancelCauseFunc) error {
-	if msg.GetRefused() != "" {
-		return errors.New("the certificate is not renewed: " + msg.GetRefused())
-	}
-	if err := l.id.renewed(msg.GetChain()); err != nil {
-		return err
-	}
-	l.log.Info("certificate renewed")
-	time.AfterFunc(rand.N(renewSpread), func() { end(errRenewed) })
-	return nil
 }
 
 func push(ctx context.Context, inbox chan<- *wire.FromServer, msg *wire.FromServer) error {

@@ -1,3 +1,5 @@
+//go:build linux
+
 package agent
 
 import (
@@ -24,6 +26,7 @@ import (
 type fakeHub struct {
 	wire.UnimplementedLinkServer
 	serve   func(n int, link wire.Link_ConnectServer) error
+	alive   func(ctx context.Context) error // nil: it is
 	address string
 	stop    func()
 	mu      sync.Mutex
@@ -36,6 +39,13 @@ func (h *fakeHub) Connect(link wire.Link_ConnectServer) error {
 	n := h.n
 	h.mu.Unlock()
 	return h.serve(n, link)
+}
+
+func (h *fakeHub) Alive(ctx context.Context, _ *wire.AliveRequest) (*wire.AliveReply, error) {
+	if h.alive == nil {
+		return &wire.AliveReply{}, nil
+	}
+	return nil, h.alive(ctx)
 }
 
 func (h *fakeHub) streams() int {

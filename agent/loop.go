@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"math"
 	"slices"
@@ -42,8 +43,10 @@ type loop struct {
 	claims   map[string]lastAsk      // by leased job: what was claimed last
 	waiting  map[string][]crony.Fact // by job: runs of an earlier life that were claimed and not started
 	unjudged map[string]bool         // jobs: what the servers decided of runs without a claim could not be written down yet
+	fates    time.Duration           // when to ask whose unclaimed runs are, by the lease's clock; 0: not yet
 	untaken  []grant                 // that could not be written down yet
 	orders   []*wire.Start           // likewise
+	later    []*wire.Start           // runs of other agents that can't be taken over yet
 	locked   map[crony.RunID]*seat   // runs that wait for their job's lock
 	holding  string                  // why nothing is asked for; "" while it is
 	held     hold                    // the last time that nothing was
@@ -66,7 +69,7 @@ type ask struct {
 	pass    bool
 }
 
-// question is a request that has no answer yet.
+// inquiry is a request that has no answer yet.
 type inquiry struct {
 	asks []ask
 	sent time.Duration // by the lease's clock
@@ -95,8 +98,9 @@ const tick = time.Second
 // maxAsks is how many occurrences go into one request.
 const maxAsks = 1024
 
-// maxRuns is about how many runs an agent answers for at once. One that can't deliver takes on no more: what comes due waits
-// on the servers, and not in this host's memory and on its disk.
+// maxRuns is about how many runs an agent answers for at once: those that go on, wait for an answer, or are not delivered. Beyond
+// it takes on no more: what comes due waits on the servers, and not in this host's memory and on its disk, and is for the job's
+// misfire policy when there is room again.
 const maxRuns = 16 << 10
 
 func newLoop(
@@ -107,7 +111,7 @@ func newLoop(
 		claims: map[string]lastAsk{}, unjudged: map[string]bool{}, waiting: map[string][]crony.Fact{},
 		locked: map[crony.RunID]*seat{}}
 	l.table, l.prep = newTimetable(l.zones.load), newPreparer(openPrepared(runner))
-	l.table.holder = func(j *job) crony.RunID { return journal.holder(j.name, int(j.slots)) }
+	l.table.holders = func(j *job) (first, last crony.RunID) { return journal.holders(j.name, int(j.slots)) }
 	return l
 }
 
@@ -138,6 +142,7 @@ func (l *loop) run(ctx context.Context, recovered []crony.Fact) {
 		case <-timer.C:
 		case <-l.runner.over:
 			l.table.unblock(l.clock())
+			l.freed()
 		case <-ctx.Done():
 			l.beat.Store(-1)
 			return
@@ -180,6 +185,8 @@ func (l *loop) work() time.Duration {
 		l.begin(g)
 	}
 	l.askLocks(now)
+	l.askHandOvers(now)
+	l.askFates()
 	over := l.lapse()
 	asking := l.mayAsk()
 	switch {
@@ -190,7 +197,7 @@ func (l *loop) work() time.Duration {
 	}
 	l.tellRunning(now)
 	l.ping()
-	most := tick
+	most := l.runner.again(tick)
 	if !over && !l.linked {
 		most = min(most, l.lease.left())
 	}
@@ -229,8 +236,8 @@ func (l *loop) clock() time.Time {
 
 // retry tries again to write down what the servers gave the agent.
 func (l *loop) retry() {
-	untaken, orders := l.untaken, l.orders
-	l.untaken, l.orders = nil, nil
+	untaken, orders := l.untaken, slices.Concat(l.orders, l.later)
+	l.untaken, l.orders, l.later = nil, nil, nil
 	for _, g := range untaken {
 		l.take(g)
 	}
@@ -250,7 +257,7 @@ func (l *loop) mayAsk() bool {
 	case err != nil:
 		why = "the journal can't be written: " + err.Error()
 	case l.full():
-		why = "too many runs are not delivered"
+		why = fmt.Sprintf("%d of its runs go on, wait, or are not delivered, and it has no more at once", maxRuns)
 	case len(l.untaken)+len(l.orders) > 0:
 		why = "the journal can't be written"
 	}
@@ -300,7 +307,7 @@ func (l *loop) post(msg *wire.ClaimRequest, asks []ask) {
 // ask returns what is to be asked about a job. What is passed over is told in parts of one cause each.
 func (l *loop) ask(j *job) (ask, *wire.Occurrence) {
 	step := j.asked
-	o := &wire.Occurrence{Job: j.name, Epoch: j.epoch, At: step.At.UnixNano(), Due: step.due}
+	o := &wire.Occurrence{Job: j.name, Epoch: j.epoch, At: step.At.UnixNano(), Due: step.due, Behind: string(step.behind)}
 	if until, ran, ok := l.table.tell(j); ok && !step.skipped {
 		return l.tell(j, o, until, ran)
 	}

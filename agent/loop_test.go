@@ -1,3 +1,5 @@
+//go:build linux
+
 package agent
 
 import (
@@ -199,23 +201,49 @@ func at(clock string) time.Time {
 	return midnight.Add(d.Sub(d.Truncate(24 * time.Hour)))
 }
 
-// TestOnTime asks a second ahead and starts to the instant.
+// TestOnTime asks ahead and starts to the instant.
 func TestOnTime(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, l *loopRig) {
 		l.say(assigned(definition("m", "* * * * *"), 1, midnight, ""), synced())
-		l.sleep(59*time.Second - 1)
+		l.sleep(time.Minute - ahead - 1)
 		if got := l.asks(); len(got) > 0 {
 			t.Errorf("asked too early: %v", got)
 		}
 		l.sleep(1)
 		l.say(grantAll(l.ask("m", at("00:01:00"))))
-		l.sleep(time.Second - 1)
+		l.sleep(ahead - 1)
 		l.expectStarts()
 		l.sleep(1)
 		l.expectStarts("m@00:01:00")
 		l.sleep(time.Minute)
-		l.say(grantAll(l.asks()[0])) // a second late
+		l.say(grantAll(l.asks()[0])) // late
 		l.expectStarts("m@00:01:00", "m@00:02:00")
+	})
+}
+
+// TestOnTimeThroughElections has nothing answered for a second and a half, again and again, at any time of a second: a job that
+// is due each second starts on time all the same.
+func TestOnTimeThroughElections(t *testing.T) {
+	const step, every, election = 100 * time.Millisecond, 7300 * time.Millisecond, 1500 * time.Millisecond
+	inBubble(t, nil, func(_ *testing.T, l *loopRig) {
+		l.say(assigned(definition("m", "* * * * * *"), 1, midnight, ""), synced())
+		var want []string
+		for now := time.Duration(0); now < 3*time.Minute; now += step {
+			if due := midnight.Add(now); now > 0 && now%time.Second == 0 {
+				want = append(want, "m@"+due.Format(time.TimeOnly))
+			}
+			l.expectStarts(want...)
+			if now%every >= every-election {
+				l.sleep(step)
+				continue
+			}
+			for list := l.asks(); len(list) > 0; list = l.asks() {
+				for _, req := range list {
+					l.say(grantAll(req))
+				}
+			}
+			l.sleep(step)
+		}
 	})
 }
 
@@ -407,6 +435,30 @@ func TestOrders(t *testing.T) {
 	})
 }
 
+// TestOrderedAgain starts a run in the place of one that was lost, once, as a run of the occurrence; beside the one that is due now.
+func TestOrderedAgain(t *testing.T) {
+	def := definition("m", "* * * * *")
+	inBubble(t, nil, func(t *testing.T, l *loopRig) {
+		l.say(assigned(def, 1, midnight, ""), synced())
+		l.sleep(59 * time.Second)
+		l.say(grantAll(l.ask("m", at("00:01:00"))))
+		id := crony.RerunID(def.UID, midnight, "")
+		again := ordered(def, crony.StartRequest{Run: id, At: midnight, RerunOf: runOf("m", "00:00:00")})
+		l.say(again, again)
+		l.sleep(time.Second)
+		l.expectStarts("m@00:00:00", "m@00:01:00")
+		c := l.journal.records()[0].facts[0].Claimed
+		if c.Trigger != crony.BySchedule || c.RerunOf != runOf("m", "00:00:00") || !c.ScheduledAt.Equal(midnight) || !c.Names(id) {
+			t.Errorf("%+v", c)
+		}
+		for _, run := range []crony.RunID{id, runOf("m", "00:01:00")} {
+			mustAdd(t, l.journal, entry{Settled: run})
+		}
+		l.say(again, newStream(), assigned(def, 1, midnight, runOf("m", "00:01:00")), synced())
+		l.expectStarts("m@00:00:00", "m@00:01:00") // and no more
+	})
+}
+
 // TestResume starts what an earlier life had claimed, when its job is still the same, and skips the rest.
 func TestResume(t *testing.T) {
 	def := definition("m", "* * * * *")
@@ -497,11 +549,12 @@ func TestJournalRefuses(t *testing.T) {
 	})
 }
 
-// TestFull has an agent that can't deliver: it takes no more.
+// TestFull has an agent with as many runs as it may have, all of which wait for an answer: it takes no more.
 func TestFull(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, l *loopRig) {
 		for n := range maxRuns {
 			mustAdd(t, l.journal, claimed(runAt(n)))
+			mustAdd(t, l.journal, entry{Fact: &crony.Fact{Run: runAt(n), Waiting: &crony.WaitingFact{Attempt: 1, Until: midnight.Add(24 * time.Hour)}}})
 		}
 		l.say(assigned(definition("m", "* * * * *"), 1, midnight, ""), synced())
 		l.sleep(10 * time.Minute)
@@ -510,7 +563,8 @@ func TestFull(t *testing.T) {
 		}
 		mustKeep(t, l.journal, entry{Settled: runAt(0)})
 		l.sleep(tick)
-		l.pass("m", at("00:10:00").Add(-1), "its agent took on nothing more: too many runs are not delivered; a later one runs in its place")
+		l.pass("m", at("00:10:00").Add(-1), "its agent took on nothing more: "+
+			"16384 of its runs go on, wait, or are not delivered, and it has no more at once; a later one runs in its place")
 	})
 }
 

@@ -4,75 +4,18 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"hash/fnv"
 	"log/slog"
 	"os"
-	"os/exec"
-	"os/signal"
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
 	"crony"
 	"crony/internal/wire"
 )
-
-// childEnv makes the test binary do one thing and nothing else, so that a test can kill it.
-const childEnv = "CRONY_AGENT_TEST_CHILD"
-
-func TestMain(m *testing.M) {
-	switch do, arg, _ := strings.Cut(os.Getenv(childEnv), " "); do {
-	case "":
-		os.Exit(m.Run())
-	case "agent":
-		os.Exit(child(runAgent(arg)))
-	case "journal":
-		os.Exit(child(fillJournal(arg)))
-	}
-}
-
-// child turns a child's error into its exit code.
-func child(err error) int {
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	return 0
-}
-
-// startChild runs the test binary as a child that does something. It is killed at the end of the test, at the latest.
-func startChild(t *testing.T, stdout *os.File, do, arg string) *exec.Cmd {
-	t.Helper()
-	cmd := exec.Command(os.Args[0])
-	cmd.Stdout = stdout
-	cmd.Env = append(os.Environ(), childEnv+"="+do+" "+arg)
-	cmd.Stderr = testLog{t}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		cmd.Process.Kill()
-		cmd.Wait()
-	})
-	return cmd
-}
-
-// runAgent is the agent's main.
-func runAgent(file string) error {
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
-	defer stop()
-	config, err := ReadConfig(file)
-	if err != nil {
-		return err
-	}
-	a, err := New(config.Options("test", slog.New(slog.NewTextHandler(os.Stderr, nil))))
-	if err != nil {
-		return err
-	}
-	return a.Run(ctx)
-}
 
 // testLog writes a log to the test's.
 type testLog struct{ t testing.TB }
@@ -203,6 +146,7 @@ type rig struct {
 	reports *reporter
 	runner  *runner
 	stop    func()
+	bare    bool // runs have no cgroups
 }
 
 func newRig(t testing.TB, dir string) *rig {
@@ -222,13 +166,18 @@ func newRig(t testing.TB, dir string) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
+	r.launches = true
 	return &rig{t: t, dir: dir, desk: d, journal: j, reports: reports, runner: r, stop: func() {}}
 }
 
 // begin lets it work until the end of the test, or until stop.
 func (r *rig) begin() *rig {
+	r.t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	var services sync.WaitGroup
+	if !r.bare {
+		r.enclosed()
+	}
 	r.runner.begin()
 	services.Go(func() { r.reports.run(ctx) })
 	r.reports.begin(ctx)
@@ -243,6 +192,26 @@ func (r *rig) begin() *rig {
 	})
 	r.t.Cleanup(func() { r.stop() })
 	return r
+}
+
+// enclosed gives runs cgroups of their own, where that can be had; an agent of the same directory finds them.
+func (r *rig) enclosed() {
+	if r.runner.cgroups != nil {
+		return
+	}
+	name := fnv.New64()
+	name.Write([]byte(r.dir))
+	groups, err := openCgroups("", fmt.Sprintf("crony-test-%x", name.Sum(nil)), r.runner.log)
+	if err != nil {
+		r.t.Log("without cgroups: ", err)
+		return
+	}
+	r.runner.cgroups = groups
+	r.t.Cleanup(func() {
+		if err := groups.close(); err != nil {
+			r.t.Error(err)
+		}
+	})
 }
 
 // start claims and starts a run of a shell job.

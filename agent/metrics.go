@@ -17,6 +17,7 @@ import (
 // metrics count what happens on the agent. What stands is looked up when somebody asks.
 type metrics struct {
 	started prometheus.Counter
+	retried prometheus.Counter
 	ended   *prometheus.CounterVec
 	claims  *prometheus.CounterVec
 	steps   *prometheus.CounterVec
@@ -33,6 +34,8 @@ func newMetrics() *metrics {
 	return &metrics{
 		started: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "crony_agent_runs_started_total", Help: "Runs whose process this agent has started."}),
+		retried: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "crony_agent_retries_total", Help: "Attempts that this agent has started after the first of their run."}),
 		ended: vec("crony_agent_runs_ended_total", "Runs of this agent that have ended, by state.", "state"),
 		claims: vec("crony_agent_claims_total", "Claims that this agent asked for, by what was decided.", "decision",
 			"granted", "refused"),
@@ -61,7 +64,7 @@ type watched struct {
 // registry holds all metrics of an agent.
 func (w *watched) registry(now func() time.Time) (*prometheus.Registry, error) {
 	m, info := w.runner.metrics, version.Read()
-	list := []prometheus.Collector{m.started, m.ended, m.claims, m.steps, &spoolCollector{watched: w, now: now},
+	list := []prometheus.Collector{m.started, m.retried, m.ended, m.claims, m.steps, &spoolCollector{watched: w, now: now},
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "crony_agent_connected", Help: "1 if the agent holds a stream to a server."},
 			func() float64 { return truth(w.link.connected.Load()) }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "crony_agent_certificate_expiry_timestamp_seconds",
@@ -103,6 +106,7 @@ func (c *spoolCollector) figures() []figure {
 	}
 	return []figure{
 		{"crony_agent_runs_running", "Runs whose process goes on.", float64(c.runner.count())},
+		{"crony_agent_runs_waiting", "Runs that wait for their next attempt.", float64(c.runner.paused())},
 		{"crony_agent_spool_runs", "Runs that this agent answers for: they go on, or are not delivered.", float64(c.journal.count())},
 		{"crony_agent_spool_records", "Facts and stretches of output that are not acknowledged.", float64(d.records)},
 		{"crony_agent_spool_bytes", "What the journal and outputs take of the disk.", float64(c.journal.bytes() + d.outputs)},

@@ -1,3 +1,5 @@
+//go:build linux
+
 package agent
 
 import (
@@ -58,6 +60,7 @@ func TestMetrics(t *testing.T) {
 	expect("while it waits", "crony_agent_spool_runs 1\n", "crony_agent_spool_records 5\n", "crony_agent_spool_oldest_seconds 90\n",
 		"crony_agent_spool_limit_bytes 1.073741824e+09\n", "crony_agent_spool_short 0\n", "crony_agent_output_dropped_bytes_total 0\n",
 		"crony_agent_runs_started_total 1\n", `crony_agent_runs_ended_total{state="succeeded"} 1`+"\n", "crony_agent_runs_running 0\n",
+		"crony_agent_runs_waiting 0\n", "crony_agent_retries_total 0\n",
 		`crony_agent_claims_total{decision="granted"} 1`+"\n", `crony_agent_claims_total{decision="refused"} 0`+"\n",
 		`crony_agent_clock_steps_total{direction="back"} 0`+"\n", "crony_agent_connected 0\n",
 		"crony_agent_certificate_expiry_timestamp_seconds ", "crony_build_info{", "process_resident_memory_bytes ", "go_goroutines ")

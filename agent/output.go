@@ -10,8 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"crony"
 )
 
@@ -98,9 +96,9 @@ func (o *output) create() (*os.File, error) {
 // leaves the process where it is. What is not kept goes nowhere.
 func (o *output) open() (int, error) {
 	if o.none {
-		return openFD(os.DevNull, unix.O_WRONLY)
+		return openFD(os.DevNull, os.O_WRONLY)
 	}
-	return openFD(o.path, unix.O_WRONLY|unix.O_APPEND)
+	return openFD(o.path, os.O_WRONLY|os.O_APPEND)
 }
 
 func (o *output) remove() {
@@ -119,7 +117,7 @@ func (o *output) markBegun(stdout int) error {
 	if o.none {
 		return nil // the journal says so
 	}
-	if err := unix.Fchmod(stdout, readable); err != nil {
+	if err := setMode(stdout, readable); err != nil {
 		return fmt.Errorf("mark its output as begun: %w", err)
 	}
 	return nil
@@ -137,24 +135,25 @@ func begun(path string) bool {
 // size returns how much the process has written, and looks how much of the disk that takes; what was queued if the file does
 // not say.
 func (o *output) size() int64 {
-	var info unix.Stat_t
-	if o.none || unix.Stat(o.path, &info) != nil {
-		o.disk = 0
-		return o.queued
+	if !o.none {
+		if size, disk, err := sizeOf(o.path); err == nil {
+			o.disk = disk
+			return size
+		}
 	}
-	o.disk = info.Blocks * 512 // see stat(2)
-	return info.Size
+	o.disk = 0
+	return o.queued
 }
 
 // resume takes up an output of an earlier life: what was given back of its beginning was delivered or given up.
 func (o *output) resume() {
-	fd, err := openFD(o.path, unix.O_RDONLY)
+	fd, err := openFD(o.path, os.O_RDONLY)
 	if err != nil {
 		return
 	}
-	defer unix.Close(fd) //nolint:errcheck // only read from
+	defer closeFD(fd)
 	o.holes = true
-	if from, err := unix.Seek(fd, 0, unix.SEEK_DATA); err == nil && from > 0 {
+	if from := firstData(fd); from > 0 {
 		from = min(from, o.head())
 		o.queued, o.acked, o.freed = from, from, from
 	}
@@ -237,12 +236,12 @@ func (o *output) punch(from, until int64) bool {
 	if from >= until {
 		return false
 	}
-	fd, err := openFD(o.path, unix.O_WRONLY)
+	fd, err := openFD(o.path, os.O_WRONLY)
 	if err != nil {
 		return false
 	}
-	defer unix.Close(fd) //nolint:errcheck // nothing was written through it
-	return unix.Fallocate(fd, unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, from, until-from) == nil
+	defer closeFD(fd)
+	return punchHole(fd, from, until) == nil
 }
 
 // removeOutputs removes the files of runs that are not kept.
@@ -257,7 +256,7 @@ func removeOutputs(dir string, kept map[crony.RunID]bool) error {
 		if kept[crony.RunID(run)] {
 			continue
 		}
-		if err := os.Remove(filepath.Join(dir, outputDir, e.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := os.RemoveAll(filepath.Join(dir, outputDir, e.Name())); err != nil { // a process may have made a directory
 			errs = append(errs, fmt.Errorf("remove an old output: %w", err))
 		}
 	}

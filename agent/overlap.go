@@ -2,6 +2,8 @@ package agent
 
 import (
 	"container/heap"
+	"maps"
+	"slices"
 	"time"
 
 	"crony"
@@ -11,7 +13,9 @@ import (
 // Of some jobs only so many runs may go on at once. What comes due while they do is given up by the agent, or waits for the
 // job's lock, or takes the place of what goes on; which of these is for the servers to say, as runs of other agents count too.
 //
-// It is decided when it is due, and not, as all else is, a second ahead: by then a place may be free.
+// It is decided when it is due, and not, as all else is, ahead of that: by then a place may be free. But where it is taken by a
+// run of this agent's own, and only for a short time yet, the next occurrence is claimed ahead, behind that: then nobody need be
+// asked when it is due. Whether the place is free the agent sees by itself; if it is not, the claimed run is given up.
 
 // row is occurrences right after a job's cursor that were given up, as a run was in the way. The servers are told of many at
 // once, so that a job that is due each second costs little behind a run that takes an hour.
@@ -26,9 +30,10 @@ type row struct {
 type question struct {
 	crony.Step
 
-	row     *row // that goes with it; nil: there is none
-	skipped bool // what is passed over is a row, and nothing else is asked
-	due     bool // the occurrence's time has come
+	row     *row        // that goes with it; nil: there is none
+	skipped bool        // what is passed over is a row, and nothing else is asked
+	due     bool        // the occurrence's time has come
+	behind  crony.RunID // of this agent, that is to have ended by then; "": none
 }
 
 func (r *row) question() *question {
@@ -64,9 +69,9 @@ func (t *timetable) blocks(j *job, step *crony.Step, now time.Time) bool {
 	if j.slots == 0 {
 		return false
 	}
-	run := t.holder(j)
+	run, _ := t.holders(j)
 	switch {
-	case run == "":
+	case run == "", t.behind(j, step, now) != "":
 		return false
 	case step.Start.After(now):
 		t.blocked[j] = true
@@ -85,6 +90,37 @@ func (t *timetable) blocks(j *job, step *crony.Step, now time.Time) bool {
 	return true
 }
 
+// behind returns the run of this agent behind which an occurrence is claimed ahead of its time; "" if it is not. Behind one that
+// takes its time it is not, and for a while not of a job whose runs do: each of what came due meanwhile would be a run that was
+// given up, where all of it is one row.
+func (t *timetable) behind(j *job, step *crony.Step, now time.Time) crony.RunID {
+	if j.slots != 1 || !j.skips || t.alone || !step.Start.After(now) || now.Sub(j.lately.time()) < rowTime {
+		return ""
+	}
+	first, last := t.holders(j)
+	if first == "" || now.Sub(first.Time()) > ahead {
+		return ""
+	}
+	return last
+}
+
+// awaits says whether a run of the job that was granted waits for its lock, as this run is in the way. Of a job that gives up
+// what finds no place, it was claimed behind a run of this agent's own.
+func (j *job) awaits(busy crony.RunID) bool { return busy != "" && !j.skips }
+
+// inWay returns the run of this agent that keeps one from starting that was claimed ahead; "" if none does.
+func (t *timetable) inWay(g *seat, now time.Time) crony.RunID {
+	if g.ordered || g.job == nil || g.job.slots != 1 || !g.job.skips {
+		return ""
+	}
+	first, _ := t.holders(g.job)
+	if first == g.run {
+		return ""
+	}
+	g.job.lately = nanosOf(now)
+	return first
+}
+
 // put has j come up in the queue at a time.
 func (t *timetable) put(j *job, at time.Time) {
 	if j.next = nanosOf(at); j.place > 0 {
@@ -95,6 +131,7 @@ func (t *timetable) put(j *job, at time.Time) {
 // giveUp notes that an occurrence finds no slot. If something else was in the way of those before it, the servers are told of
 // them first, and the occurrence comes up again.
 func (t *timetable) giveUp(j *job, at time.Time, why row, now time.Time) {
+	j.lately = nanosOf(now)
 	switch {
 	case j.row == nil:
 		why.until, why.tell = nanosOf(at), nanosOf(now.Add(rowTime))
@@ -137,7 +174,7 @@ func (t *timetable) wait(j *job, why row, ending bool, now time.Time) {
 // the next occurrence is asked for in time.
 func (t *timetable) unblock(now time.Time) {
 	for j := range t.blocked {
-		if t.holder(j) != "" {
+		if first, _ := t.holders(j); first != "" {
 			continue
 		}
 		delete(t.blocked, j)
@@ -189,6 +226,40 @@ func (l *loop) admit(g *seat) {
 	l.seat(g)
 }
 
+// besideAlone says whether a run that is about to start is not to, as one that the agent has started without a claim is in its
+// way: what the servers granted, they granted before they knew of that. It is given up, or has to wait for its lock anew.
+func (l *loop) besideAlone(g *seat) bool {
+	job := &g.what.def.Job
+	if job.Slots() == 0 {
+		return false
+	}
+	run := l.journal.unclaimed(job.Name, g.run, job.Slots())
+	switch {
+	case run == "":
+		return false
+	case !g.ordered && skips(job):
+		l.runner.skip(g.run, crony.HolderReason(run))
+	default:
+		g.told, g.held, g.again = false, true, nanosOf(l.clock().Add(askAgain))
+		l.await(g)
+	}
+	return true
+}
+
+// freed has locks asked for at once that were left for later, as a run without a claim was in the way: one has ended.
+func (l *loop) freed() {
+	for _, g := range l.locked {
+		if g.held {
+			g.again = 0
+		}
+	}
+}
+
+// skips says whether what finds no slot is given up.
+func skips(job *crony.Job) bool {
+	return job.Overlap != crony.OverlapQueue && job.Overlap != crony.OverlapReplace
+}
+
 // doubt says that what the servers told of locks may not be so any more: they are asked again.
 func (l *loop) doubt() {
 	for _, g := range l.locked {
@@ -225,9 +296,41 @@ func (l *loop) placed(reply *wire.LockReply) {
 		case p.GetRefused() != "":
 			delete(l.locked, run)
 			l.runner.skip(run, p.GetRefused())
-		case p.GetBehind() == "":
+		case p.GetBehind() == "", !g.ordered && g.job != nil && g.job.skips: // then whether it starts is seen when it is due
 			delete(l.locked, run)
+			g.held = false
 			l.admit(g)
 		}
 	}
+}
+
+// goings is the runs that have not ended, by job.
+type goings map[string]map[crony.RunID]bool
+
+// goes notes whether a run goes on.
+func (j *journal) goes(r *record, run crony.RunID, on bool) {
+	of := r.origin()
+	switch {
+	case of == nil:
+	case on && j.going[of.Job] == nil:
+		j.going[of.Job] = map[crony.RunID]bool{run: true}
+	case on:
+		j.going[of.Job][run] = true
+	default:
+		if delete(j.going[of.Job], run); len(j.going[of.Job]) == 0 {
+			delete(j.going, of.Job)
+		}
+	}
+}
+
+// holders returns the first and the last, by when they were due, of a job's runs that have not ended, if they are as many as may
+// go on at once; else "".
+func (j *journal) holders(job string, slots int) (first, last crony.RunID) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if slots == 0 || len(j.going[job]) < slots {
+		return "", ""
+	}
+	going := slices.Collect(maps.Keys(j.going[job]))
+	return slices.Min(going), slices.Max(going)
 }

@@ -1,3 +1,5 @@
+//go:build linux
+
 package agent
 
 import (
@@ -68,8 +70,9 @@ func (l *loopRig) rest(d time.Duration) {
 	}
 }
 
-// TestRow has a job that is due each second behind an hour's run of its own: nobody is asked, the servers are told of what was
-// given up less than once a minute, and right after the run's end, and then it goes on in time.
+// TestRow has a job that is due each second behind an hour's run of its own: but for what came due while the run was young, nobody
+// is asked, the servers are told of what was given up less than once a minute, and right after the run's end, and then it goes on in
+// time.
 func TestRow(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, l *loopRig) {
 		l.say(assigned(definition("s", "* * * * * *", overlapping(crony.OverlapForbid)), 1, midnight, ""), synced())
@@ -81,6 +84,11 @@ func TestRow(t *testing.T) {
 		tell := func() {
 			for _, req := range l.asks() {
 				o := req.GetOccurrences()[0]
+				if o.GetBehind() == string(run) && after.Before(at("00:00:04")) {
+					after = wire.Time(o.GetAt())
+					l.say(grantAll(req))
+					continue
+				}
 				p := o.GetPass()
 				if p == nil || !o.GetSkipped() || p.GetReason() != crony.HolderReason(run) || !wire.Time(p.GetAfter()).Equal(after) {
 					t.Fatalf("asked %v", req)
@@ -147,6 +155,33 @@ func TestBusyElsewhere(t *testing.T) {
 		l.sleep(time.Second)
 		l.expectStarts()
 	})
+}
+
+// TestGrantedBesides has the clock set back while an answer is on its way: it grants an occurrence that is not the one which was
+// asked for since, and that one's answer says that the cursor is there already. The run is the agent's all the same, and starts.
+func TestGrantedBesides(t *testing.T) {
+	for name, late := range map[string]bool{"before the other answer": false, "after it": true} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, nil, func(_ *testing.T, l *loopRig) {
+				l.say(assigned(definition("s", "* * * * * *", overlapping(crony.OverlapForbid)), 1, midnight, ""), synced())
+				l.say(taken(l.untilDue("other"), "other"))
+				l.sleep(0)
+				granted := &wire.FromServer{Kind: &wire.FromServer_Claims{Claims: &wire.ClaimReply{Id: l.ask("s", at("00:00:02")).GetId(),
+					Decisions: []*wire.Decision{{Granted: true, Run: string(runOf("s", "00:00:02"))}}}}}
+				l.stepBy(-3 * time.Second)
+				l.sleep(3 * tick)
+				refused := &wire.FromServer{Kind: &wire.FromServer_Claims{Claims: &wire.ClaimReply{Id: l.ask("s", at("00:00:01")).GetId(),
+					Decisions: []*wire.Decision{{Reason: "decided already", Cursor: at("00:00:02").UnixNano()}}}}}
+				if late {
+					l.say(refused, granted)
+				} else {
+					l.say(granted, refused)
+				}
+				l.sleep(3 * time.Second)
+				l.expectStarts("s@00:00:02")
+			})
+		})
+	}
 }
 
 // TestRowGoesAlong has a claim that comes before the servers were told of what was given up.
@@ -282,4 +317,88 @@ func TestWaitingRecovered(t *testing.T) {
 		l.say(places(&wire.Place{Run: string(runOf("m", "00:00:02"))}))
 		l.expectStarts("m@00:00:01", "m@00:00:02")
 	})
+}
+
+// TestBehind has a job of which one run may go on at once: the next ones are claimed ahead, each behind the one before, and start
+// without anybody being asked when that has ended. One that finds it going on is given up.
+func TestBehind(t *testing.T) {
+	inBubble(t, nil, func(t *testing.T, l *loopRig) {
+		l.say(assigned(definition("s", "* * * * * *", overlapping(crony.OverlapForbid)), 1, midnight, ""), synced())
+		claim := func(clock, behind string) {
+			t.Helper()
+			req := l.ask("s", at(clock))
+			if o := req.GetOccurrences()[0]; o.GetDue() || o.GetBehind() != behind {
+				t.Fatalf("asked %v, want it behind %q", o, behind)
+			}
+			reply := grantAll(req)
+			reply.GetClaims().GetDecisions()[0].Busy = behind
+			l.say(reply)
+		}
+		end := func(clock string) { l.runner.end(runOf("s", clock), crony.Succeeded, "") }
+		claim("00:00:01", "")
+		claim("00:00:02", string(runOf("s", "00:00:01")))
+		l.sleep(3*time.Second - ahead)
+		claim("00:00:03", string(runOf("s", "00:00:02")))
+		l.sleep(ahead - 2*time.Second)
+		l.expectStarts("s@00:00:01")
+		end("00:00:01")
+		l.sleep(3*time.Second - ahead)
+		claim("00:00:04", string(runOf("s", "00:00:03")))
+		l.sleep(ahead - 2*time.Second)
+		l.expectStarts("s@00:00:01", "s@00:00:02")
+		l.sleep(3*time.Second - ahead)
+		claim("00:00:05", string(runOf("s", "00:00:04")))
+		l.sleep(ahead - 2*time.Second)
+		l.expectStarts("s@00:00:01", "s@00:00:02")
+		if run := l.endOf(runOf("s", "00:00:03")); run.State != crony.Skipped || run.Reason != crony.HolderReason(runOf("s", "00:00:02")) {
+			t.Errorf("what found another going on: %+v", run)
+		}
+		end("00:00:02")
+		l.rest(time.Second) // for a while nothing more is claimed behind a run
+		l.expectStarts("s@00:00:01", "s@00:00:02", "s@00:00:04")
+		if locks := l.locks(); len(locks) > 0 {
+			t.Errorf("the servers are asked for the lock of %v", locks)
+		}
+	})
+}
+
+// TestBesideAlone has the servers owe a run to an agent that was cut off before it heard of it, and has started the next one
+// without a claim, which goes on: then they do not go on at once.
+func TestBesideAlone(t *testing.T) {
+	for overlap, waits := range map[crony.Overlap]bool{crony.OverlapQueue: true, crony.OverlapReplace: true, crony.OverlapForbid: false} {
+		t.Run(string(overlap), func(t *testing.T) {
+			inBubble(t, nil, func(t *testing.T, l *loopRig) {
+				def := definition("m", "* * * * *", overlapping(overlap), func(j *crony.Job) {
+					j.Misfire = &crony.Misfire{Policy: crony.MisfireSkip}
+				})
+				l.cutOff(def, 0)
+				l.sleepHost(time.Minute)
+				l.sleep(time.Minute)
+				alone, owed := runOf("m", "00:02:00"), runOf("m", "00:01:00")
+				l.expectStarts("m@00:02:00")
+				l.say(newStream(), assigned(def, 1, at("00:01:00"), owed), synced(), places(&wire.Place{Job: "m", Run: string(owed)}))
+				l.expectStarts("m@00:02:00")
+				if !waits {
+					if end := l.endOf(owed); end.State != crony.Skipped || end.Reason != crony.HolderReason(alone) {
+						t.Errorf("what was owed: %+v", end)
+					}
+					return
+				}
+				l.locks()
+				l.sleep(askAgain)
+				if got := l.locks(); len(got) != 1 {
+					t.Errorf("while it goes on locks are asked for: %v", got)
+				}
+				l.say(places(&wire.Place{Job: "m", Run: string(owed)}))
+				l.expectStarts("m@00:02:00")
+				l.runner.end(alone, crony.Succeeded, "")
+				synctest.Wait()
+				if got := l.locks(); len(got) != 1 {
+					t.Errorf("when it has ended locks are asked for: %v", got)
+				}
+				l.say(places(&wire.Place{Job: "m", Run: string(owed)}))
+				l.expectStarts("m@00:02:00", "m@00:01:00")
+			})
+		})
+	}
 }

@@ -187,6 +187,7 @@ func (t *try) assignment(j *job) *assignment {
 	s := &t.script
 	what.def.Job.Shell = &crony.Shell{Interpreter: s.Interpreter, Script: s.Script, Env: map[string]string{"CRONY_SCRIPT": s.Name}}
 	what.def.Job.Timeout, what.def.Job.KillGrace = crony.Duration(s.Limit()), 0
+	what.def.Job.Retry, what.def.Job.RunTimeout = nil, 0
 	what.prepares = t.hash
 	return what
 }
@@ -249,6 +250,13 @@ func (l *loop) begin(g *seat) {
 		g.start = parked
 		l.table.starts.add(g)
 		l.prep.hurry(g.job.lack, l.clock())
+		return
+	}
+	if run := l.table.inWay(g, l.clock()); run != "" {
+		l.runner.skip(g.run, crony.HolderReason(run))
+		return
+	}
+	if l.besideAlone(g) {
 		return
 	}
 	l.runner.start(g.attempt())

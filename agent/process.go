@@ -1,42 +1,36 @@
 package agent
 
 import (
-	"bytes"
-	"errors"
+	"cmp"
 	"fmt"
 	"os"
-	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"crony"
 )
 
 // process is a started attempt: the leader of a session and process group of its own, whose output goes into files.
 type process struct {
-	run     crony.RunID
-	job     string // its name
-	attempt int
-	pid     int
-	birth   birth
-	began   time.Time
-	terms   terms
-	outputs []*output
-	child   *spawned // nil for a process of an earlier life
-	script  string   // file to remove at the end; "" if there is none
-	timer   *time.Timer
-	told    bool // the servers were told of it, on this stream; guarded by the runner
+	ongoing
+
+	birth  birth
+	child  *spawned // nil for a process of an earlier life
+	cgroup *cgroup
+	tree   tree
+	script string // file to remove at the end; "" if there is none
 
 	mu      sync.Mutex
 	gone    bool            // the leader has ended
 	ending  crony.EndedFact // why it was killed, if it was
-	cleared <-chan struct{} // closed when the group of a process that was killed is gone, or was sent KILL
+	cleared <-chan struct{} // closed when a tree that was killed is gone, or does not go
+	behind  int             // processes that the leader left behind when it ended by itself
+	stuck   int             // processes that could not be killed
+	memory  crony.Size      // the limit of memory that it has hit; 0 if it has not
+	rlimits *crony.Rlimits  // that it was started with
+	used    float64         // seconds of the CPU, by the leader
 }
 
 // birth is when a process began. With its pid it names the process for ever.
@@ -45,35 +39,39 @@ type birth struct {
 	Ticks uint64 `json:"ticks"` // since then, in the kernel's clock ticks
 }
 
-// startProcess starts an attempt, whose output files are there. The error says in plain words why it can't be started.
-func startProcess(
-	dir, boot string, a *attempt, files []*output, now func() time.Time, may func(*attempt) bool,
-) (*process, error) {
-	p := &process{run: a.run, job: a.job.Name, attempt: a.number, terms: termsOf(a.job), outputs: files}
+// startProcess starts an attempt in a cgroup; its output files are there. The error says in plain words why it can't be started.
+func (r *runner) startProcess(a *attempt, files []*output, in *cgroup) (*process, error) {
+	p := &process{cgroup: in,
+		ongoing: ongoing{run: a.run, job: a.job.Name, attempt: a.number, terms: termsOf(a.job), outputs: files}}
 	if a.job.Shell != nil && a.job.Shell.Script != "" {
-		p.script = outputPath(dir, a.run, a.number, "script")
+		p.script = scriptPath(r.dir, a.run, a.number, a.job.Shell.Interpreter)
 	}
-	if err := p.start(dir, a, now, may); err != nil {
+	a.agent = r.agent
+	if err := p.start(r, a); err != nil {
 		p.removeScript()
 		return nil, fmt.Errorf("start the run: %w", err)
 	}
-	p.pid = p.child.pid
+	p.pid, p.first = p.child.pid, cmp.Or(a.first, p.began)
 	ticks, _ := startTicks(p.pid) // 0 if it has ended already
-	p.birth = birth{Boot: boot, Ticks: ticks}
+	p.birth, p.rlimits = birth{Boot: r.boot, Ticks: ticks}, a.job.Shell.Rlimits
+	p.tree = r.treeOf(p, p.pid)
 	return p, nil
 }
 
-func (p *process) start(dir string, a *attempt, now func() time.Time, may func(*attempt) bool) error {
-	cmd, err := newCommand(dir, p.script, a)
+func (p *process) start(r *runner, a *attempt) error {
+	cmd, err := newCommand(r.dir, p.script, a, &r.allow)
 	if err != nil {
 		return err
 	}
 	files := []int{cmd.stdin}
 	defer func() { // the process has its own by then
 		for _, fd := range append(files, cmd.more...) {
-			unix.Close(fd) //nolint:errcheck // nothing was written through it
+			closeFD(fd)
 		}
 	}()
+	if cmd.rlimits, err = r.rlimitsOf(a.job.Shell); err != nil {
+		return err
+	}
 	for _, o := range p.outputs {
 		fd, err := o.open()
 		if err != nil {
@@ -81,31 +79,66 @@ func (p *process) start(dir string, a *attempt, now func() time.Time, may func(*
 		}
 		files = append(files, fd)
 	}
-	p.began = now().UTC()
+	if err := p.give(cmd, files); err != nil {
+		return err
+	}
+	p.began = r.now().UTC()
 	if err := p.outputs[0].markBegun(files[1]); err != nil {
 		return err
 	}
-	if !may(a) {
+	if !r.mayStart(a) {
 		return errLeaseOver
 	}
-	p.child, err = cmd.start(append(files, cmd.more...))
+	p.child, err = cmd.start(append(files, cmd.more...), p.cgroup, r.children)
 	return err
+}
+
+// give gives the user of the run its files, so that it can open them anew, as /dev/stdout.
+func (p *process) give(cmd *command, files []int) error {
+	if cmd.account.switches == nil {
+		return nil
+	}
+	own := files[1:]
+	switch {
+	case p.outputs[0].none: // /dev/null is everybody's
+		own = nil
+		if cmd.input {
+			own = files[:1]
+		}
+	case cmd.input:
+		own = files
+	}
+	for _, fd := range own {
+		if err := cmd.account.own(fd); err != nil {
+			return fmt.Errorf("give user %s its files: %w", cmd.account.name, err)
+		}
+	}
+	return nil
 }
 
 func termsOf(j *crony.Job) terms {
 	return terms{Limit: j.OutputLimit(), Timeout: j.Timeout, Grace: crony.Duration(j.Grace()),
-		Stop: j.OnDisconnect == crony.DisconnectStop}
+		Stop: j.OnDisconnect == crony.DisconnectStop, Hold: leased(j), Retry: j.Retry, Whole: j.RunTimeout}
 }
 
 // adoptProcess makes the process of a run that an earlier life of the agent started.
-func adoptProcess(dir, boot string, started *crony.Fact, rec *record) *process {
+func (r *runner) adoptProcess(started *crony.Fact, rec *record) *process {
 	number := started.Started.Attempt
-	p := &process{run: started.Run, job: rec.jobName(), attempt: number, pid: started.Started.PID, birth: rec.birth,
-		began: started.At, terms: rec.terms, outputs: outputs(dir, started.Run, number, rec.terms.Limit),
-		script: outputPath(dir, started.Run, number, "script")}
-	if p.birth.Boot != boot {
+	p := &process{ongoing: ongoing{run: started.Run, job: rec.jobName(), attempt: number, pid: started.Started.PID,
+		began: started.At, first: rec.begun(started.At), terms: rec.terms,
+		outputs: outputs(r.dir, started.Run, number, rec.terms.Limit)},
+		birth: rec.birth, script: scriptPath(r.dir, started.Run, number, ""), cgroup: &cgroup{unheld: rec.held.Unheld},
+		rlimits: rec.held.Rlimits}
+	if p.birth.Boot != r.boot {
 		p.birth.Ticks = 0 // whoever has its pid now is somebody else
+	} else {
+		p.cgroup.reopen(rec.held.Cgroup)
 	}
+	leader := 0
+	if p.alive() {
+		leader = p.pid
+	}
+	p.tree = r.treeOf(p, leader)
 	return p
 }
 
@@ -115,42 +148,29 @@ func (p *process) removeScript() {
 	}
 }
 
-// ownPeak returns the most memory that the agent has had, in KiB. A child begins as its parent's image, so that a peak no
-// higher than this says nothing of what the child had itself.
-func ownPeak() int64 {
-	var own syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &own); err != nil {
-		return 0
-	}
-	return own.Maxrss
-}
-
-// wait waits for a child of this agent. The files are not waited for: what the process left behind may hold them for ever.
+// wait waits for a child of this agent, and ends what it has left behind. The files are not waited for: who has them open is
+// not asked.
 func (p *process) wait() crony.ExitedFact {
-	status, usage := p.child.wait()
-	p.leave()
-	fact := crony.ExitedFact{CPUSeconds: time.Duration(usage.Utime.Nano() + usage.Stime.Nano()).Seconds()}
-	if usage.Maxrss > ownPeak() {
-		fact.MaxRSS = usage.Maxrss << 10
+	fact, known := p.child.wait()
+	p.used = fact.CPUSeconds
+	if !known {
+		fact = crony.ExitedFact{}
 	}
-	if status.Signaled() {
-		fact.Signal = unix.SignalName(status.Signal())
-		return fact
-	}
-	code := status.ExitStatus()
-	fact.ExitCode = &code
+	p.leave(&fact)
 	return fact
 }
 
 // foreignPoll is how often a process that is not a child is looked at.
 const foreignPoll = 250 * time.Millisecond
 
-// waitForeign waits for a process of an earlier life of the agent.
-func (p *process) waitForeign() {
+// waitForeign waits for a process of an earlier life of the agent, and ends what it has left behind. Only what its cgroup has
+// used is known.
+func (p *process) waitForeign() (fact crony.ExitedFact) {
 	for p.alive() {
 		time.Sleep(foreignPoll)
 	}
-	p.leave()
+	p.leave(&fact)
+	return fact
 }
 
 func (p *process) alive() bool {
@@ -158,8 +178,9 @@ func (p *process) alive() bool {
 	return err == nil && p.birth.Ticks != 0 && ticks == p.birth.Ticks
 }
 
-// leave notes that the leader has ended. If the process was killed, it waits until its whole group is.
-func (p *process) leave() {
+// leave notes that the leader has ended. A run is over when its tree is: if it was killed, all of it is gone then, and if not,
+// what the leader has left behind is ended.
+func (p *process) leave(fact *crony.ExitedFact) {
 	p.mu.Lock()
 	p.gone = true
 	cleared := p.cleared
@@ -167,10 +188,26 @@ func (p *process) leave() {
 	p.removeScript()
 	if cleared != nil {
 		<-cleared
+	} else {
+		p.behind, p.stuck = endTree(p.tree, p.terms.Grace.Std())
+	}
+	p.measure(fact)
+}
+
+// measure writes down what the whole tree has used, if that is known.
+func (p *process) measure(fact *crony.ExitedFact) {
+	if p.cgroup.path != "" {
+		p.cgroup.measure(fact)
+	}
+	if fact.OOM {
+		p.memory = p.cgroup.memoryLimit()
+	}
+	if p.memory > 0 {
+		p.behind = 0 // the kernel was killing them
 	}
 }
 
-// kill ends the process and its group: TERM, then after the grace KILL for what is left. The first reason counts, and none
+// kill ends the process and its tree: TERM, then after the grace KILL for what is left. The first reason counts, and none
 // does once the leader has ended by itself.
 func (p *process) kill(state crony.RunState, reason string) {
 	p.mu.Lock()
@@ -181,36 +218,11 @@ func (p *process) kill(state crony.RunState, reason string) {
 	p.ending = crony.EndedFact{State: state, Reason: reason}
 	cleared := make(chan struct{})
 	p.cleared = cleared
-	p.signal(syscall.SIGTERM) //nolint:errcheck // it fails if nothing of the group is left
 	go func() {
 		defer close(cleared)
-		p.clear()
+		_, p.stuck = endTree(p.tree, p.terms.Grace.Std())
 	}()
 }
-
-// groupPoll is how often a group that was sent TERM is looked at.
-const groupPoll = 20 * time.Millisecond
-
-// clear waits until nothing of the group is left, but no longer than the grace, and then kills it.
-func (p *process) clear() {
-	grace := time.NewTimer(p.terms.Grace.Std())
-	defer grace.Stop()
-	poll := time.NewTicker(groupPoll)
-	defer poll.Stop()
-	for {
-		select {
-		case <-poll.C:
-			if errors.Is(p.signal(0), syscall.ESRCH) {
-				return
-			}
-		case <-grace.C:
-			p.signal(syscall.SIGKILL) //nolint:errcheck // as above
-			return
-		}
-	}
-}
-
-func (p *process) signal(sig syscall.Signal) error { return syscall.Kill(-p.pid, sig) }
 
 // verdict says how the run ended.
 func (p *process) verdict(exit *crony.ExitedFact) (crony.RunState, string) {
@@ -219,75 +231,34 @@ func (p *process) verdict(exit *crony.ExitedFact) (crony.RunState, string) {
 	switch {
 	case p.ending.State != "":
 		return p.ending.State, p.ending.Reason
+	case exit.OOM && exit.Signal != "" && p.memory > 0:
+		return crony.Failed, "it wanted more memory than its limit of " + p.memory.String()
+	case exit.OOM && exit.Signal != "":
+		return crony.Failed, "it was killed for want of memory"
 	case exit.Signal != "":
-		return crony.Failed, "ended by " + exit.Signal
+		return crony.Failed, "ended by " + exit.Signal + p.beyond(exit.Signal)
 	case exit.ExitCode == nil:
 		return crony.Lost, "its agent was restarted while it ran: how it ended can't be known"
 	case *exit.ExitCode != 0:
-		return crony.Failed, "exit code " + strconv.Itoa(*exit.ExitCode)
+		return crony.Failed, "exit code " + strconv.Itoa(*exit.ExitCode) + p.beyondBelow(*exit.ExitCode)
 	}
 	return crony.Succeeded, ""
 }
 
-// bootID returns the name of the host's boot, see random(4).
-func bootID() (string, error) {
-	data, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
-	return strings.TrimSpace(string(data)), err
-}
-
-// startTicks returns when a process began, in clock ticks since the host's boot: field 22 of /proc/PID/stat, see proc(5).
-func startTicks(pid int) (uint64, error) {
-	fields, err := stat(pid)
-	if err != nil {
-		return 0, err
+// remarks returns what is to be said of the run beside how it ended.
+func (p *process) remarks() (list []string) {
+	switch {
+	case p.behind == 1:
+		list = append(list, "a process that it left behind was ended")
+	case p.behind > 1:
+		list = append(list, fmt.Sprintf("%d processes that it left behind were ended", p.behind))
 	}
-	return strconv.ParseUint(fields[statStart], 10, 64)
-}
-
-// Fields of /proc/PID/stat, counted from 0 at the one after the name, which proc(5) numbers 3.
-const (
-	statState   = 0
-	statSession = 3
-	statStart   = 19
-)
-
-// stat returns those fields; [os.ErrProcessDone] if the process has ended and only waits to be reaped.
-func stat(pid int) ([]string, error) {
-	fd, err := openFD("/proc/"+strconv.Itoa(pid)+"/stat", unix.O_RDONLY)
-	if err != nil {
-		return nil, err
+	if p.stuck > 0 {
+		list = append(list, fmt.Sprintf("%d of its processes could not be killed, and may go on", p.stuck))
 	}
-	defer unix.Close(fd)       //nolint:errcheck // nothing was written through it
-	data := make([]byte, 2048) // it is 52 numbers and a name of 64 bytes at most
-	n, err := unix.Read(fd, data)
-	if err != nil {
-		return nil, err // the process was reaped in between
+	if len(p.cgroup.unheld) > 0 {
+		list = append(list, "it was not held to its limits of "+strings.Join(p.cgroup.unheld, ", ")+
+			", "+whyUnheld)
 	}
-	data = data[:n]
-	fields := strings.Fields(string(data[bytes.LastIndexByte(data, ')')+1:])) // the name before it may hold anything
-	if len(fields) <= statStart || fields[statState] == "Z" {
-		return nil, os.ErrProcessDone
-	}
-	return fields, nil
-}
-
-// findLeader returns the process that leads the session of an attempt of which only the environment is known; 0 if there is
-// none.
-func findLeader(run crony.RunID, attempt int) int {
-	files, _ := filepath.Glob("/proc/[0-9]*/environ") // its only error is for a bad pattern
-	for _, file := range files {
-		env, err := os.ReadFile(file)
-		if err != nil {
-			continue
-		}
-		vars := strings.Split(string(env), "\x00")
-		if !slices.Contains(vars, runEnv+string(run)) || !slices.Contains(vars, "CRONY_ATTEMPT="+strconv.Itoa(attempt)) {
-			continue
-		}
-		pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(file)))
-		if fields, err := stat(pid); err == nil && fields[statSession] == strconv.Itoa(pid) {
-			return pid
-		}
-	}
-	return 0
+	return append(list, p.ongoing.remarks()...)
 }

@@ -6,8 +6,6 @@ import (
 	"io"
 	"os"
 
-	"golang.org/x/sys/unix"
-
 	"crony"
 	"crony/internal/wire"
 )
@@ -85,20 +83,4 @@ func readStretch(it *item, report *wire.Report) error {
 		}
 	}
 	return nil
-}
-
-// nextData returns the first stretch of a file, from an offset and up to an end, that is no hole. Off is end if there is none.
-func nextData(file *os.File, off, end int64) (from, until int64) {
-	from, err := file.Seek(off, unix.SEEK_DATA)
-	switch {
-	case errors.Is(err, unix.ENXIO):
-		return end, end
-	case err != nil: // the file system knows no holes
-		return off, end
-	}
-	until, err = file.Seek(from, unix.SEEK_HOLE)
-	if err != nil {
-		until = end
-	}
-	return min(from, end), min(until, end)
 }

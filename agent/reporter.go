@@ -87,6 +87,7 @@ const (
 	few        = 1000                   // outputs: of so many, all are looked at each time
 	lookPart   = 128                    // outputs that are looked at while nobody else can report
 	giveWay    = 2 * time.Second        // the longest that reports wait for processes to be started
+	wayPoll    = 10 * time.Millisecond  // how often it is looked whether they still do
 	firstHold  = 500 * time.Millisecond // how long reports wait after two streams that took none
 	lastHold   = 15 * time.Second       // and at most, after many
 )
@@ -103,7 +104,12 @@ func (r *reporter) run(ctx context.Context) error {
 	defer poll.Stop()
 	defer bounds.Stop()
 	for {
+		var calm <-chan time.Time
+		if r.givesWay() {
+			calm = time.After(wayPoll)
+		}
 		select {
+		case <-calm:
 		case <-r.wake:
 		case <-bounds.C:
 			if r.spool.size > 0 || r.spool.free > 0 {
@@ -121,8 +127,8 @@ func (r *reporter) run(ctx context.Context) error {
 	}
 }
 
-// givesWay says whether to leave the host's processors to the starters. When many runs are due at once, to report each while
-// others wait would take a tenth of their time.
+// givesWay says whether to leave the host's processors to what is being started. When many runs are due at once, to report each
+// while others wait would take a tenth of their time.
 func (r *reporter) givesWay() bool {
 	if !r.starting() {
 		r.rush = time.Time{}
@@ -293,18 +299,6 @@ func (r *reporter) finish(list []*output) []int64 {
 	return sizes
 }
 
-// settled says that nothing more comes of a run; its facts may have been acknowledged by now.
-func (r *reporter) settled(run crony.RunID) {
-	r.mu.Lock()
-	o := r.of(run)
-	o.ended = true
-	done := o.items == 0
-	r.mu.Unlock()
-	if done {
-		r.forget(run)
-	}
-}
-
 // sendOne sends the next report, if there is one and it may go. It reports whether it did.
 func (r *reporter) sendOne() bool {
 	r.mu.Lock()
@@ -347,60 +341,6 @@ func (r *reporter) begin(stream context.Context) {
 	r.mu.Unlock()
 	r.forgetAll(done)
 	r.ring()
-}
-
-// acked implements sink.
-func (r *reporter) acked(id uint64) {
-	r.mu.Lock()
-	var done []crony.RunID
-	for i := range r.inflight[id] {
-		it := &r.inflight[id][i]
-		if it.fact == nil {
-			it.from.ack(it.off, it.end)
-		}
-		if r.done(it) {
-			done = append(done, it.run())
-		}
-	}
-	if _, ok := r.inflight[id]; ok {
-		r.failures, r.probe = 0, false
-	}
-	delete(r.inflight, id)
-	r.mu.Unlock()
-	r.forgetAll(done)
-	r.ring()
-}
-
-// done notes that an item is delivered or given up, and reports whether it was the last of its run.
-func (r *reporter) done(it *item) bool {
-	o := r.owed[it.run()]
-	o.items--
-	return o.items == 0 && o.ended
-}
-
-func (r *reporter) forgetAll(runs []crony.RunID) {
-	for _, run := range runs {
-		r.forget(run)
-	}
-}
-
-// forget drops a run that the servers have all of.
-func (r *reporter) forget(run crony.RunID) {
-	if _, err := r.journal.keep(entry{Settled: run}); err != nil {
-		r.log.Warn("journal does not forget a run yet", "run", run, "err", err)
-	}
-	r.mu.Lock()
-	outputs := r.owed[run].outputs
-	r.mu.Unlock()
-	removeAll(outputs)
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for _, o := range outputs {
-		r.used -= o.disk
-		o.disk = 0
-	}
-	delete(r.owed, run)
-	delete(r.names, run)
 }
 
 // flush waits until everything is acknowledged, but not longer than patience.

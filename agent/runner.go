@@ -4,14 +4,18 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
+	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"crony"
+	"crony/agent/callback"
 )
 
-// runner starts processes, holds them to their terms, and writes down what becomes of them.
+// runner starts processes, and makes calls, holds them to their terms, and writes down what becomes of them.
 type runner struct {
 	agent   string
 	dir     string
@@ -23,30 +27,50 @@ type runner struct {
 	metrics *metrics
 	ending  func(run crony.RunID, state crony.RunState, reason string) // hears of each end before it is written down
 	lease   *lease
+	chance  func(below time.Duration) time.Duration // a random time
+
+	allow    Allow
+	launches bool     // this program's main calls [Launch]
+	cgroups  *cgroups // nil: there are none to be had
+	procs    *procTable
+	children *children
+	caller   *callback.Caller
+	urls     func() []string // of servers, where a call may be answered
 
 	mu      sync.Mutex
 	waiting []*attempt // for a starter
+	taken   time.Time  // when a starter took the last one
 	wanted  []*files   // to be made by a starter that has nothing to start
+	emptied []*cgroup  // to be removed by one
 	claimed map[crony.RunID]*files
 	strays  map[crony.RunID]bool // of an earlier life: it is not known whether they have started
 	ordered []*seat              // of an earlier life, that have not started
-	over    chan struct{}        // gives a sign when a run has ended
+	pauses  queue[*pause]        // runs that wait for their next attempt
+	linked  atomic.Bool          // there is a stream, for all that the loop has heard
+	over    chan struct{}        // gives a sign when a run has ended, or waits for its next attempt
 	idle    *sync.Cond
-	running map[crony.RunID]*process
+	running map[crony.RunID]work
+	awaited map[crony.RunID]*awaited
+	asking  map[crony.RunID]*asked          // who makes the next attempts of runs that wait
 	kills   map[crony.RunID]crony.KillOrder // of runs that go on
 	stopped bool                            // nothing starts any more
+	left    bool                            // what runs is left to the next life
 	starter sync.WaitGroup
 	runs    sync.WaitGroup
+	calls   sync.WaitGroup // that are under way, up to when their end is written down
+	reaping sync.WaitGroup // processes that have ended, which is being written down
 }
 
 // attempt is one try of a run, before it has started.
 type attempt struct {
 	run    crony.RunID
-	number int // from 1
+	number int       // from 1
+	first  time.Time // when the run's first attempt began; zero: this one does it
 	job    *crony.Job
 	due    time.Time
 	epoch  int64
 	params map[string]string // that a person gave it
+	agent  string            // its id
 	asked  time.Duration     // by the lease's clock, when it was claimed, if it starts only while the lease holds; else 0
 }
 
@@ -63,10 +87,14 @@ func newRunner(agent, dir string, journal *journal, reports *reporter, now func(
 	if err != nil {
 		return nil, fmt.Errorf("ask for the host's boot: %w", err)
 	}
+	if dir, err = filepath.Abs(dir); err != nil { // processes are told of files in it, and have a directory of their own
+		return nil, fmt.Errorf("find the agent's directory: %w", err)
+	}
 	r := &runner{agent: agent, dir: dir, boot: boot, journal: journal, reports: reports, now: now, log: log,
-		lease:   newLease(boottime),
-		metrics: newMetrics(), claimed: map[crony.RunID]*files{}, running: map[crony.RunID]*process{},
-		kills: map[crony.RunID]crony.KillOrder{}, over: make(chan struct{}, 1)}
+		lease: newLease(boottime), procs: newProcTable(), children: newChildren(), chance: rand.N[time.Duration],
+		metrics: newMetrics(), claimed: map[crony.RunID]*files{}, running: map[crony.RunID]work{},
+		awaited: map[crony.RunID]*awaited{}, caller: callback.NewCaller(callback.Options{}), urls: func() []string { return nil },
+		asking: map[crony.RunID]*asked{}, kills: map[crony.RunID]crony.KillOrder{}, over: make(chan struct{}, 1)}
 	r.idle = sync.NewCond(&r.mu)
 	r.ending = func(crony.RunID, crony.RunState, string) {}
 	reports.starting = r.starting
@@ -84,7 +112,7 @@ func (r *runner) begin() {
 func (r *runner) claim(run crony.RunID, j *assignment, what crony.ClaimedFact) error {
 	def := &j.def
 	what.Job, what.JobUID, what.Generation, what.Group = def.Job.Name, def.UID, def.Generation, def.Job.InGroup()
-	what.Labels = def.Job.Labels
+	what.Labels, what.Handle = def.Job.Labels, def.Job.HandleResults && what.Trigger != crony.ByPrepare
 	what.Agent, what.Epoch = r.agent, j.epoch
 	t := termsOf(&def.Job)
 	t.Prepares = j.prepares
@@ -92,7 +120,7 @@ func (r *runner) claim(run crony.RunID, j *assignment, what crony.ClaimedFact) e
 		t.Asked, t.Boot = j.asked, r.boot
 	}
 	e := entry{Fact: &crony.Fact{Run: run, At: r.now().UTC(), Claimed: &what}, Terms: &t}
-	if what.Trigger == crony.ByHand {
+	if what.Ordered() || t.Retry != nil {
 		e.Job = pack(def)
 	}
 	written, err := r.journal.add(e)
@@ -103,40 +131,8 @@ func (r *runner) claim(run crony.RunID, j *assignment, what crony.ClaimedFact) e
 		r.reports.withhold(run)
 	}
 	r.reports.fact(*written.Fact)
-	r.want(run, t.Limit)
+	r.want(run, &def.Job)
 	return nil
-}
-
-// want has the files made that a claimed run will write to.
-func (r *runner) want(run crony.RunID, limit int64) {
-	f := newFiles(r.dir, run, limit)
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.stopped || r.reports.full.Load() {
-		return
-	}
-	r.claimed[run] = f
-	r.wanted = append(r.wanted, f)
-	r.idle.Signal()
-}
-
-// dropAll removes the files of runs that had no time to start.
-func (r *runner) dropAll() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for _, f := range r.claimed {
-		f.drop()
-	}
-	clear(r.claimed)
-}
-
-// filesOf takes over a claimed run's files; nil if none were wanted, as for a run of an earlier life.
-func (r *runner) filesOf(run crony.RunID) *files {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	f := r.claimed[run]
-	delete(r.claimed, run)
-	return f
 }
 
 // skip writes down that a claimed run never started.
@@ -155,13 +151,22 @@ func (r *runner) endUnstarted(run crony.RunID, state crony.RunState, reason stri
 // maxReason is how long a reason may be, in bytes. An error may hold a job's whole command.
 const maxReason = 1 << 10
 
-func (r *runner) end(run crony.RunID, state crony.RunState, reason string) {
+func bounded(reason string) string {
 	if len(reason) > maxReason {
 		reason = reason[:maxReason] + "…"
 	}
+	return strings.ToValidUTF8(reason, "")
+}
+
+// end writes down that the run has ended. How an attempt has ended is for [runner.attempted] to be told.
+func (r *runner) end(run crony.RunID, state crony.RunState, reason string) {
+	reason = bounded(reason)
 	r.ending(run, state, reason)
-	r.keep(entry{Fact: &crony.Fact{Run: run, At: r.now().UTC(),
-		Ended: &crony.EndedFact{State: state, Reason: strings.ToValidUTF8(reason, "")}}})
+	r.keep(entry{Fact: &crony.Fact{Run: run, At: r.now().UTC(), Ended: &crony.EndedFact{State: state, Reason: reason}}})
+	r.sign()
+}
+
+func (r *runner) sign() {
 	select {
 	case r.over <- struct{}{}:
 	default:
@@ -175,6 +180,8 @@ func (r *runner) keep(e entry) *crony.Fact {
 		r.log.Error("fact not written down yet", "run", e.Fact.Run, "err", err)
 	}
 	switch f := written.Fact; {
+	case f.Started != nil && f.Started.Attempt > 1:
+		r.metrics.retried.Inc()
 	case f.Started != nil:
 		r.metrics.started.Inc()
 	case f.Ended != nil:
@@ -195,34 +202,38 @@ func (r *runner) start(a *attempt) {
 	r.idle.Signal()
 }
 
-// starting says whether attempts wait for a starter.
+// settling is how long a process takes, at most, from when a starter takes it until its own code runs, on a host that has
+// something else to do.
+const settling = 50 * time.Millisecond
+
+// starting says whether attempts wait for a starter, or have left it a moment ago.
 func (r *runner) starting() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return len(r.waiting) > 0 && !r.stopped
+	return !r.stopped && (len(r.waiting) > 0 || time.Since(r.taken) < settling)
 }
 
 // startAll is one starter's life.
 func (r *runner) startAll() {
 	for {
-		a, f, ok := r.next()
+		a, chore, ok := r.next()
 		switch {
 		case !ok:
 			return
 		case a != nil:
 			r.startOne(a)
 		default:
-			f.prepare()
+			chore()
 		}
 	}
 }
 
-// next waits for something to do: an attempt to start, or else files to make. It returns false when the agent stops: what
+// next waits for something to do: an attempt to start, or else a chore. It returns false when the agent stops: what
 // waits then is in the journal, and the next agent starts it.
-func (r *runner) next() (*attempt, *files, bool) {
+func (r *runner) next() (*attempt, func(), bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for len(r.waiting)+len(r.wanted) == 0 && !r.stopped {
+	for len(r.waiting)+len(r.wanted)+len(r.emptied) == 0 && !r.stopped {
 		r.idle.Wait()
 	}
 	switch {
@@ -230,9 +241,13 @@ func (r *runner) next() (*attempt, *files, bool) {
 		return nil, nil, false
 	case len(r.waiting) > 0:
 		r.runs.Add(1)
+		r.taken = time.Now()
 		return shift(&r.waiting), nil, true
+	case len(r.wanted) > 0:
+		return nil, shift(&r.wanted).prepare, true
 	}
-	return nil, shift(&r.wanted), true
+	c := shift(&r.emptied)
+	return nil, func() { c.remove(r.log) }, true
 }
 
 func shift[T any](list *[]*T) *T {
@@ -246,45 +261,77 @@ func shift[T any](list *[]*T) *T {
 
 func (r *runner) startOne(a *attempt) {
 	if r.strays[a.run] {
-		r.adoptBegun(a.run, &record{terms: termsOf(a.job)})
+		r.adoptBegun(a.run, a.number, &record{terms: termsOf(a.job)})
 		r.runs.Done()
 		return
 	}
 	if order, killed := r.killed(a.run); killed {
-		r.skip(a.run, order.WordsUnstarted())
+		r.endKilled(a, &order)
 		r.runs.Done()
+		return
+	}
+	if a.job.Shell == nil {
+		c, err := r.launchCall(a)
+		r.calls.Add(1)
+		if !r.carryOn(a, c, err, func() { defer r.calls.Done(); r.carry(c) }) {
+			r.calls.Done()
+		}
 		return
 	}
 	p, err := r.launch(a)
+	if err == nil {
+		r.keep(entry{Birth: &p.birth, Held: p.held(), Fact: &crony.Fact{Run: a.run, At: p.began,
+			Started: &crony.StartedFact{Attempt: a.number, PID: p.pid}}})
+	}
+	r.carryOn(a, p, err, func() { r.reap(p) })
+}
+
+// carryOn holds an attempt that has started to its terms, and finishes it in a goroutine of its own; of one that has not it
+// writes down why. It says which.
+func (r *runner) carryOn(a *attempt, w work, err error, finish func()) bool {
 	switch {
 	case errors.Is(err, errLeaseOver):
-		r.end(a.run, crony.Skipped, errLeaseOver.Error())
+		r.endLeaseless(a)
 		r.runs.Done()
-		return
+		return false
 	case err != nil:
 		r.log.Warn("run not started", "job", a.job.Name, "run", a.run, "err", err)
-		r.end(a.run, crony.Failed, err.Error())
+		r.attempted(a.run, a.number, crony.Failed, err.Error())
 		r.runs.Done()
-		return
+		return false
 	}
-	r.keep(entry{Birth: &p.birth, Fact: &crony.Fact{Run: a.run, At: p.began,
-		Started: &crony.StartedFact{Attempt: a.number, PID: p.pid}}})
-	r.reports.output(p.outputs...)
-	r.hold(p)
-	if p.terms.Stop && !r.mayStart(a) { // the lease ended while it started
-		p.kill(crony.Killed, stopReason)
+	r.reports.output(w.now().outputs...)
+	r.hold(w)
+	if w.now().terms.Stop && !r.mayStart(a) { // the lease ended while it started
+		w.kill(crony.Killed, stopReason)
 	}
 	go func() {
 		defer r.runs.Done()
-		r.finish(p, p.wait())
+		finish()
 	}()
+	return true
 }
 
-// launch starts the process of an attempt. Without one, nothing is left of it. On a full disk it starts without files.
-func (r *runner) launch(a *attempt) (*process, error) {
+// reap waits for a child's end, and writes down how it was. One that ends after [runner.leave] stays as it is: that it has
+// ended, and how, is for the next life to see.
+func (r *runner) reap(p *process) {
+	p.child.waitEnd()
+	r.mu.Lock()
+	if r.left {
+		r.mu.Unlock()
+		return
+	}
+	r.reaping.Add(1)
+	r.mu.Unlock()
+	defer r.reaping.Done()
+	r.finish(p, p.wait())
+}
+
+// outputsOf makes the files of an attempt. On a full disk there are none.
+func (r *runner) outputsOf(a *attempt) (*files, error) {
 	f := r.filesOf(a.run)
 	if f == nil {
-		f = newFiles(r.dir, a.run, a.job.OutputLimit())
+		f = newFiles(r.dir, a.run, a.number, a.job.OutputLimit())
 	}
 	list, err := f.take(!r.reports.full.Load())
 	if diskFull(err) {
@@ -292,87 +339,38 @@ func (r *runner) launch(a *attempt) (*process, error) {
 		for _, o := range list {
 			o.none = true
 		}
-		_, err = r.journal.add(entry{Begins: a.run})
+		err = nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("make the run's output files: %w", err)
 	}
-	p, err := startProcess(r.dir, r.boot, a, list, r.now, r.mayStart)
+	return f, nil
+}
+
+// launch starts the process of an attempt. Without one, nothing is left of it.
+func (r *runner) launch(a *attempt) (*process, error) {
+	f, err := r.outputsOf(a)
+	if err == nil && f.outputs[0].none {
+		_, err = r.journal.add(entry{Begins: a.run})
+	}
 	if err != nil {
-		removeAll(list)
+		return nil, err
+	}
+	in := f.cgroup
+	if in == nil {
+		in = r.enclose(a.run, a.number, a.job)
+	}
+	p, err := r.startProcess(a, f.outputs, in)
+	if err != nil {
+		f.remove()
+		in.remove(r.log)
 	}
 	return p, err
 }
 
-// hold keeps the process among the running, under its timeout.
-func (r *runner) hold(p *process) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.running[p.run] = p
-	if order, killed := r.kills[p.run]; killed {
-		defer p.kill(crony.Killed, order.Words())
-	}
-	if p.terms.Timeout > 0 {
-		left := p.terms.Timeout.Std() - r.now().Sub(p.began)
-		p.timer = time.AfterFunc(left, func() {
-			p.kill(crony.TimedOut, "it ran longer than its timeout of "+p.terms.Timeout.String())
-		})
-	}
-}
-
-// finish writes down how the process ended, after all of its output.
-func (r *runner) finish(p *process, exit crony.ExitedFact) {
-	r.mu.Lock()
-	delete(r.running, p.run)
-	r.mu.Unlock()
-	if p.timer != nil {
-		p.timer.Stop()
-	}
-	unkept := p.outputs[0].none
-	sizes := r.reports.finish(p.outputs)
-	exit.Attempt, exit.StdoutBytes, exit.StderrBytes = p.attempt, sizes[0], sizes[1]
-	state, reason := p.verdict(&exit)
-	if order, killed := r.killed(p.run); killed && state == crony.Lost { // by the life of the agent before this one
-		state, reason = crony.Killed, order.Words()
-	}
-	if unkept {
-		reason = strings.TrimPrefix(reason+"; its output was not kept: the agent's disk was full when it started", "; ")
-	}
-	r.keep(entry{Fact: &crony.Fact{Run: p.run, At: r.now().UTC(), Exited: &exit}})
-	r.end(p.run, state, reason)
-}
-
-// count returns how many processes go on.
+// count returns how many processes and calls go on.
 func (r *runner) count() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return len(r.running)
-}
-
-// drain starts nothing more, waits for the runs as long as patience says, and kills what is left.
-func (r *runner) drain(patience time.Duration) {
-	r.mu.Lock()
-	r.stopped = true
-	r.idle.Broadcast()
-	r.mu.Unlock()
-	r.starter.Wait()
-	r.dropAll()
-	done := make(chan struct{})
-	go func() {
-		r.runs.Wait()
-		close(done)
-	}()
-	timer := time.NewTimer(patience)
-	defer timer.Stop()
-	select {
-	case <-done:
-		return
-	case <-timer.C:
-	}
-	r.mu.Lock()
-	for _, p := range r.running {
-		p.kill(crony.Killed, "its agent was stopped")
-	}
-	r.mu.Unlock()
-	<-done
 }

@@ -1,10 +1,14 @@
+//go:build linux
+
 package agent
 
 import (
+	"context"
 	"log/slog"
 	"os"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -78,9 +82,28 @@ func TestAnotherServerAtOnce(t *testing.T) {
 }
 
 // TestFrozenServer has a server that takes everything in and says nothing more, and one that does not even say welcome: the
-// agent asks the third.
+// agent asks the third. It does so when a claim is too long without an answer, if the first still says that it is there, or is
+// older than the question; and soon if it does not.
 func TestFrozenServer(t *testing.T) {
 	t.Parallel()
+	for name, test := range map[string]struct {
+		alive func(ctx context.Context) error // nil: it is
+		log   string
+	}{
+		"it waits for others": {nil, "a claim has no answer"},
+		"it is an old one": {func(context.Context) error { return status.Error(codes.Unimplemented, "unknown") },
+			"a claim has no answer"},
+		"it is frozen": {func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }, "not even that it is there"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			frozenServer(t, test.alive, test.log)
+		})
+	}
+}
+
+func frozenServer(t *testing.T, alive func(ctx context.Context) error, reason string) {
+	t.Helper()
 	def := definition("m", "* * * * * *")
 	f := newFakeCluster(t)
 	asked := make(chan struct{}, 100)
@@ -88,6 +111,13 @@ func TestFrozenServer(t *testing.T) {
 	frozen = f.hub(t, func(_ int, link wire.Link_ConnectServer) error {
 		return keepOpen(link, serversAre(frozen, mute, other), assigned(def, 1, time.Now(), ""), synced())
 	})
+	var calls atomic.Int32
+	frozen.alive = func(ctx context.Context) error {
+		if calls.Add(1) == 1 || alive == nil {
+			return nil
+		}
+		return alive(ctx)
+	}
 	mute = f.hub(t, func(_ int, link wire.Link_ConnectServer) error {
 		<-link.Context().Done()
 		return nil
@@ -119,14 +149,14 @@ func TestFrozenServer(t *testing.T) {
 	if frozen.streams() != 1 || mute.streams() > 1 {
 		t.Errorf("%d and %d streams", frozen.streams(), mute.streams())
 	}
-	if !strings.Contains(text.String(), "a claim has no answer") {
+	if !strings.Contains(text.String(), reason) {
 		t.Errorf("log: %s", text.String())
 	}
 }
 
 // TestOrderOfServers begins with the server that was asked for, and ends with the one that was just lost.
 func TestOrderOfServers(t *testing.T) {
-	id := &identity{servers: []knownServer{{"a", "a:1"}, {"b", "b:1"}, {"c", "c:1"}, {"d", "d:1"}}}
+	id := &identity{servers: []knownServer{{ID: "a", Address: "a:1"}, {ID: "b", Address: "b:1"}, {ID: "c", Address: "c:1"}, {ID: "d", Address: "d:1"}}}
 	l := newLink(id, []string{"b:1", "e:1"}, crony.Agent{}, nil, time.Now, slog.New(slog.DiscardHandler))
 	seen := map[string]bool{}
 	for range 200 {

@@ -1,3 +1,5 @@
+//go:build linux
+
 package agent
 
 import (
@@ -21,11 +23,14 @@ func (s *sim) judge(t *testing.T) []string {
 	end := time.Now()
 	for i := range s.jobs {
 		faults = append(faults, s.doubles(&s.jobs[i])...)
+		faults = append(faults, s.told(&s.jobs[i])...)
 		faults = append(faults, s.accounted(t, &s.jobs[i], end)...)
 		faults = append(faults, s.live(&s.jobs[i], end)...)
+		faults = append(faults, s.retried(&s.jobs[i], end)...)
 	}
+	open := int(ahead/time.Second) + 2 // of a job that is due each second: what is claimed ahead, and one that goes on
 	for _, h := range s.hosts {
-		if n := len(s.runs.Unfinished(h.id)); n > 2*len(s.jobs) {
+		if n := len(s.runs.Unfinished(h.id)); n > open*len(s.jobs) {
 			faults = append(faults, fmt.Sprintf("%d runs of %s are open", n, h.id))
 		}
 	}
@@ -33,38 +38,101 @@ func (s *sim) judge(t *testing.T) []string {
 	return faults
 }
 
-// doubles returns which occurrences of a job were started more than once, but for those that the ledger shows to be doubles: what
+// doubles returns which attempts of a job's occurrences were started more than once, but for those that the ledger shows to be doubles: what
 // an agent that was cut off started by itself, where the job is to run all the same.
 func (s *sim) doubles(j *crony.Job) []string {
 	var faults []string
-	first := map[crony.RunID]simStart{}
+	type try struct {
+		run    crony.RunID
+		number int
+	}
+	first := map[try]simStart{}
 	for _, a := range s.starts {
 		if a.job != j.Name {
 			continue
 		}
-		before, again := first[a.run]
+		before, again := first[try{a.run, a.attempt}]
 		if again && (s.doubled(a) || s.doubled(before)) && runsAlone(j) {
 			continue
 		}
 		if again {
-			faults = append(faults, fmt.Sprintf("%s of %s was started by %s at %s, and by %s at %s", j.Name, s.at(a.due), before.agent,
-				s.at(before.at), a.agent, s.at(a.at)))
+			faults = append(faults, fmt.Sprintf("%s of %s was started by %s at %s, and by %s at %s: %s", j.Name, s.at(a.due), before.agent,
+				s.at(before.at), a.agent, s.at(a.at), s.words(j, a.due)))
 			continue
 		}
-		first[a.run] = a
+		first[try{a.run, a.attempt}] = a
 	}
 	return faults
 }
 
+// told returns what was started and is not on record as what it is: as the occurrence's run, or as a double of another that there was.
+func (s *sim) told(j *crony.Job) []string {
+	var faults []string
+	for _, a := range s.starts {
+		if r := s.runs.runs[a.run]; a.job == j.Name && (r == nil || r.madeBy(a.attempt) != a.agent) && !s.doubled(a) {
+			faults = append(faults, fmt.Sprintf("%s of %s, that %s started, is not on record:%s", j.Name, s.at(a.due), a.agent,
+				s.words(j, a.due)))
+		}
+	}
+	for _, r := range s.runs.byJob[j.Name] {
+		if r.Doubles != "" && s.runs.runs[r.Doubles] == nil && !slices.ContainsFunc(s.runs.stretches[j.Name], func(x crony.Stretch) bool {
+			return x.End == crony.EndLost && !x.From.After(r.ScheduledAt) && !x.To.Before(r.ScheduledAt)
+		}) {
+			faults = append(faults, fmt.Sprintf("%s of %s doubles what never was:%s", j.Name, s.at(r.ScheduledAt), s.words(j, r.ScheduledAt)))
+		}
+	}
+	return faults
+}
+
+// madeBy returns the agent that made an attempt of a run, as it is on record.
+func (r *soakRun) madeBy(attempt int) string {
+	for i := range r.Attempts {
+		if a := &r.Attempts[i]; a.Number == attempt && a.Agent != "" {
+			return a.Agent
+		}
+	}
+	return r.Agent
+}
+
+// retried returns which runs of a job that is tried again elsewhere lack an attempt, or have not come to an end.
+func (s *sim) retried(j *crony.Job, end time.Time) []string {
+	if j.Retry == nil || !j.Retry.Elsewhere {
+		return nil
+	}
+	var faults []string
+	for _, r := range s.runs.byJob[j.Name] {
+		for i := range r.Attempts {
+			if r.Attempts[i].Number != i+1 {
+				faults = append(faults, fmt.Sprintf("%s of %s has an attempt %d after %d others", r.ID, j.Name, r.Attempts[i].Number, i))
+			}
+			if i > 0 && r.Attempts[i].Agent != "" && r.Attempts[i].Agent != r.Attempts[i-1].Agent {
+				s.moved++
+			}
+		}
+		if !r.State.Ended() && r.ScheduledAt.Before(end.Add(-simMostOpen)) {
+			faults = append(faults, fmt.Sprintf("%s of %s of %s, %s, has not ended: %s", r.ID, r.Agent, j.Name, s.at(r.ScheduledAt), r.State))
+		}
+	}
+	return faults
+}
+
+// simMostOpen is how long a run may last that is tried again, when all is well.
+const simMostOpen = 30 * time.Second
+
 // doubled says whether the run log has a run as a double.
 func (s *sim) doubled(a simStart) bool {
-	r := s.runs.runs[a.run]
-	return r != nil && s.runs.runs[crony.DoubleRunID(r.JobUID, a.due, a.agent)] != nil
+	return slices.ContainsFunc(s.runs.byJob[a.job], func(r *soakRun) bool { return r.Doubles == a.run && r.Agent == a.agent })
 }
 
 // runsAlone says whether a job runs on agents that are cut off.
 func runsAlone(j *crony.Job) bool {
 	return j.Mode() != crony.PlaceRace && (j.OnDisconnect == "" || j.OnDisconnect == crony.DisconnectRun)
+}
+
+// mayHaveEnded says whether a run that is made up for may come out to have succeeded: its agent was cut off, or stood still, before
+// anybody heard of it.
+func mayHaveEnded(j *crony.Job) bool {
+	return j.OnDisconnect != crony.DisconnectHold && j.OnLost == crony.LostRerun
 }
 
 // at writes a time as those of the events.
@@ -101,7 +169,7 @@ func (s *sim) accounted(t *testing.T, j *crony.Job, end time.Time) []string {
 		records := s.records(j, whose)
 		for at := s.next(j, since); at.Before(end.Add(-3 * time.Second)); at = s.next(j, at) {
 			if n := records[at]; n != 1 {
-				faults = append(faults, fmt.Sprintf("of %s %s at %s there are %d records: %s", j.Name, whose, s.at(at), n, s.told(j, at)))
+				faults = append(faults, fmt.Sprintf("of %s %s at %s there are %d records: %s", j.Name, whose, s.at(at), n, s.words(j, at)))
 			}
 		}
 	}
@@ -114,7 +182,7 @@ func (s *sim) accounted(t *testing.T, j *crony.Job, end time.Time) []string {
 		return append(faults, err.Error())
 	}
 	for _, f := range v.Faults {
-		if f.Kind == crony.FaultDouble && runsAlone(j) {
+		if f.Kind == crony.FaultDouble && (runsAlone(j) || mayHaveEnded(j)) {
 			continue
 		}
 		faults = append(faults, fmt.Sprintf("verification of %s %s at %s: %s: %s", j.Name, f.Agent, s.at(f.At), f.Kind, f.Text))
@@ -122,12 +190,13 @@ func (s *sim) accounted(t *testing.T, j *crony.Job, end time.Time) []string {
 	return faults
 }
 
-// told says what is recorded of an occurrence, for people.
-func (s *sim) told(j *crony.Job, at time.Time) string {
+// words says what is recorded of an occurrence, for people.
+func (s *sim) words(j *crony.Job, at time.Time) string {
 	var b strings.Builder
 	for _, r := range s.runs.byJob[j.Name] {
 		if r.ScheduledAt.Equal(at) {
-			fmt.Fprintf(&b, "\n\trun %s of %s, %s %s, unclaimed %t, doubles %q", r.ID, r.Agent, r.State, r.Reason, r.Unclaimed, r.Doubles)
+			fmt.Fprintf(&b, "\n\trun %s of %s, %s %s, unclaimed %t, doubles %q, rerun of %q", r.ID, r.Agent, r.State, r.Reason,
+				r.Unclaimed, r.Doubles, r.RerunOf)
 		}
 	}
 	for _, x := range s.runs.stretches[j.Name] {
@@ -142,19 +211,31 @@ func (s *sim) told(j *crony.Job, at time.Time) string {
 func (s *sim) records(j *crony.Job, whose owner) map[time.Time]int {
 	records := map[time.Time]int{}
 	for _, r := range s.runs.byJob[j.Name] {
-		if r.Doubles == "" && (whose == "" || r.Agent == string(whose)) {
+		if r.Doubles == "" && r.RerunOf == "" && (whose == "" || r.Agent == string(whose)) {
+			records[r.ScheduledAt]++
+		}
+	}
+	for _, r := range s.runs.byJob[j.Name] { // one in the place of a lost one is beside it, or outweighs the record that it is lost
+		if r.RerunOf != "" && records[r.ScheduledAt] == 0 && (whose == "" || r.Agent == string(whose)) {
 			records[r.ScheduledAt]++
 		}
 	}
 	for _, x := range s.runs.stretches[j.Name] {
 		for at := s.next(j, x.From.Add(-1)); x.Of == string(whose) && !at.After(x.To); at = s.next(j, at) {
-			if x.End == crony.EndLost && records[at] > 0 {
+			if records[at] > 0 && (x.End == crony.EndLost || s.ranAlone(j, at)) {
 				continue // its run was reported after all
 			}
 			records[at]++
 		}
 	}
 	return records
+}
+
+// ranAlone says whether an agent that was cut off has run an occurrence that was passed over meanwhile, and nobody else has.
+func (s *sim) ranAlone(j *crony.Job, at time.Time) bool {
+	return slices.ContainsFunc(s.runs.byJob[j.Name], func(r *soakRun) bool {
+		return r.ScheduledAt.Equal(at) && r.Unclaimed && r.Doubles == ""
+	})
 }
 
 // next returns the first occurrence of a job after a time, by arithmetic of its own: the schedules are of every so many seconds of a

@@ -1,3 +1,5 @@
+//go:build linux
+
 package agent
 
 import (
@@ -29,17 +31,30 @@ type simStream struct {
 	up            chan *wire.FromAgent
 	down          chan *wire.FromServer
 	agent, server simEnd
+	host          *simHost
+	trace         *simTrace
 }
 
 type simEnd struct {
 	ctx context.Context //nolint:containedctx // it is the stream's
 	cut context.CancelFunc
+
+	fuse *simFuse
 }
 
 func newSimEnd(ctx context.Context) simEnd {
 	e := simEnd{}
 	e.ctx, e.cut = context.WithCancel(ctx)
 	return e
+}
+
+// step is one that a process does on the stream; the error says that it is dead.
+func (e simEnd) step() error {
+	if e.fuse.step() {
+		return nil
+	}
+	<-e.ctx.Done()
+	return context.Cause(e.ctx)
 }
 
 // newSimStream opens a stream of the agent whom a certificate, that somebody has checked, names. The contexts are those of the two
@@ -99,10 +114,21 @@ type simAgentEnd struct {
 func (e simAgentEnd) Context() context.Context { return e.agent.ctx }
 
 // Send implements wire.Link_ConnectClient.
-func (e simAgentEnd) Send(msg *wire.FromAgent) error { return give(e.agent.ctx, e.up, msg) }
+func (e simAgentEnd) Send(msg *wire.FromAgent) error {
+	if err := e.agent.step(); err != nil {
+		return err
+	}
+	e.host.still.pass()
+	e.trace.message("up", msg)
+	return give(e.agent.ctx, e.up, msg)
+}
 
 // Recv implements wire.Link_ConnectClient.
-func (e simAgentEnd) Recv() (*wire.FromServer, error) { return cross(e.agent.ctx, e.wire, e.down) }
+func (e simAgentEnd) Recv() (*wire.FromServer, error) {
+	msg, err := cross(e.agent.ctx, e.wire, e.down)
+	e.host.still.pass()
+	return msg, errors.Join(err, e.agent.step())
+}
 
 type simServerEnd struct {
 	*simStream
@@ -113,7 +139,13 @@ type simServerEnd struct {
 func (e simServerEnd) Context() context.Context { return e.server.ctx }
 
 // Send implements wire.Link_ConnectServer.
-func (e simServerEnd) Send(msg *wire.FromServer) error { return give(e.server.ctx, e.down, msg) }
+func (e simServerEnd) Send(msg *wire.FromServer) error {
+	if err := e.server.step(); err != nil {
+		return err
+	}
+	e.trace.message("down", msg)
+	return give(e.server.ctx, e.down, msg)
+}
 
 // Recv implements wire.Link_ConnectServer.
 func (e simServerEnd) Recv() (*wire.FromAgent, error) { return cross(e.server.ctx, e.wire, e.up) }

@@ -1,3 +1,5 @@
+//go:build linux
+
 package agent
 
 import (
@@ -37,13 +39,21 @@ type simServer struct {
 	ctx   context.Context //nolint:containedctx // it is the life's
 	stop  context.CancelFunc
 	work  *sync.WaitGroup
+	fuse  *simFuse
 }
 
 // begin starts a life of the server.
 func (v *simServer) begin() error {
 	s := v.sim
 	v.life++
-	link := &fakeetcd.Link{Delay: delays(s.seed, uint64(10_000*v.life)+uint64(v.id[1])), Lag: v.lag}
+	link, fuse := &fakeetcd.Link{Lag: v.lag}, newSimFuse()
+	delay := s.delays(v.id, uint64(10_000*v.life)+uint64(v.id[1]))
+	link.Delay = func() time.Duration {
+		if !fuse.step() {
+			link.Cut(true)
+		}
+		return delay()
+	}
 	ctx, stop := context.WithCancel(context.Background())
 	store, err := state.Open(ctx, state.Options{Client: s.etcd.ClientOver(ctx, link), Log: s.quietly()})
 	if err != nil {
@@ -66,7 +76,7 @@ func (v *simServer) begin() error {
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.link, v.store, v.hub, v.ctx, v.stop, v.up = link, store, h, ctx, stop, true
+	v.link, v.store, v.hub, v.ctx, v.stop, v.up, v.fuse = link, store, h, ctx, stop, true, fuse
 	v.work.Go(func() { v.register(ctx, store) })
 	v.work.Go(func() { h.Serve(ctx, newDeafListener()) })
 	v.work.Go(func() { v.lead(ctx, store, placer, log) })
@@ -122,6 +132,7 @@ func (v *simServer) accept(ctx context.Context, h *simHost, over *fakeetcd.Link)
 		return nil
 	}
 	stream := newSimStream(ctx, v.ctx, h.id, over)
+	stream.trace, stream.host, stream.agent.fuse, stream.server.fuse = v.sim.trace, h, h.fuse, v.fuse
 	serving := v.hub
 	v.work.Go(func() {
 		defer stream.server.cut()
@@ -152,6 +163,7 @@ func (v *simServer) leave(silent bool) *state.Store {
 	defer v.mu.Unlock()
 	v.up = false
 	if silent {
+		v.fuse.blow()
 		v.link.Cut(true)
 	}
 	v.stop()
@@ -162,7 +174,7 @@ func (v *simServer) leave(silent bool) *state.Store {
 func (v *simServer) cut(cut bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if v.up {
+	if v.up && !v.fuse.dead.Load() {
 		v.link.Cut(cut)
 	}
 }

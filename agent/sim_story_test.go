@@ -1,13 +1,17 @@
+//go:build linux
+
 package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"sync"
 	"time"
 
 	"crony"
+	"crony/embedded/state"
 )
 
 // tell is the story: jobs are defined, trouble comes and goes, and all is well again for long enough.
@@ -67,7 +71,7 @@ func (s *sim) end() {
 // define makes the jobs: of every mode of placement, and with every policy that says what to do in trouble.
 func (s *sim) define() error {
 	modes := []crony.PlacementMode{crony.PlaceOne, crony.PlaceRace, crony.PlaceEach}
-	for n := range 8 {
+	for n := range 11 {
 		where := &crony.Placement{Mode: modes[n%3]}
 		if n == 0 { // it never moves
 			where.Agent = pick(s.rng, s.hosts...).id
@@ -75,8 +79,21 @@ func (s *sim) define() error {
 		j := crony.Job{Name: fmt.Sprintf("job-%d", n), Shell: &crony.Shell{Command: "true"}, Placement: where,
 			Schedule:     fmt.Sprintf("*/%d * * * * *", 1+s.rng.IntN(3)),
 			OnDisconnect: pick(s.rng, crony.DisconnectRun, crony.DisconnectHold, crony.DisconnectStop),
+			OnLost:       pick(s.rng, crony.LostFail, crony.LostRerun),
 			Overlap:      pick(s.rng, crony.OverlapAllow, crony.OverlapAllow, crony.OverlapForbid, crony.OverlapQueue),
 			Misfire:      &crony.Misfire{Policy: pick(s.rng, crony.MisfireSkip, crony.MisfireOnce, crony.MisfireAll), Limit: 20}}
+		if n == 8 { // whose waits are not to be in the way of what is due
+			j.Overlap = crony.OverlapAllow
+			j.Retry = &crony.Retry{Interval: crony.Duration(time.Second), On: []crony.RetryOn{crony.RetryFailed}}
+			if s.rng.IntN(2) == 0 {
+				j.Retry.On = append(j.Retry.On, crony.RetryLost)
+			}
+		}
+		if n > 8 { // likewise; of modes one and race
+			j.Overlap = crony.OverlapAllow
+			j.Retry = &crony.Retry{Attempts: 4, Interval: crony.Duration(500 * time.Millisecond), Elsewhere: true}
+			j.Retry.On = pick(s.rng, []crony.RetryOn{crony.RetryFailed}, []crony.RetryOn{crony.RetryFailed, crony.RetryLost})
+		}
 		s.jobs = append(s.jobs, j)
 	}
 	m := crony.Manifest{Jobs: s.jobs}
@@ -104,7 +121,7 @@ type simTroubles struct {
 func (t *simTroubles) next() {
 	v, h := pick(t.rng, t.servers...), pick(t.rng, t.hosts...)
 	length := time.Duration(t.rng.ExpFloat64() * float64(pick(t.rng, 500*time.Millisecond, 4*time.Second, 12*time.Second)))
-	switch t.rng.IntN(16) {
+	switch t.rng.IntN(23) {
 	case 0, 1:
 		t.trouble(v.id, "killed", length, func() error { return t.down(v, true) }, func() error { return t.rise(v) })
 	case 2:
@@ -127,11 +144,66 @@ func (t *simTroubles) next() {
 	case 13, 14:
 		behind := time.Duration(t.rng.Int64N(int64(5 * time.Second)))
 		t.trouble(v.id, fmt.Sprint("sees changes late by ", behind), 2*length, t.lag(v, behind), t.lag(v, 0))
-	case 15:
+	case 15, 16:
+		t.trouble(h.id, "crashes", length, func() error { return t.crash(h) }, h.begin)
+	case 17:
+		t.trouble(v.id, "crashes", length, func() error { return t.crashServer(v) }, func() error { return t.rise(v) })
+	case 18:
+		t.trouble(h.id, "stands still", 2*length, t.freeze(h, true), t.freeze(h, false))
+	case 19:
 		t.note("the leading moves")
 		t.elect()
+	case 20, 21:
+		j := pick(t.rng, t.jobs...).Name
+		t.trouble(j, "paused", 2*length, t.pause(j, true), t.pause(j, false))
+	case 22:
+		j := pick(t.rng, t.jobs...)
+		t.trouble(j.Name, "changed", length, t.change(j, "once"), t.change(j, "again"))
 	}
 }
+
+// pause has a person pause a job, or resume it.
+func (t *simTroubles) pause(job string, paused bool) func() error {
+	return t.bySomeServer(func(ctx context.Context, store *state.Store) error {
+		_, err := store.PauseJob(ctx, job, paused)
+		return err
+	})
+}
+
+// change has a person change what the job's schedule does not depend on.
+func (t *simTroubles) change(j crony.Job, title string) func() error {
+	j.Title = title
+	return t.bySomeServer(func(ctx context.Context, store *state.Store) error {
+		_, err := store.Define(ctx, crony.Manifest{Jobs: []crony.Job{j}}, crony.ApplyOptions{})
+		return err
+	})
+}
+
+// bySomeServer has a person try a change at one server after the other, until it is made.
+func (t *simTroubles) bySomeServer(do func(context.Context, *state.Store) error) func() error {
+	return func() error {
+		for n := 0; ; n++ {
+			v := t.servers[n%len(t.servers)]
+			v.mu.Lock()
+			store, up := v.store, v.up
+			v.mu.Unlock()
+			if !up {
+				time.Sleep(simAgain)
+				continue
+			}
+			ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+			err := do(ctx, store)
+			cancel()
+			if err == nil || crony.CodeOf(err) != crony.Unavailable && !errors.Is(err, context.DeadlineExceeded) {
+				return err
+			}
+			time.Sleep(simAgain)
+		}
+	}
+}
+
+// simAgain is how long a person waits before trying again.
+const simAgain = 200 * time.Millisecond
 
 // trouble begins, and ends after a time.
 func (t *simTroubles) trouble(who, what string, length time.Duration, begin, end func() error) {

@@ -1,3 +1,5 @@
+//go:build linux
+
 package agent
 
 import (
@@ -6,6 +8,8 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"path/filepath"
+	"runtime"
+	"runtime/debug"
 	"sync"
 	"testing"
 	"testing/cryptotest"
@@ -16,17 +20,17 @@ import (
 	"crony/embedded/fakeetcd"
 )
 
-// sim is a fleet in a bubble: three servers and four agents, to which most of a minute of every trouble happens that a network, a clock and
-// the death of processes can make, and then nothing for a while. All of crony that decides is the real thing: the agents' loops,
+// sim is a fleet in a bubble: three servers and four agents, to which most of a minute of every trouble happens that a network, a
+// clock and the death of processes can make, and then nothing for a while. All of crony that decides is the real thing: the agents' loops,
 // runners, journals and reporters, the servers' stores, hubs, placement and ledger. What is not is etcd, the run log, the wires and the
 // processes.
 //
 // In the end nothing may have been done twice that must not be, or be unaccounted for, whatever happened (safety); and once the
 // trouble is over, every occurrence must run, on time (liveness).
 //
-// A seed names what happens, when, and how long each message is on its way. As each takes a time of its own, hardly ever two things
-// happen at one instant, and a seed tells the same story again: with GOMAXPROCS=1, but for what Go itself chooses at random
-// where a select finds two things ready.
+// A seed names what happens, when, and how long each message is on its way. A process crashes between any two of what it writes,
+// sends and gets. `make sim` has a Go in which even what Go chooses is the seed's, and a seed tells the same story again, to the
+// byte; see internal/overlay/replay.
 type sim struct {
 	seed  uint64
 	rng   *rand.Rand // the story's
@@ -43,13 +47,17 @@ type sim struct {
 	mu     sync.Mutex
 	leads  string // the id of the server whose member leads; "" while there is none
 	starts []simStart
+	moved  int      // attempts that another agent made than the one before
 	events []string // what has happened, for people
+
+	trace *simTrace // nil: nobody wants it
 }
 
 // simStart is a process that was started.
 type simStart struct {
 	job, agent string
 	run        crony.RunID
+	attempt    int
 	due, at    time.Time
 	end        time.Time // zero while it goes on
 }
@@ -61,6 +69,8 @@ type simHost struct {
 	skew  time.Duration             // of its clock: no two are alike
 	step  time.Duration             // likewise, while that is set wrong; the sim's mu guards it
 	dials *rand.Rand
+	fuse  *simFuse // of its agent's life
+	still simFreezer
 }
 
 const (
@@ -90,25 +100,33 @@ func TestSim(t *testing.T) {
 
 func tellSim(t *testing.T, seed uint64) {
 	cryptotest.SetGlobalRandom(t, seed) // ids are random
-	s := newSim(t.TempDir(), seed)
+	seedBubbles(seed)
+	runtime.GC()
+	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // what is collected in between changes who runs next
+	var s *sim
+	dir, trace := t.TempDir(), openTrace(t, seed)
 	defer func() {
 		if t.Failed() {
-			t.Logf("again: CRONY_SIM_SEED=%d CRONY_SIM_SEEDS=1", seed)
+			t.Logf("again: make sim CRONY_SIM_SEED=%d CRONY_SIM_SEEDS=1", seed)
 			for _, e := range s.events {
 				t.Log(e)
 			}
 		}
 	}()
 	synctest.Test(t, func(t *testing.T) {
-		s.etcd, s.began = fakeetcd.New(), time.Now()
+		s = newSim(dir, seed)
+		s.etcd, s.began, s.trace = fakeetcd.New(), time.Now(), trace
 		if err := s.tell(); err != nil {
 			t.Error(err)
 		}
 		s.quiet()
-		for _, fault := range s.judge(t) {
+		faults := s.judge(t)
+		t.Logf("%d attempts were made by another agent than the one before", s.moved)
+		for _, fault := range faults {
 			t.Error(fault)
 		}
 		s.end()
+		s.rest(t)
 	})
 }
 
@@ -122,11 +140,18 @@ func newSim(dir string, seed uint64) *sim {
 		h := &simHost{wires: map[string]*fakeetcd.Link{}, skew: time.Duration(n) * 1234567, dials: rand.New(rand.NewPCG(seed, uint64(100+n)))}
 		h.soakHost = soakHost{id: id, dir: filepath.Join(dir, id), seed: seed ^ uint64(n)<<32, log: s.log}
 		h.now = func() time.Time { return s.clockOf(h) }
-		h.boottime = func() time.Duration { return time.Since(s.began) }
+		h.boottime = func() time.Duration {
+			h.still.pass()
+			return time.Since(s.began)
+		}
+		h.fuses = func() *simFuse {
+			h.fuse = newSimFuse()
+			return h.fuse
+		}
 		h.dial = func(ctx context.Context) *dialled { return s.dial(ctx, h) }
 		h.works = func(ctx context.Context, a *attempt, rng *rand.Rand) crony.RunState { return s.works(ctx, h, a, rng) }
 		for k, v := range s.servers {
-			h.wires[v.id] = &fakeetcd.Link{Delay: delays(seed, uint64(1000+10*n+k))}
+			h.wires[v.id] = &fakeetcd.Link{Delay: s.delays(id+v.id, uint64(1000+10*n+k))}
 		}
 		s.hosts = append(s.hosts, h)
 	}
@@ -135,13 +160,14 @@ func newSim(dir string, seed uint64) *sim {
 
 // delays returns how long messages are on their way: a few milliseconds, now and then much longer. It depends on when they are sent,
 // and not on how many were before.
-func delays(seed, of uint64) func() time.Duration {
+func (s *sim) delays(name string, of uint64) func() time.Duration {
 	return func() time.Duration {
-		rng := rand.New(rand.NewPCG(seed<<32^of, uint64(time.Now().UnixNano())))
+		rng := rand.New(rand.NewPCG(s.seed<<32^of, uint64(time.Now().UnixNano())))
 		d := time.Duration(rng.Int64N(int64(3 * time.Millisecond)))
 		if rng.IntN(100) == 0 {
 			d += time.Duration(rng.Int64N(int64(400 * time.Millisecond)))
 		}
+		s.trace.line(name, "%s", d)
 		return d
 	}
 }
@@ -154,6 +180,7 @@ func (s *sim) note(format string, args ...any) {
 }
 
 func (s *sim) clockOf(h *simHost) time.Time {
+	h.still.pass()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return time.Now().Add(h.skew + h.step)
@@ -163,13 +190,17 @@ func (s *sim) clockOf(h *simHost) time.Time {
 func (s *sim) works(ctx context.Context, h *simHost, a *attempt, rng *rand.Rand) crony.RunState {
 	s.mu.Lock()
 	n := len(s.starts)
-	s.starts = append(s.starts, simStart{job: a.job.Name, agent: h.id, run: a.run, due: a.due, at: time.Now()})
+	s.trace.line(h.id, "starts %s, %d", a.run, a.number)
+	s.starts = append(s.starts, simStart{job: a.job.Name, agent: h.id, run: a.run, attempt: a.number, due: a.due, at: time.Now()})
 	s.mu.Unlock()
 	takes := time.Duration(rng.Int64N(int64(200 * time.Millisecond)))
 	if rng.IntN(10) == 0 && a.job.Slots() == 0 { // else it would be in the way of the next
 		takes += time.Duration(rng.Int64N(int64(4 * time.Second)))
 	}
 	state := crony.Succeeded
+	if a.job.Retry != nil && rng.IntN(2) == 0 {
+		state = crony.Failed
+	}
 	if sleep(ctx, takes) != nil {
 		state = crony.Killed
 	}

@@ -1,3 +1,5 @@
+//go:build linux
+
 package agent
 
 import (
@@ -27,6 +29,8 @@ type soakHost struct {
 	dial func(ctx context.Context) *dialled
 	// works is what a process does: it returns how it ended. The context is done when it is killed.
 	works func(ctx context.Context, a *attempt, rng *rand.Rand) crony.RunState
+	// fuses makes the end of a life; nil: there is none but to be told.
+	fuses func() *simFuse
 	lives atomic.Uint64
 	life  *soakLife // nil: the agent is down
 }
@@ -53,6 +57,7 @@ type soakLife struct {
 	starting, working context.Context //nolint:containedctx // they are the life's
 	stop, end         context.CancelFunc
 	killed            atomic.Bool
+	fuse              *simFuse // nil: it is killed at rest only
 	looping, services sync.WaitGroup
 }
 
@@ -67,6 +72,10 @@ func (h *soakHost) begin() error {
 		return err
 	}
 	a := &soakLife{host: h, journal: j, rng: rand.New(rand.NewPCG(h.seed, h.lives.Add(1)))}
+	if h.fuses != nil {
+		a.fuse = h.fuses()
+		j.file = &simFile{j.file, a.fuse, rand.New(rand.NewPCG(h.seed, 2<<32+h.lives.Load()))}
+	}
 	a.working, a.end = context.WithCancel(context.Background())
 	a.starting, a.stop = context.WithCancel(a.working)
 	self := crony.Agent{Name: h.id, Hostname: h.id, Weight: 1}
@@ -76,7 +85,7 @@ func (h *soakHost) begin() error {
 	if a.runner, err = newRunner(h.id, h.dir, j, a.reports, h.now, quiet); err != nil {
 		return errors.Join(err, j.close())
 	}
-	a.runner.lease = newLease(h.boottime)
+	a.runner.lease, a.runner.chance = newLease(h.boottime), func(below time.Duration) time.Duration { return below / 2 }
 	a.loop = newLoop(a.link, a.runner, j, boots{}, h.now, quiet)
 
 	recovered := a.runner.recover()
@@ -100,6 +109,7 @@ func (a *soakLife) retire() error {
 
 func (a *soakLife) kill() error {
 	a.killed.Store(true)
+	a.fuse.blow()
 	a.stop()
 	a.end()
 	a.looping.Wait()
@@ -171,15 +181,18 @@ func (a *soakLife) startAll() {
 
 func (a *soakLife) start(at *attempt) {
 	if !a.runner.mayStart(at) {
-		a.runner.end(at.run, crony.Skipped, errLeaseOver.Error())
+		a.runner.endLeaseless(at)
 		return
 	}
 	r := a.runner
 	gone := birth{Boot: "another", Ticks: 1} // for the next life: it does not find the process
 	r.keep(entry{Birth: &gone, Fact: &crony.Fact{Run: at.run, At: r.now().UTC(),
-		Started: &crony.StartedFact{Attempt: 1, PID: 1 << 22}}})
+		Started: &crony.StartedFact{Attempt: at.number, PID: 1 << 22}}})
 	rng := rand.New(rand.NewPCG(a.rng.Uint64(), 0))
 	r.runs.Go(func() {
+		if !a.fuse.step() {
+			return
+		}
 		if state := a.host.works(a.starting, at, rng); !a.killed.Load() {
 			a.finish(at, state)
 		}
@@ -188,6 +201,6 @@ func (a *soakLife) start(at *attempt) {
 
 func (a *soakLife) finish(at *attempt, state crony.RunState) {
 	code, r := 0, a.runner
-	r.keep(entry{Fact: &crony.Fact{Run: at.run, At: r.now().UTC(), Exited: &crony.ExitedFact{Attempt: 1, ExitCode: &code}}})
-	r.end(at.run, state, "")
+	r.keep(entry{Fact: &crony.Fact{Run: at.run, At: r.now().UTC(), Exited: &crony.ExitedFact{Attempt: at.number, ExitCode: &code}}})
+	r.attempted(at.run, at.number, state, "")
 }

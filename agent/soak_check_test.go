@@ -1,3 +1,5 @@
+//go:build linux
+
 package agent
 
 import (
@@ -30,11 +32,12 @@ type instant struct {
 	at     time.Time
 	open   bool // it may be undecided
 	runs   int
-	covers int // stretches that it lies in, but for lost ones whose run came after all
-	lost   int // those
+	covers int // stretches that it lies in, but for those that its run outweighs
+	lost   int // those: that it is lost, and it came after all, or any, and an agent that was cut off has run it all the same
+	alone  bool
 }
 
-// early is how long before it is due an occurrence may be decided: a second as a rule, and as much as the servers bear when
+// early is how long before it is due an occurrence may be decided: two seconds as a rule, and as much as the servers bear when
 // the agent's clock is ahead.
 const early = time.Minute
 
@@ -120,12 +123,13 @@ func (a *audit) run(r *crony.Run) {
 		}
 		return
 	}
-	if !ok || !at.After(since) || at.After(until) || !plan.Next(at.Add(-1)).Equal(at) {
+	if !ok || !at.After(since) || at.After(until) && !r.Unclaimed || !plan.Next(at.Add(-1)).Equal(at) {
 		a.fault("the run %s is of %s, at which generation %d was not due", r.ID, clockOf(at), r.Generation)
 		return
 	}
 	if in := a.due[at.UnixNano()]; in != nil {
 		in.runs++
+		in.alone = in.alone || r.Unclaimed
 	}
 }
 
@@ -141,7 +145,7 @@ func (a *audit) stretch(s *crony.Stretch) {
 		n++
 		switch in := a.due[at.UnixNano()]; {
 		case in == nil: // decided ahead of its time, which did not come
-		case s.End == crony.EndLost && in.runs > 0:
+		case in.runs > 0 && (s.End == crony.EndLost || in.alone):
 			in.lost++
 		default:
 			in.covers++

@@ -1,3 +1,5 @@
+//go:build linux
+
 package agent
 
 import (
@@ -75,7 +77,9 @@ func (l *soakLog) append(f crony.Fact) {
 	}
 	r.facts = append(r.facts, f)
 	r.Run, _ = crony.Fold(r.facts)
-	r.Attempts = nil
+	if len(r.Attempts) < 2 && len(r.Former) == 0 {
+		r.Attempts = nil
+	}
 	if r.State.Ended() {
 		delete(l.open, f.Run)
 	}

@@ -16,9 +16,13 @@ type solo struct {
 
 // soloRun is a run that was started without a claim.
 type soloRun struct {
-	run   crony.RunID
-	at    time.Time
-	epoch int64 // of the assignment by which the agent had the job
+	run        crony.RunID
+	at         time.Time
+	epoch      int64 // of the assignment by which the agent had the job
+	uid        string
+	generation int64
+	named      bool          // it is of an occurrence that the job, as it is assigned, names
+	asked      time.Duration // by the lease's clock, when the servers were first asked whose it is; 0: they were not
 }
 
 // soloOf returns what the agent has decided of a job by itself, to be added to.
@@ -99,20 +103,42 @@ func (t *timetable) startAlone(now time.Time, start func(j *job, step crony.Step
 // them, which did not run, or up to which one they are without a gap. It is false if there is none.
 func (t *timetable) tell(j *job) (until time.Time, ran, ok bool) {
 	s := t.solo[j.name]
-	if s == nil || len(s.runs) == 0 || j.plan == nil {
+	if s == nil || j.plan == nil {
 		return time.Time{}, false, false
 	}
-	until = s.runs[0].at
-	if next := j.plan.Next(j.cursor.time()); !next.IsZero() && next.Before(until) {
-		return until.Add(-1), false, true
-	}
-	for _, r := range s.runs[1:] {
-		if !j.plan.Next(until).Equal(r.at) {
-			break
+	cursor := j.cursor.time()
+	for _, r := range s.runs {
+		switch {
+		case !r.named || !r.at.After(cursor):
+		case !ok:
+			if next := j.plan.Next(cursor); !next.IsZero() && next.Before(r.at) {
+				return r.at.Add(-1), false, true
+			}
+			until, ran, ok = r.at, true, true
+		case j.plan.Next(until).Equal(r.at):
+			until = r.at
+		default:
+			return until, ran, ok
 		}
-		until = r.at
 	}
-	return until, true, true
+	return until, ran, ok
+}
+
+// name finds out which runs without a claim are of occurrences that j, as it is assigned now, names: it was changed meanwhile and
+// names them still, or it was not changed. The others' occurrences are none that the agent could decide on.
+func (t *timetable) name(j *job, def *crony.Definition, agent string) {
+	s := t.solo[j.name]
+	if s == nil {
+		return
+	}
+	if def.Job.Mode() != crony.PlaceEach {
+		agent = ""
+	}
+	for i := range s.runs {
+		r := &s.runs[i]
+		r.named = r.epoch == j.epoch || !j.raced && j.plan != nil && j.plan.Next(r.at.Add(-1)).Equal(r.at) &&
+			r.run == crony.OccurrenceRunID(def.UID, r.at, agent)
+	}
 }
 
 // verdict is what becomes of runs that were started without a claim.
@@ -120,9 +146,8 @@ type verdict struct {
 	stand, double []crony.RunID
 }
 
-// judge returns which of a job's runs the servers have decided on. The runs of an assignment that is no more are doubles: the
-// job was changed or moved, and whoever has it has decided on them or will. Under the assignment of the runs, nobody but this
-// agent could move the cursor: what is up to it is the agent's own.
+// judge returns which of a job's runs are decided on, for all that the agent knows. Under the assignment of the runs, nobody but
+// this agent could move the cursor: what is up to it is the agent's own.
 func (t *timetable) judge(name string, now time.Time) (v verdict) {
 	s, j := t.solo[name], t.jobs[name]
 	if s == nil {
@@ -130,13 +155,29 @@ func (t *timetable) judge(name string, now time.Time) (v verdict) {
 	}
 	for _, r := range s.runs {
 		switch {
-		case j == nil || j.epoch != r.epoch || r.at.After(now.Add(farAhead)):
+		case r.at.After(now.Add(farAhead)):
 			v.double = append(v.double, r.run)
-		case nanosOf(r.at) <= j.cursor:
+		case j != nil && j.epoch == r.epoch && nanosOf(r.at) <= j.cursor:
 			v.stand = append(v.stand, r.run)
 		}
 	}
 	return v
+}
+
+// foreign returns the runs of a job of which the servers are to say whose they are: the job was changed or moved, and their
+// occurrences are none that the agent could decide on, or are decided.
+func (t *timetable) foreign(name string) (list []*soloRun) {
+	j, s := t.jobs[name], t.solo[name]
+	if s == nil {
+		return nil
+	}
+	for i := range s.runs {
+		r := &s.runs[i]
+		if j == nil || j.epoch != r.epoch && (!r.named || nanosOf(r.at) <= j.cursor) {
+			list = append(list, r)
+		}
+	}
+	return list
 }
 
 // farAhead is how far from now a run may be due for the servers to take it: one that was started by a clock that was wrong for

@@ -6,8 +6,6 @@ import (
 	"slices"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"crony"
 )
 
@@ -45,11 +43,11 @@ func (s *spool) look(used int64) (standing, error) {
 	if s.free == 0 {
 		return now, nil
 	}
-	var fs unix.Statfs_t
-	if err := unix.Statfs(s.dir, &fs); err != nil {
+	disk, err := diskOf(s.dir)
+	if err != nil {
 		return now, err
 	}
-	least, free := min(s.free, int64(fs.Blocks)*fs.Bsize/freePart), int64(fs.Bavail)*fs.Bsize
+	least, free := min(s.free, disk.total/freePart), disk.available
 	if s.size == 0 || least-free > now.over {
 		now.over, now.margin = least-free, least/calm
 	}

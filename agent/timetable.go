@@ -19,8 +19,8 @@ type timetable struct {
 	solo   map[string]*solo
 	alone  bool // the agent is cut off, and decides by itself
 
-	holder  func(*job) crony.RunID // the run of this agent that keeps a job from starting another; "" if none does
-	blocked map[*job]bool          // jobs that such a run keeps
+	holders func(*job) (first, last crony.RunID) // the runs of this agent that keep a job from starting another; "" if none do
+	blocked map[*job]bool                        // jobs that such a run keeps
 }
 
 // job is a job that the agent has, in one state: another epoch is another job. There may be a hundred thousand of them, of
@@ -35,6 +35,7 @@ type job struct {
 	next   nanos       // when something is to be asked for, or asked for again
 	asked  *question   // what was asked for; nil: nothing was
 	row    *row        // of occurrences that were given up, and that the servers are not told of yet; nil: there are none
+	lately nanos       // when an occurrence was given up last, as a run of this agent was in the way
 	slots  int32       // runs that may go on at once; 0: any number
 	skips  bool        // what finds no slot is given up
 	ask    uint64      // the newest request by which it was
@@ -60,10 +61,13 @@ type seat struct {
 
 	told  bool  // while it waits for its lock: the servers have said so
 	again nanos // likewise: when to ask them for it again
+	held  bool  // likewise: it had it already, and a run without a claim was in the way
 }
 
-// ahead is how long before an occurrence starts it is asked for.
-const ahead = time.Second
+// ahead is how long before an occurrence starts it is asked for. When the leader dies, or the agent has to go to another server,
+// nothing is granted for about one and a half seconds: that is to cost no occurrence its time. And what is due on a full second
+// is asked for between two of them, when the processors have less to do than when all start.
+const ahead = 2250 * time.Millisecond
 
 // askAgain is after how long an answer that has not come is asked for again.
 const askAgain = 5 * time.Second
@@ -74,7 +78,7 @@ const pace = 20 * time.Millisecond
 
 func newTimetable(zones crony.Zones) *timetable {
 	return &timetable{zones: zones, jobs: map[string]*job{}, solo: map[string]*solo{}, blocked: map[*job]bool{},
-		holder: func(*job) crony.RunID { return "" }}
+		holders: func(*job) (first, last crony.RunID) { return "", "" }}
 }
 
 // assign takes a job in, or a newer state of it. Occurrences up to the cursor are decided.
@@ -97,7 +101,7 @@ func (t *timetable) assign(def crony.Definition, epoch int64, since, cursor time
 func newJob(def *crony.Definition, epoch int64, since time.Time) *job {
 	j := &job{name: def.Job.Name, def: pack(def), epoch: epoch, since: nanosOf(since), slots: int32(def.Job.Slots()),
 		raced: def.Job.Mode() == crony.PlaceRace, leased: leased(&def.Job),
-		skips: def.Job.Overlap != crony.OverlapQueue && def.Job.Overlap != crony.OverlapReplace}
+		skips: skips(&def.Job)}
 	if i := strings.Index(string(j.def), j.name); i >= 0 {
 		j.name = string(j.def)[i : i+len(j.name)] // the same letters, which needn't be in memory twice
 	}
@@ -208,7 +212,7 @@ func (t *timetable) decide(j *job, now time.Time) bool {
 	default:
 		t.turn = now.Add(pace)
 	}
-	j.asked = &question{Step: step, row: j.row, due: !step.Start.After(now)}
+	j.asked = &question{Step: step, row: j.row, due: !step.Start.After(now), behind: t.behind(j, &step, now)}
 	return true
 }
 

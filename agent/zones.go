@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"syscall"
 	"time"
 )
 
@@ -71,11 +70,7 @@ func zoneStamp(name string) string {
 		if err != nil {
 			continue
 		}
-		inode := uint64(0)
-		if sys, ok := info.Sys().(*syscall.Stat_t); ok {
-			inode = sys.Ino
-		}
-		return fmt.Sprint(dir, info.ModTime().UnixNano(), info.Size(), inode)
+		return fmt.Sprint(dir, info.ModTime().UnixNano(), info.Size(), inodeOf(info))
 	}
 	return "" // from the program itself
 }
