@@ -26,6 +26,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"crony"
+	"crony/appliance/callbacks"
 	"crony/appliance/hub"
 	"crony/appliance/ledger"
 	"crony/appliance/locks"
@@ -122,17 +123,17 @@ func (s *Server) open(ctx context.Context) error {
 	if err := s.openMember(ctx); err != nil {
 		return err
 	}
+	var err error
+	if s.Runs, err = runlog.Open(runlog.Options{Dir: filepath.Join(s.opts.Dir, runsDir), Log: s.log}); err != nil {
+		return fmt.Errorf("open the run log: %w", err)
+	}
+	s.stack.Push("run log", 0, func(context.Context) error { return s.Runs.Close() })
 	if err := s.openStore(ctx); err != nil {
 		return err
 	}
 	if err := s.adopt(); err != nil {
 		return err
 	}
-	var err error
-	if s.Runs, err = runlog.Open(runlog.Options{Dir: filepath.Join(s.opts.Dir, runsDir), Log: s.log}); err != nil {
-		return fmt.Errorf("open the run log: %w", err)
-	}
-	s.stack.Push("run log", 0, func(context.Context) error { return s.Runs.Close() })
 	if s.opts.ClientListen != "" {
 		if err := s.member.ServeClients(s.opts.ClientListen, s.notBuried); err != nil {
 			return err
@@ -200,12 +201,12 @@ func (s *Server) openMember(ctx context.Context) error {
 	return nil
 }
 
-// openStore reads the keyspace, as soon as there is a quorum to read it from.
+// openStore reads the keyspace, as soon as there is a quorum to read it from. The run log is open.
 func (s *Server) openStore(ctx context.Context) error {
 	for {
 		var err error
 		s.Store, err = state.Open(ctx, state.Options{Client: s.member.Client(), Log: s.log, Now: s.opts.Now,
-			Running: s.Runs.RunningOn})
+			Running: s.Runs.RunningOn, Elected: s.member.Elected})
 		switch {
 		case err == nil:
 			s.stack.Push("state", 0, func(context.Context) error { return s.Store.Close() }) //nolint:contextcheck // as above
@@ -284,10 +285,14 @@ func (s *Server) serve() error {
 	if err != nil {
 		return err
 	}
+	told, err := callbacks.New(callbacks.Options{State: s.Store, Runs: records{s.Runs, s.replica}, Log: s.log, Now: s.opts.Now})
+	if err != nil {
+		return err
+	}
 	people, err := webui.New(webui.Options{
 		Jobs: s.Store, Runs: runs{s.Runs, given, s.Store}, Outputs: s.Runs, Figures: s.Runs, Agents: fleet{s}, Ledger: accounts,
 		Calendars: s.Store, Scripts: s.Store, Access: s.Store, Events: events{s},
-		Cluster: s, Join: s.join, Backup: s.backup, Revision: s.Store.Revision,
+		Cluster: s, Join: s.join, Callback: told.Take, Backup: s.backup, Revision: s.Store.Revision,
 		LastRun: s.Runs.LastRun, Facts: s.facts, Ready: s.ready,
 		Registerer: metrics, Gatherer: prometheus.Gatherers{metrics, prometheus.DefaultGatherer},
 		PublicMetrics: s.opts.PublicMetrics, Log: s.log, Now: s.opts.Now})

@@ -42,12 +42,16 @@ func TestBrowser(t *testing.T) {
   - name: broken
     schedule: "*/5 * * * * *"
     shell: {command: 'echo "no such luck" >&2; exit 3'}
+  - name: books
+    handle_results: true
+    shell: {command: 'echo "{\"rows\": 3}" > $CRONY_RESULT'}
 `)
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "node", "e2e/run.mjs")
 	cmd.Dir = app
-	cmd.Env = append(os.Environ(), "CRONY_URL="+c.URL, "CRONY_LINK="+c.URL+"/login#"+c.Link(), "CRONY_JOB=greeter")
+	cmd.Env = append(os.Environ(), "CRONY_URL="+c.URL, "CRONY_LINK="+c.URL+"/login#"+c.Link(), "CRONY_JOB=greeter",
+		"CRONY_RESULT_JOB=books")
 	out, err := cmd.CombinedOutput()
 	t.Logf("%s", out)
 	if err != nil {

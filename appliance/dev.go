@@ -24,6 +24,8 @@ type DevOptions struct {
 	Demo   bool   // define a few small jobs, unless they are there
 	Out    io.Writer
 	Log    *slog.Logger
+
+	Launches bool // see [agent.Options]
 }
 
 const (
@@ -140,7 +142,7 @@ func devAgent(opts DevOptions, server *Server) (*agent.Agent, error) {
 		return nil, err
 	}
 	return agent.New(agent.Options{Dir: dir, Version: version.Read().Version, Servers: []string{server.opts.Agents.Addr().String()},
-		Drain: devDrain, Log: opts.Log})
+		Drain: devDrain, Launches: opts.Launches, Log: opts.Log})
 }
 
 // cause returns the last of a chain of errors: what the kernel said.

@@ -2,6 +2,7 @@ package appliance_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -40,6 +41,37 @@ func TestRunNow(t *testing.T) {
 	}
 	if _, err := c.StartJob(t.Context(), "m", crony.StartOptions{Agent: "a7"}); crony.CodeOf(err) != crony.NotFound {
 		t.Errorf("on an agent that there is not: %v", err)
+	}
+}
+
+// TestRunNowOnTheIdle runs a job that two agents have, while one of them has a run: it is for the other.
+func TestRunNowOnTheIdle(t *testing.T) {
+	c := testcluster.Start(t, 2)
+	c.Apply(`jobs:
+  - name: m
+    placement: {mode: race}
+    shell: {argv: [sleep, "60"]}
+`)
+	c.Wait("both agents to have the job", func() bool { return len(mustJob(c, t, "m").Assignments) == 2 })
+	for _, busy := range []string{"a1", "a2"} {
+		first, err := c.StartJob(t.Context(), "m", crony.StartOptions{Agent: busy})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Wait("it to run", func() bool { run, err := c.Run(t.Context(), first[0]); return err == nil && run.State == crony.Running })
+		second, err := c.StartJob(t.Context(), "m", crony.StartOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, id := range slices.Concat(first, second) {
+			if err := c.KillRun(t.Context(), id, "enough"); err != nil {
+				t.Error(err)
+			}
+		}
+		if on := waitEnded(c, t, second[0]).Agent; on == busy {
+			t.Errorf("with %s busy it runs on %s", busy, on)
+		}
+		waitEnded(c, t, first[0])
 	}
 }
 

@@ -18,7 +18,7 @@ type bulletin struct {
 	over    chan struct{} // closed when another has taken its place
 }
 
-type place struct{ id, address string }
+type place struct{ id, address, url string }
 
 // Roots implements [pki.Anchors].
 func (b *bulletin) Roots() []*pki.Root { return b.anchors }
@@ -33,7 +33,7 @@ func (h *Hub) refresh() *bulletin {
 		next.roots, next.issuer = string(roots), issuer
 	}
 	for _, s := range h.reachable() {
-		next.servers = append(next.servers, place{s.ID, s.Agents})
+		next.servers = append(next.servers, place{s.ID, s.Agents, s.People})
 	}
 	if now != nil && now.roots == next.roots && now.issuer == next.issuer && slices.Equal(now.servers, next.servers) {
 		return now
@@ -71,7 +71,7 @@ func (b *bulletin) since(old *bulletin) []*wire.FromServer {
 	if len(b.servers) > 0 && !slices.Equal(b.servers, old.servers) {
 		msg := &wire.Servers{}
 		for _, p := range b.servers {
-			msg.Servers = append(msg.Servers, &wire.Server{Id: p.id, Address: p.address})
+			msg.Servers = append(msg.Servers, &wire.Server{Id: p.id, Address: p.address, Url: p.url})
 		}
 		list = append(list, &wire.FromServer{Kind: &wire.FromServer_Servers{Servers: msg}})
 	}

@@ -43,6 +43,11 @@ func (h *Hub) Connect(link wire.Link_ConnectServer) error {
 	return statusOf(err)
 }
 
+// Alive implements the service.
+func (h *Hub) Alive(context.Context, *wire.AliveRequest) (*wire.AliveReply, error) {
+	return &wire.AliveReply{}, nil
+}
+
 // statusOf gives an error the code by which the agent knows what to do.
 func statusOf(err error) error {
 	switch crony.CodeOf(err) {
@@ -79,6 +84,7 @@ func (h *Hub) admit(link wire.Link_ConnectServer, who pki.Identity, log *slog.Lo
 		agent.Name = agent.ID
 	}
 	agent.Weight = min(max(agent.Weight, 1), crony.MaxWeight)
+	agent.MaxJobs = min(max(agent.MaxJobs, 0), crony.MaxMaxJobs)
 	agent.Labels = goodLabels(agent.Labels, log)
 
 	s := newStream(h, link, agent, log)

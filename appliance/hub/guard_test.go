@@ -55,6 +55,12 @@ func connecting(ctx context.Context, conn *grpc.ClientConn) error {
 	return err
 }
 
+// calling asks whether the server is there.
+func calling(ctx context.Context, conn *grpc.ClientConn) error {
+	_, err := wire.NewLinkClient(conn).Alive(ctx, &wire.AliveRequest{})
+	return err
+}
+
 // asking asks what servers ask.
 func asking(ctx context.Context, conn *grpc.ClientConn) error {
 	_, err := wire.NewPeersClient(conn).Status(ctx, &wire.StatusRequest{})
@@ -92,19 +98,20 @@ func TestRefusedCalls(t *testing.T) {
 		code codes.Code
 		why  string
 	}{
-		"no certificate":                 {nil, connecting, codes.Unavailable, "didn't provide a certificate"},
-		"no certificate, as a server":    {nil, asking, codes.Unavailable, "didn't provide a certificate"},
-		"another authority's":            {source(t, foreign, pki.Agent, "a1", now), connecting, codes.Unavailable, "signed by unknown authority"},
-		"another cluster's":              {source(t, other, pki.Agent, "a1", now), connecting, codes.Unavailable, "signed by unknown authority"},
-		"expired":                        {source(t, s.ca, pki.Agent, "a1", long), connecting, codes.Unavailable, "certificate has expired"},
-		"expired, a server's":            {source(t, s.ca, pki.Server, "s2", long), asking, codes.Unavailable, "certificate has expired"},
-		"not valid yet":                  {source(t, s.ca, pki.Agent, "a1", now.Add(time.Hour)), connecting, codes.Unavailable, "not yet valid"},
-		"a server for an agent":          {source(t, s.ca, pki.Server, "s2", now), connecting, codes.PermissionDenied, "crony://test/server/s2 may not call"},
-		"an agent for a server":          {source(t, s.ca, pki.Agent, "a2", now), asking, codes.PermissionDenied, "crony://test/agent/a2 may not call"},
-		"a removed agent":                {source(t, s.ca, pki.Agent, "gone", now), connecting, codes.PermissionDenied, "the agent the gone (gone) was removed from the cluster"},
-		"a removed server":               {source(t, s.ca, pki.Server, "s9", now), asking, codes.PermissionDenied, "the server the s9 (s9) was removed from the cluster"},
-		"a removed agent, for a server":  {source(t, s.ca, pki.Agent, "gone", now), asking, codes.PermissionDenied, "crony://test/agent/gone may not call"},
-		"a removed server, for an agent": {source(t, s.ca, pki.Server, "s9", now), connecting, codes.PermissionDenied, "crony://test/server/s9 may not call"},
+		"no certificate":                  {nil, connecting, codes.Unavailable, "didn't provide a certificate"},
+		"no certificate, as a server":     {nil, asking, codes.Unavailable, "didn't provide a certificate"},
+		"another authority's":             {source(t, foreign, pki.Agent, "a1", now), connecting, codes.Unavailable, "signed by unknown authority"},
+		"another cluster's":               {source(t, other, pki.Agent, "a1", now), connecting, codes.Unavailable, "signed by unknown authority"},
+		"expired":                         {source(t, s.ca, pki.Agent, "a1", long), connecting, codes.Unavailable, "certificate has expired"},
+		"expired, a server's":             {source(t, s.ca, pki.Server, "s2", long), asking, codes.Unavailable, "certificate has expired"},
+		"not valid yet":                   {source(t, s.ca, pki.Agent, "a1", now.Add(time.Hour)), connecting, codes.Unavailable, "not yet valid"},
+		"a server for an agent":           {source(t, s.ca, pki.Server, "s2", now), connecting, codes.PermissionDenied, "crony://test/server/s2 may not call"},
+		"a server that asks as agents do": {source(t, s.ca, pki.Server, "s2", now), calling, codes.PermissionDenied, "crony://test/server/s2 may not call"},
+		"an agent for a server":           {source(t, s.ca, pki.Agent, "a2", now), asking, codes.PermissionDenied, "crony://test/agent/a2 may not call"},
+		"a removed agent":                 {source(t, s.ca, pki.Agent, "gone", now), connecting, codes.PermissionDenied, "the agent the gone (gone) was removed from the cluster"},
+		"a removed server":                {source(t, s.ca, pki.Server, "s9", now), asking, codes.PermissionDenied, "the server the s9 (s9) was removed from the cluster"},
+		"a removed agent, for a server":   {source(t, s.ca, pki.Agent, "gone", now), asking, codes.PermissionDenied, "crony://test/agent/gone may not call"},
+		"a removed server, for an agent":  {source(t, s.ca, pki.Server, "s9", now), connecting, codes.PermissionDenied, "crony://test/server/s9 may not call"},
 	} {
 		t.Run(name, func(*testing.T) {
 			if err := s.call(c.own, c.call); status.Code(err) != c.code {
@@ -115,6 +122,9 @@ func TestRefusedCalls(t *testing.T) {
 	}
 	if err := s.call(source(t, s.ca, pki.Agent, "a1", now), connecting); err != nil {
 		t.Errorf("an agent is refused: %v", err)
+	}
+	if err := s.call(source(t, s.ca, pki.Agent, "a1", now), calling); err != nil {
+		t.Errorf("an agent is not told that the server is there: %v", err)
 	}
 	if err := s.call(source(t, s.ca, pki.Server, "s2", now), func(ctx context.Context, conn *grpc.ClientConn) error {
 		reply, err := wire.NewPeersClient(conn).Status(ctx, &wire.StatusRequest{})

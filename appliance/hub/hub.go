@@ -47,6 +47,8 @@ type RunLog interface {
 	Refresh(ctx context.Context, runs ...crony.RunID) error
 	// Unfinished returns the runs of an agent that have not ended.
 	Unfinished(agent string) []crony.Run
+	// Stretches returns a job's stretches that have a part from one instant to another, both included, at most limit of them.
+	Stretches(ctx context.Context, job string, from, to time.Time, limit int) (list []crony.Stretch, next time.Time, err error)
 }
 
 // Options is what a Hub is made of. What may be nil says so; the rest is required.

@@ -55,6 +55,23 @@ func TestKill(t *testing.T) {
 	p.leave()
 }
 
+// TestProcessOfOneThatWaits lists no process of a run that waits, and that of its next attempt when there is one.
+func TestProcessOfOneThatWaits(t *testing.T) {
+	s := newServer(t)
+	id := newRun()
+	facts := life("a1", id)
+	p := s.connect("a1")
+	p.acked(1, facts[:2])
+	p.send(running(id, "job"))
+	s.eventually("the process to be listed", func() bool { return len(s.state.Procs()) == 1 })
+	facts[3].Ended, facts[3].Waiting = nil, &crony.WaitingFact{Attempt: 1, Until: time.Now().UTC(), Reason: "it failed"}
+	p.acked(2, facts[2:4])
+	s.eventually("it to be gone", func() bool { return len(s.state.Procs()) == 0 })
+	p.send(running(id, "job"))
+	s.eventually("the next to be listed", func() bool { return len(s.state.Procs()) == 1 })
+	p.leave()
+}
+
 // TestKillBeforeItIsKnown orders the end of a run that its agent has just been given: it is told again when it has the run.
 func TestKillBeforeItIsKnown(t *testing.T) {
 	s := newServer(t)

@@ -38,6 +38,31 @@ func (s *stream) sendPlaces(places []*wire.Place) error {
 	return s.send(&wire.FromServer{Kind: &wire.FromServer_Lock{Lock: &wire.LockReply{Places: places}}})
 }
 
+// occupy has runs that the agent started without a claim, and that go on, take their places in their jobs' locks, before they are
+// acknowledged: what comes due from then on waits for them, or is given up.
+func (s *stream) occupy(ctx context.Context, facts []crony.Fact) error {
+	for i := range facts {
+		c := facts[i].Claimed
+		if c == nil || !c.Unclaimed {
+			continue
+		}
+		run, err := s.hub.opts.Runs.Run(ctx, facts[i].Run)
+		switch {
+		case crony.CodeOf(err) == crony.NotFound: // it could not be stored
+			continue
+		case err != nil:
+			return err
+		case run.State.Ended():
+			continue
+		}
+		place := crony.Lock{Run: run.ID, Agent: s.agent.ID}
+		if err := s.hub.opts.State.Occupy(ctx, c.Job, c.JobUID, place); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // release takes runs that have ended, as is on disk, out of their jobs' locks. If it can't, that is no reason to keep the agent
 // from being told that its report is stored: the leader does it later.
 func (s *stream) release(ctx context.Context, ended []state.Ending) {
@@ -58,9 +83,15 @@ func (s *stream) abandon(answered []string) {
 	}
 	var gone []state.Ending
 	for _, h := range s.hub.opts.State.Locks(s.agent.ID) {
-		if !known[h.Run] && !h.Expected {
+		if !known[h.Run] && !h.Expected && !s.moved(h.Run) {
 			gone = append(gone, state.Ending{Job: h.Job, Agent: h.Agent, Run: h.Run})
 		}
 	}
 	s.release(s.ctx, gone)
+}
+
+// moved says whether a run goes on with another agent, though this server may not see yet that its place has gone with it.
+func (s *stream) moved(id crony.RunID) bool {
+	run, err := s.hub.opts.Runs.Run(s.ctx, id)
+	return err == nil && run.Agent != s.agent.ID && !run.State.Ended()
 }

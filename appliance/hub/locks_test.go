@@ -70,3 +70,42 @@ func TestQueueOfRuns(t *testing.T) {
 		t.Errorf("when the agent is back: %v", found)
 	}
 }
+
+// scheduled is what an agent says of the run of an occurrence.
+func scheduled(agent, uid string, at time.Time) []crony.Fact {
+	facts := life(agent, crony.OccurrenceRunID(uid, at, ""))
+	claimed := facts[0].Claimed
+	claimed.JobUID, claimed.Trigger, claimed.ScheduledAt = uid, crony.BySchedule, at
+	return facts
+}
+
+// TestUnclaimedHolds has an agent report a run that it started without a claim, and that goes on: nothing more of the job is granted
+// until it has ended.
+func TestUnclaimedHolds(t *testing.T) {
+	s := newServer(t)
+	job := testJob("job", "* * * * * *")
+	job.Overlap = crony.OverlapForbid
+	s.apply(job)
+	p := s.connect("a1")
+	msg, def := p.assigned("job")
+	at := time.Now().UTC().Truncate(time.Second).Add(-time.Second)
+	facts := scheduled("a1", def.UID, at)
+	facts[0].Claimed.Unclaimed, facts[0].Claimed.Group = true, def.Job.InGroup()
+	over := scheduled("a1", def.UID, at.Add(-time.Second))
+	over[0].Claimed.Unclaimed = true
+	p.acked(1, append(over, facts[:2]...))
+	ask := &wire.Occurrence{Job: "job", Epoch: msg.GetEpoch(), At: at.Add(2 * time.Second).UnixNano(), Due: true}
+	if d := p.claim(1, ask).GetDecisions()[0]; d.GetGranted() || d.GetBusy() != string(facts[0].Run) {
+		t.Errorf("while it goes on: %v", d)
+	}
+	p.acked(2, facts[2:])
+	if d := p.claim(2, ask).GetDecisions()[0]; !d.GetGranted() {
+		t.Errorf("when it has ended: %v", d)
+	}
+	p.acked(3, facts)                   // the acknowledgements were lost
+	s.apply(testJob("last", "@manual")) // what has been written before is seen before it
+	p.assigned("last")
+	if held := s.state.Locks("a1"); len(held) != 1 || held[0].Run == facts[0].Run {
+		t.Errorf("places: %+v", held)
+	}
+}

@@ -335,6 +335,16 @@ func (p *byHand) next() *wire.FromServer {
 	return msg
 }
 
+// recv returns the next message, and first those that wait.
+func (p *byHand) recv() (*wire.FromServer, error) {
+	if len(p.seen) > 0 {
+		msg := p.seen[0]
+		p.seen = p.seen[1:]
+		return msg, nil
+	}
+	return p.link.Recv()
+}
+
 // until returns the first message that the test looks for; the others wait.
 func (p *byHand) until(is func(*wire.FromServer) bool) *wire.FromServer {
 	p.t.Helper()

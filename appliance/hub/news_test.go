@@ -113,7 +113,7 @@ func TestBulletin(t *testing.T) {
 		t.Fatal(err)
 	}
 	text := string(ca.Root().PEM())
-	empty, here := &bulletin{}, []place{{"s1", "x:1"}}
+	empty, here := &bulletin{}, []place{{"s1", "x:1", "https://x:2"}}
 	full := &bulletin{roots: text, issuer: "i", servers: here, anchors: ca.Root().Roots()}
 	for name, c := range map[string]struct {
 		now, old *bulletin
@@ -123,7 +123,7 @@ func TestBulletin(t *testing.T) {
 		"nothing":          {full, full, 0},
 		"there is nothing": {empty, full, 0},
 		"another issuer":   {&bulletin{roots: text, issuer: "j", servers: here, anchors: full.anchors}, full, 1},
-		"another address":  {&bulletin{roots: text, issuer: "i", servers: []place{{"s1", "y:1"}}, anchors: full.anchors}, full, 1},
+		"another address":  {&bulletin{roots: text, issuer: "i", servers: []place{{"s1", "y:1", "https://x:2"}}, anchors: full.anchors}, full, 1},
 		"unreadable":       {&bulletin{roots: "junk", issuer: "i", servers: here}, empty, 1},
 	} {
 		if got := c.now.since(c.old); len(got) != c.want {

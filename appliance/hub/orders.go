@@ -2,9 +2,11 @@ package hub
 
 import (
 	"context"
-	"sync"
+
+	"golang.org/x/sync/semaphore"
 
 	"crony"
+	"crony/embedded/state"
 	"crony/internal/wire"
 )
 
@@ -14,14 +16,19 @@ import (
 // reported is looked up, and the order is sent, with nothing in between; and a run is noted as reported before that is
 // acknowledged.
 type orders struct {
-	mu   sync.Mutex
+	turn *semaphore.Weighted  // of one, for the rest: it can be taken for as long as the store takes
 	told map[crony.RunID]bool // it was sent, or its run was reported
 }
 
-func (o *orders) reported(run crony.RunID) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
+func newOrders() orders { return orders{semaphore.NewWeighted(1), map[crony.RunID]bool{}} }
+
+func (o *orders) reported(ctx context.Context, run crony.RunID) error {
+	if o.turn.Acquire(ctx, 1) != nil {
+		return context.Cause(ctx)
+	}
+	defer o.turn.Release(1)
 	o.told[run] = true
+	return nil
 }
 
 // tellOrders sends the agent what it is to run now of a job.
@@ -31,17 +38,19 @@ func (s *stream) tellOrders(ctx context.Context, job string) error {
 			return err
 		}
 	}
-	return nil
+	return s.tellHandOvers(ctx, job)
 }
 
 // tellOrder sends an order, unless the run shows that it is taken. It is the agent's before it is told.
 func (s *stream) tellOrder(ctx context.Context, job string, run crony.RunID) error {
-	s.ordered.mu.Lock()
-	defer s.ordered.mu.Unlock()
+	if s.ordered.turn.Acquire(ctx, 1) != nil {
+		return context.Cause(ctx)
+	}
+	defer s.ordered.turn.Release(1)
 	if s.ordered.told[run] {
 		return nil
 	}
-	known, err := s.known(ctx, run)
+	known, err := state.Knows(ctx, s.hub.opts.Runs, run)
 	if err != nil {
 		return err
 	}
@@ -59,7 +68,26 @@ func (s *stream) tellOrder(ctx context.Context, job string, run crony.RunID) err
 		Request: wire.Encode(o.Request), Definition: wire.Encode(o.Definition), Epoch: o.Epoch}}})
 }
 
+// rerun orders that runs take the places of those that are lost, where their jobs say so, before that is on record.
+func (s *stream) rerun(ctx context.Context, losses []state.Loss) error {
+	for _, l := range losses {
+		l.Said = true
+		if _, err := s.hub.opts.State.Rerun(ctx, s.hub.opts.Runs, l); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // taken notes that the agent has written an order down, and answers for its run.
 func (s *stream) taken(ctx context.Context, job string, run crony.RunID) error {
 	return s.hub.opts.State.TakeStart(ctx, s.agent.ID, job, run)
+}
+
+// took notes that the agent has written down what it was told to start, or to go on with.
+func (s *stream) took(ctx context.Context, msg *wire.Taken) error {
+	if n := int(msg.GetAttempt()); n > 0 {
+		return s.tookOver(ctx, msg.GetJob(), crony.RunID(msg.GetRun()), n)
+	}
+	return s.taken(ctx, msg.GetJob(), crony.RunID(msg.GetRun()))
 }

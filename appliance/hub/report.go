@@ -3,6 +3,7 @@ package hub
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -26,17 +27,28 @@ func (s *stream) store(ctx context.Context, report *wire.Report) error {
 	if err != nil {
 		return err
 	}
+	if err := s.rerun(ctx, r.lost); err != nil {
+		return err
+	}
 	if err := s.appendPatiently(ctx, r); err != nil {
 		return fmt.Errorf("store a report: %w", err)
 	}
+	if err := s.occupy(ctx, r.facts); err != nil {
+		return fmt.Errorf("have runs that were started without a claim take their places: %w", err)
+	}
 	s.release(ctx, r.ended)
 	for i := range r.facts { // an order is taken with its run's first fact, should the agent's word of it be lost
-		if c := r.facts[i].Claimed; c != nil && c.Trigger == crony.ByHand {
-			s.ordered.reported(r.facts[i].Run)
+		if c := r.facts[i].Claimed; c != nil && c.Ordered() {
+			if err := s.ordered.reported(ctx, r.facts[i].Run); err != nil {
+				return err
+			}
 			if err := s.taken(ctx, c.Job, r.facts[i].Run); err != nil {
 				return err
 			}
 		}
+	}
+	if err := s.goesOn(ctx, &r); err != nil {
+		return err
 	}
 	if err := s.send(&wire.FromServer{Kind: &wire.FromServer_Ack{Ack: &wire.Ack{Id: report.GetId()}}}); err != nil {
 		return err
@@ -70,7 +82,9 @@ func (s *stream) appendPatiently(ctx context.Context, r records) error {
 type records struct {
 	facts  []crony.Fact
 	chunks []crony.Chunk
-	ended  []state.Ending // the runs whose end is among the facts
+	ended  []state.Ending       // the runs whose end is among the facts
+	lost   []state.Loss         // those of them that are lost, and in whose place another may be
+	moved  map[crony.RunID]bool // runs that go on with the agent, and that others had before
 }
 
 func (r *records) len() int { return len(r.facts) + len(r.chunks) }
@@ -116,7 +130,7 @@ func (s *stream) append(ctx context.Context, r records) error {
 // accept reads a report and checks that everything in it is of this agent's runs. A run's first fact names its agent, and
 // comes first.
 func (s *stream) accept(ctx context.Context, report *wire.Report) (records, error) {
-	var r records
+	r := records{moved: map[crony.RunID]bool{}}
 	facts := make([]crony.Fact, len(report.GetFacts()))
 	for i, data := range report.GetFacts() {
 		var err error
@@ -124,7 +138,7 @@ func (s *stream) accept(ctx context.Context, report *wire.Report) (records, erro
 			return r, status.Error(codes.InvalidArgument, err.Error())
 		}
 	}
-	runs := owners{stream: s, own: map[crony.RunID]bool{}, jobs: map[crony.RunID]string{}}
+	runs := owners{stream: s, own: map[crony.RunID]bool{}, known: map[crony.RunID]crony.Run{}}
 	if err := runs.ask(ctx, facts, report.GetChunks()); err != nil {
 		return r, err
 	}
@@ -136,9 +150,19 @@ func (s *stream) accept(ctx context.Context, report *wire.Report) (records, erro
 		if !own {
 			continue
 		}
-		r.facts = append(r.facts, facts[i])
-		if facts[i].Ended != nil {
-			r.ended = append(r.ended, state.Ending{Job: runs.jobs[facts[i].Run], Agent: s.agent.ID, Run: facts[i].Run})
+		run := runs.known[facts[i].Run]
+		if run.Agent != s.agent.ID && facts[i].Ended != nil {
+			s.log.Error("report of a run's end dropped: the run has gone on with another agent", "run", run.ID, "other", run.Agent)
+			continue
+		}
+		if r.facts = append(r.facts, facts[i]); run.Agent == s.agent.ID && len(run.Former) > 0 {
+			r.moved[run.ID] = true
+		}
+		if end := facts[i].Ended; end != nil {
+			r.ended = append(r.ended, state.Ending{Job: run.Job, Agent: s.agent.ID, Run: facts[i].Run})
+			if loss, ok := state.LossOf(&run); ok && end.State == crony.Lost {
+				r.lost = append(r.lost, loss)
+			}
 		}
 	}
 	for _, c := range report.GetChunks() {
@@ -156,8 +180,8 @@ func (s *stream) accept(ctx context.Context, report *wire.Report) (records, erro
 // owners tells whose runs are. It asks the run log once for each.
 type owners struct {
 	*stream
-	own  map[crony.RunID]bool // false: nobody's
-	jobs map[crony.RunID]string
+	own   map[crony.RunID]bool // false: nobody's
+	known map[crony.RunID]crony.Run
 }
 
 // ask asks the other servers for all runs that this one does not know, and that should be known: what is said of a run is
@@ -201,7 +225,7 @@ func (o *owners) ask(ctx context.Context, facts []crony.Fact, chunks []*wire.Chu
 
 func (o *owners) ownsFact(ctx context.Context, f *crony.Fact) (bool, error) {
 	switch {
-	case f.Seq >= crony.CalleeSeq:
+	case f.Seq >= crony.CalleeSeq, f.Moved != nil:
 		return false, status.Errorf(codes.PermissionDenied,
 			"the run %.40q: an agent gives no verdicts, and speaks for nobody else", f.Run)
 	case f.Claimed == nil:
@@ -223,8 +247,9 @@ func (o *owners) ownsFact(ctx context.Context, f *crony.Fact) (bool, error) {
 			o.log.Error("report of a run dropped: it is not due yet, by far", "run", f.Run, "due", f.Claimed.ScheduledAt)
 			return false, nil
 		}
+		o.known[f.Run], _ = crony.Fold([]crony.Fact{*f})
 	}
-	o.own[f.Run], o.jobs[f.Run] = true, f.Claimed.Job
+	o.own[f.Run] = true
 	return true, nil
 }
 
@@ -249,17 +274,29 @@ func (o *owners) owns(ctx context.Context, id crony.RunID) (bool, error) {
 	return own, nil
 }
 
-// look reports whether the run is known; the error says that it is another agent's.
+// look reports whether the run is known; the error says that it is another agent's, and always was. That it has moved may be
+// known to other servers only.
 func (o *owners) look(ctx context.Context, id crony.RunID) (bool, error) {
 	run, err := o.hub.opts.Runs.Run(ctx, id)
+	if err == nil && !o.had(&run) {
+		if err := o.hub.opts.Runs.Refresh(ctx, id); err != nil {
+			return false, fmt.Errorf("ask the other servers for the run %s: %w", id, err)
+		}
+		run, err = o.hub.opts.Runs.Run(ctx, id)
+	}
 	switch {
 	case crony.CodeOf(err) == crony.NotFound, crony.CodeOf(err) == crony.Invalid:
 		return false, nil
 	case err != nil:
 		return false, fmt.Errorf("look up the run %s: %w", id, err)
-	case run.Agent != o.agent.ID:
+	case !o.had(&run):
 		return false, status.Errorf(codes.PermissionDenied, "the run %s is another agent's", id)
 	}
-	o.jobs[id] = run.Job
+	o.known[id] = run
 	return true, nil
+}
+
+// had says whether the agent has a run, or had it.
+func (o *owners) had(r *crony.Run) bool {
+	return r.Agent == o.agent.ID || slices.Contains(r.Former, o.agent.ID)
 }

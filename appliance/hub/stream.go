@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -31,12 +32,15 @@ type stream struct {
 	work     sync.WaitGroup // the receiver, and who works in the lanes
 	done     chan struct{}  // closed when nothing of the stream is left
 	presence *state.Presence
+	onRecord atomic.Bool // that the agent is connected here was on record
 	feed     *state.Feed
 
 	claims  lane[*wire.ClaimRequest]
 	reports lane[*wire.Report]
 	locks   lane[*wire.Lock]
+	alone   lane[*wire.Alone]
 	running lane[*wire.Running]
+	moving  lane[*wire.HandOver]
 	out     lane[*wire.FromServer]
 	figures lane[*wire.Figures]
 	moves   chan string // servers that the agent is to go to
@@ -52,12 +56,14 @@ type stream struct {
 
 func newStream(h *Hub, link wire.Link_ConnectServer, agent crony.Agent, log *slog.Logger) *stream {
 	s := &stream{hub: h, link: link, agent: agent, log: log, done: make(chan struct{}), moves: make(chan string, 1),
-		news: &bulletin{}, held: map[string]int64{}, ordered: orders{told: map[crony.RunID]bool{}}, answers: map[crony.RunID]bool{}}
+		news: &bulletin{}, held: map[string]int64{}, ordered: newOrders(), answers: map[crony.RunID]bool{}}
 	s.ctx, s.end = context.WithCancelCause(link.Context())
 	s.claims = lane[*wire.ClaimRequest]{stream: s, do: (*stream).answer}
 	s.reports = lane[*wire.Report]{stream: s, do: (*stream).store}
 	s.locks = lane[*wire.Lock]{stream: s, do: (*stream).lock}
+	s.alone = lane[*wire.Alone]{stream: s, do: (*stream).judge}
 	s.running = lane[*wire.Running]{stream: s, do: (*stream).note}
+	s.moving = lane[*wire.HandOver]{stream: s, do: (*stream).handOver}
 	s.out = lane[*wire.FromServer]{stream: s, do: (*stream).write}
 	s.figures = lane[*wire.Figures]{stream: s, do: (*stream).show}
 	return s
@@ -70,6 +76,7 @@ func (s *stream) begin(runs []string) error {
 		return err
 	}
 	s.presence = presence
+	s.onRecord.Store(true)
 	if err := s.giveUp(runs); err != nil {
 		return err
 	}
@@ -82,7 +89,8 @@ func (s *stream) begin(runs []string) error {
 }
 
 // giveUp ends the runs that the agent does not answer for any more, as lost. This server's log may lack their ends, so others
-// are asked; if too few of them answer, nothing is judged until the agent connects again.
+// are asked; if too few of them answer, nothing is judged until the agent connects again. What waits and may still be answered
+// is left to the leader, which ends it in its time.
 func (s *stream) giveUp(answered []string) error {
 	for _, id := range answered {
 		s.answers[crony.RunID(id)] = true
@@ -101,13 +109,28 @@ func (s *stream) giveUp(answered []string) error {
 			"runs", len(silent), "err", err)
 		return context.Cause(s.ctx)
 	}
+	// A run may have moved to the agent a moment ago, and the run log be ahead of what this server sees of that.
+	if err := s.hub.opts.State.Sync(s.ctx); err != nil {
+		return err
+	}
 	var verdicts []crony.Fact
+	var losses []state.Loss
 	for _, run := range s.hub.opts.Runs.Unfinished(s.agent.ID) {
-		if silent[run.ID] {
-			s.log.Warn("run lost", "run", run.ID, "job", run.Job)
-			verdicts = append(verdicts, crony.Fact{Run: run.ID, Seq: crony.VerdictSeq, At: s.hub.opts.Now().UTC(),
-				Ended: &crony.EndedFact{State: crony.Lost, Reason: "its agent came back and knows nothing of it"}})
+		if !silent[run.ID] {
+			continue
 		}
+		verdict, due := s.hub.opts.State.Verdict(&run, "its agent came back and knows nothing of it", s.hub.opts.Now())
+		if !due {
+			continue
+		}
+		s.log.Warn("run ended without its agent", "run", run.ID, "job", run.Job, "state", verdict.Ended.State)
+		verdicts = append(verdicts, verdict)
+		if loss, ok := state.LossOf(&run); ok && verdict.Ended.State == crony.Lost {
+			losses = append(losses, loss)
+		}
+	}
+	if err := s.rerun(s.ctx, losses); err != nil {
+		return err
 	}
 	switch err := s.hub.opts.Runs.Append(s.ctx, verdicts, nil); {
 	case crony.CodeOf(err) == crony.Unavailable && s.ctx.Err() == nil: // a full disk, say, which is no reason to run nothing
@@ -170,8 +193,12 @@ func (s *stream) receive(ctx context.Context) error {
 			err = s.reports.push(ctx, kind.Report)
 		case *wire.FromAgent_Lock:
 			err = s.locks.push(ctx, kind.Lock)
+		case *wire.FromAgent_Alone:
+			err = s.alone.push(ctx, kind.Alone)
 		case *wire.FromAgent_Taken:
-			err = s.taken(ctx, kind.Taken.GetJob(), crony.RunID(kind.Taken.GetRun()))
+			err = s.took(ctx, kind.Taken)
+		case *wire.FromAgent_HandOver:
+			err = s.moving.push(ctx, kind.HandOver)
 		case *wire.FromAgent_Running:
 			err = s.running.push(ctx, kind.Running)
 		case *wire.FromAgent_Renew:
@@ -194,7 +221,8 @@ func (s *stream) answer(ctx context.Context, req *wire.ClaimRequest) error {
 	}
 	asks := make([]state.Ask, len(req.GetOccurrences()))
 	for i, o := range req.GetOccurrences() {
-		asks[i] = state.Ask{Job: o.GetJob(), Agent: s.agent.ID, Epoch: o.GetEpoch(), At: wire.Time(o.GetAt()), Due: o.GetDue()}
+		asks[i] = state.Ask{Job: o.GetJob(), Agent: s.agent.ID, Epoch: o.GetEpoch(), At: wire.Time(o.GetAt()), Due: o.GetDue(),
+			Behind: crony.RunID(o.GetBehind())}
 		if p := o.GetPass(); p != nil {
 			asks[i].After, asks[i].Reason, asks[i].Ran = wire.Time(p.GetAfter()), bounded(p.GetReason()), o.GetRan()
 			if asks[i].Skipped = o.GetSkipped(); p.GetUntil() != 0 {

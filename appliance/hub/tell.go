@@ -2,7 +2,6 @@ package hub
 
 import (
 	"context"
-	"fmt"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -70,7 +69,7 @@ func (s *stream) tellJobs(ctx context.Context, changes state.Changes) error {
 		}
 	}
 	if !changes.Reset {
-		return s.tellKills(ctx, changes.Kills)
+		return s.tellEnds(ctx, changes.Told)
 	}
 	if err := s.tellPlaces(s.hub.opts.State.Locks(s.agent.ID)); err != nil {
 		return err
@@ -78,7 +77,7 @@ func (s *stream) tellJobs(ctx context.Context, changes state.Changes) error {
 	if err := s.send(&wire.FromServer{Kind: &wire.FromServer_Synced{Synced: &wire.Synced{}}}); err != nil {
 		return err
 	}
-	return s.tellKills(ctx, s.hub.opts.State.Kills(s.agent.ID))
+	return s.tellEnds(ctx, s.hub.opts.State.Told(s.agent.ID))
 }
 
 func (s *stream) tellJob(ctx context.Context, name string) error {
@@ -138,27 +137,9 @@ func (s *stream) owed(ctx context.Context, job state.Assigned) (crony.RunID, err
 	if c.Run == "" || c.Agent != s.agent.ID || c.Epoch != job.Assignment.Epoch {
 		return "", nil
 	}
-	known, err := s.known(ctx, c.Run)
+	known, err := state.Knows(ctx, s.hub.opts.Runs, c.Run)
 	if known || err != nil {
 		return "", err
 	}
 	return c.Run, nil
-}
-
-// known says whether a run was reported, to whichever server. An error must not be taken for a no: the run would start twice.
-func (s *stream) known(ctx context.Context, id crony.RunID) (bool, error) {
-	_, err := s.hub.opts.Runs.Run(ctx, id)
-	if crony.CodeOf(err) == crony.NotFound {
-		if err := s.hub.opts.Runs.Refresh(ctx, id); err != nil {
-			return false, fmt.Errorf("ask the other servers for the run %s: %w", id, err)
-		}
-		_, err = s.hub.opts.Runs.Run(ctx, id)
-	}
-	if crony.CodeOf(err) == crony.NotFound {
-		return false, nil
-	}
-	if err != nil {
-		return false, fmt.Errorf("look up the run %s: %w", id, err)
-	}
-	return true, nil
 }

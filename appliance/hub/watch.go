@@ -5,12 +5,15 @@ import (
 	"slices"
 	"time"
 
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
 	"crony"
 )
 
 const (
 	beat        = 250 * time.Millisecond // between looks at what nobody tells of
-	quorumGrace = time.Second            // without a quorum, before agents are sent away
+	quorumGrace = 500 * time.Millisecond // without a quorum, before agents are sent away: most elections are over by then
 	drainPace   = 200 * time.Millisecond // in which all agents are asked to go
 	drainSteps  = 20
 	drainWait   = time.Second // for them to have gone
@@ -25,6 +28,7 @@ func (h *Hub) watch(ctx context.Context) {
 	defer ticker.Stop()
 	var out time.Time // since when the server is not ready
 	restless := true  // agents or servers have changed since they were last counted
+	stirred := true   // agents have, since their records were last looked at
 	for {
 		select {
 		case <-feed.Ready():
@@ -34,12 +38,30 @@ func (h *Hub) watch(ctx context.Context) {
 				h.expel()
 			}
 			restless = restless || changes.Cluster || changes.Reset || len(changes.Agents) > 0
+			stirred = stirred || changes.Reset || len(changes.Agents) > 0
 		case now := <-ticker.C:
 			h.refresh()
 			out = h.attend(now, out)
 			restless = h.balance(ctx, now, restless)
+			if stirred {
+				stirred = false
+				h.endUnrecorded()
+			}
 		case <-ctx.Done():
 			return
+		}
+	}
+}
+
+var errUnrecorded = status.Error(codes.Unavailable, "it is not on record any more that the agent is connected here")
+
+// endUnrecorded ends the streams of agents of which the store says that they are connected elsewhere, or nowhere. What a server
+// wrote of an agent that it has given up since may come late, after what this one wrote, and be removed then: to all others the
+// agent would be gone, while it works on here. When it connects again that is put right.
+func (h *Hub) endUnrecorded() {
+	for _, s := range h.all() {
+		if s.onRecord.Load() && !h.opts.State.ConnectedTo(s.agent.ID, h.opts.Server) {
+			s.end(errUnrecorded)
 		}
 	}
 }

@@ -45,7 +45,7 @@ func TestNoQuorum(t *testing.T) {
 	s := newServer(t)
 	p, other := s.connect("a1"), s.connect("a2")
 	s.cutOff.Store(true)
-	s.beats(2)
+	s.beats(1)
 	s.cutOff.Store(false)
 	s.beats(1)
 
@@ -163,7 +163,7 @@ func TestMove(t *testing.T) {
 		p.acked(1, life(id, runs[i])[:2])
 		agents.Go(func() {
 			for { // until the test is over
-				msg, err := p.link.Recv()
+				msg, err := p.recv()
 				if err != nil {
 					return
 				}
@@ -213,4 +213,19 @@ func TestMove(t *testing.T) {
 		one.stop()
 	}
 	agents.Wait()
+}
+
+// TestUnrecorded has the record of an agent's connection be removed by what another server wrote late: the stream ends, so that the
+// agent connects again.
+func TestUnrecorded(t *testing.T) {
+	s := newServer(t)
+	p, other := s.connect("a1"), s.connect("a2")
+	elsewhere, err := s.state.RegisterAgent(t.Context(), crony.Agent{ID: "a1", Weight: 1, Server: "late"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	elsewhere.Leave(t.Context())
+	p.refused(codes.Unavailable, "not on record any more")
+	other.acked(1, life("a2", newRun()))
+	s.connect("a1").acked(1, life("a1", newRun()))
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"iter"
 	"slices"
-	"strings"
 	"time"
 
 	"crony"
@@ -234,13 +233,17 @@ func (a *account) tellRun(run *crony.Run) error {
 	a.work--
 	entry := entryOf(run)
 	r := row{entry: entry, end: entry.End, run: run}
-	if run.JobUID == a.line.uid {
+	other, err := a.countsLater(run)
+	if err != nil {
+		return err
+	}
+	if run.JobUID == a.line.uid && !other {
 		if _, named := a.line.instant(run.ScheduledAt); named && !a.ran.Equal(run.ScheduledAt) {
 			r.named = 1
 		}
 		a.ran = run.ScheduledAt
 	}
-	err := a.pass(run.ScheduledAt)
+	err = a.pass(run.ScheduledAt)
 	r.upTo = a.at
 	a.told = append(a.told, r)
 	return err
@@ -326,63 +329,4 @@ func (a *account) add(c class, until time.Time, n int64, first, last time.Time) 
 		p.from = first
 	}
 	p.n, p.to = p.n+n, last
-}
-
-// flush tells the piece that is in the making.
-func (a *account) flush() {
-	p := a.pending
-	if p == nil {
-		return
-	}
-	a.pending = nil
-	r := row{end: p.end, named: p.n, upTo: a.at}
-	r.entry = crony.LedgerEntry{From: p.from, To: p.to, Count: p.n, End: p.end, Reason: p.reason}
-	if p.cover != nil {
-		r.entry = a.part(p)
-	}
-	a.told = append(a.told, r)
-}
-
-// part returns the entry for a piece of a stretch: the stretch as it stands, if nothing parts it while the account is in it.
-func (a *account) part(p *piece) crony.LedgerEntry {
-	s, after, until := p.cover, p.after, p.until
-	e := a.line.generation(s.JobUID, s.Generation)
-	if e == nil || e.plan == nil {
-		return crony.LedgerEntry{}
-	}
-	if !a.resumed && !after.After(a.start) {
-		after = earlier(after, s.From.Add(-1))
-	}
-	if !until.Before(a.end) && !a.parted {
-		until = later(until, s.To)
-	}
-	entry := stored(s)
-	if after.Before(s.From) && !until.Before(s.To) {
-		return entry
-	}
-	entry.Count, entry.From, entry.To = e.plan.Count(after, earlier(until, s.To))
-	return entry
-}
-
-// stored returns the entry for a stretch as it stands.
-func stored(s *crony.Stretch) crony.LedgerEntry {
-	return crony.LedgerEntry{From: s.From, To: s.To, Count: s.Count, End: s.End, Reason: s.Reason, Agent: s.Agent}
-}
-
-// entryOf returns the entry for a run.
-func entryOf(r *crony.Run) crony.LedgerEntry {
-	e := crony.LedgerEntry{From: r.ScheduledAt, To: r.ScheduledAt, Count: 1, End: crony.EndRan, Reason: r.Reason, Run: r.ID,
-		State: r.State, Agent: r.Agent}
-	if r.Doubles != "" {
-		e.Reason = strings.TrimSuffix("it doubles the run "+string(r.Doubles)+"; "+r.Reason, "; ")
-	}
-	switch r.State {
-	case crony.Lost:
-		e.End = crony.EndLost
-	case crony.Skipped:
-		e.End = crony.EndSkipped
-	case crony.Claimed:
-		e.End, e.Reason = crony.EndOpen, "claimed, not started yet"
-	}
-	return e
 }

@@ -52,6 +52,10 @@ func TestAccount(t *testing.T) {
 			"09:05:00 1 open: claimed, not started yet [claimed]", "09:10:00 1 lost [lost]", "09:15:00 1 skipped [skipped]", "09:20:00 1 ran [failed]",
 			"09:25:00-09:30:00 2 open: " + open,
 		}},
+		{"of a lost run and the one in its place", rerun(base().ran(1, "09:05", "09:10", "09:15", "09:20"), crony.Lost), []string{
+			"09:05:00 1 ran: in the place of the lost run 01M7W37CK0J6CZNJWE3R2P7SQ3 [succeeded]", "09:05:00 1 lost [lost]",
+			"09:10:00 1 ran [succeeded]", "09:15:00 1 ran [succeeded]", "09:20:00 1 ran [succeeded]", "09:25:00-09:30:00 2 open: " + open,
+		}},
 		{"the claim tells of a run that the log does not know yet", claimed(base().ran(1, "09:05", "09:10", "09:15")), []string{
 			"09:05:00 1 ran [succeeded]", "09:10:00 1 ran [succeeded]", "09:15:00 1 ran [succeeded]",
 			"09:20:00 1 open: claimed, not started yet [claimed]", "09:25:00-09:30:00 2 open: " + open,

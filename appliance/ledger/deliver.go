@@ -28,6 +28,7 @@ const (
 	deliverAtOnce = 256              // records in one write
 	reportWait    = 30 * time.Second // for the report of a run that was claimed, before it counts as lost
 	deliverAgain  = time.Second      // after a failure
+	adoptedWait   = 24 * time.Hour   // for that of a run that stands in for what was passed over
 	maxVoids      = 1000             // runs that are looked for to void one record; of more, those that come outweigh it
 )
 
@@ -75,21 +76,29 @@ func deliver(ctx context.Context, store *state.Store, runs Keeper, log *slog.Log
 		ready []state.Pass
 	)
 	for _, p := range store.Passes() {
-		left := reportWait - now.Sub(p.DecidedAt)
+		patience := reportWait
+		if p.Adopted() {
+			patience = adoptedWait
+		}
+		left := patience - now.Sub(p.DecidedAt)
 		voids, may := p.Runs(maxVoids)
 		if !may {
 			ready = append(ready, p)
 			continue
 		}
-		waits := left > 0 && left <= reportWait
+		waits := left > 0 && left <= patience
 		reported, err := known(ctx, runs, voids, !waits)
+		if loss, ok := p.Loss(); ok && err == nil && !reported && !waits {
+			left, err = store.Rerun(ctx, runs, loss)
+			waits = left > 0
+		}
 		switch {
 		case err != nil:
 			return 0, err
 		case reported:
 			err = store.Forget(ctx, []state.Pass{p})
 		case waits:
-			if wait == 0 || left < wait {
+			if left = min(left, reportWait); wait == 0 || left < wait {
 				wait = left
 			}
 		default:

@@ -262,6 +262,93 @@ func TestDeliverRan(t *testing.T) {
 	}
 }
 
+// TestDeliverAndRunAgain has claims of an agent that never says a word. Before they are lost, a second run is ordered where the
+// job says so; if that can't be, the record waits.
+func TestDeliverAndRunAgain(t *testing.T) {
+	delivering(t, func(t *testing.T, store *state.Store, k *keeper) {
+		again := crony.Job{Name: "b", Schedule: "* * * * * *", Shell: &crony.Shell{Command: "true"}, OnLost: crony.LostRerun}
+		if _, err := store.Define(t.Context(), crony.Manifest{Jobs: []crony.Job{again}}, crony.ApplyOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		uids := map[string]string{}
+		at := time.Now().Truncate(time.Second).Add(time.Second)
+		for _, name := range []string{"a", "b"} {
+			if _, _, err := store.Settle(t.Context(), "a1", name); err != nil {
+				t.Fatal(err)
+			}
+			job, err := store.Job(t.Context(), name)
+			if err != nil || job.Assigned == 0 {
+				t.Fatalf("%+v, %v", job, err)
+			}
+			uids[name] = job.UID
+			d, err := store.Claim(t.Context(), []state.Ask{{Job: name, Agent: "a1", Epoch: job.Assignments[0].Epoch, At: at}})
+			if err != nil || !d[0].Granted {
+				t.Fatalf("%+v, %v", d, err)
+			}
+		}
+		again.Schedule = "0 * * * *"
+		plain := crony.Job{Name: "a", Schedule: "0 * * * *", Shell: &crony.Shell{Command: "true"}}
+		if _, err := store.Define(t.Context(), crony.Manifest{Jobs: []crony.Job{plain, again}}, crony.ApplyOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range []string{"a", "b"} {
+			if _, _, err := store.Settle(t.Context(), "a1", name); err != nil {
+				t.Fatal(err)
+			}
+		}
+		k.set(func() { k.cutOff = errors.New("too few servers answer") })
+		time.Sleep(2 * reportWait)
+		synctest.Wait()
+		if n := k.ends(crony.EndLost); n != 0 || len(store.OrderedOf("a1")) > 0 {
+			t.Errorf("%d are lost, and orders are %v, before it is known that they are", n, store.OrderedOf("a1"))
+		}
+		k.set(func() { k.cutOff = nil })
+		time.Sleep(reportWait)
+		synctest.Wait()
+		if n := k.ends(crony.EndLost); n != 2 {
+			t.Errorf("%d are lost", n)
+		}
+		if list := store.Orders("a1", "a"); len(list) > 0 {
+			t.Errorf("what is not to run again is ordered: %v", list)
+		}
+		list := store.Orders("a1", "b")
+		if len(list) != 1 || list[0].Request.Run != crony.RerunID(uids["b"], at, "") || !list[0].Request.At.Equal(at) {
+			t.Errorf("ordered: %+v", list)
+		}
+	})
+}
+
+// TestDeliverAdopted has occurrences that were passed over be an agent's that ran them without a claim. The records are no entries,
+// and stay until the runs are reported, or nobody can be expected to any more.
+func TestDeliverAdopted(t *testing.T) {
+	delivering(t, func(t *testing.T, store *state.Store, k *keeper) {
+		var list []state.Unclaimed
+		for n := range 2 {
+			at := time.Now().Add(time.Duration(n) * time.Second)
+			list = append(list, state.Unclaimed{Agent: "a1", Run: crony.OccurrenceRunID("u", at, ""), Job: "gone", UID: "u", Generation: 1, At: at})
+		}
+		if own, err := store.Adopt(t.Context(), list); err != nil || !own[0] || !own[1] {
+			t.Fatalf("%v, %v", own, err)
+		}
+		k.set(func() { k.runs[list[0].Run] = true })
+		time.Sleep(2 * reportWait)
+		synctest.Wait()
+		if left := store.Passes(); len(left) != 1 || left[0].Unless != list[1].Run {
+			t.Fatalf("when one is reported, %+v are left", left)
+		}
+		time.Sleep(adoptedWait - 3*reportWait)
+		synctest.Wait()
+		if n := len(store.Passes()); n != 1 {
+			t.Errorf("before the end, %d records are left", n)
+		}
+		time.Sleep(2 * reportWait)
+		synctest.Wait()
+		if n := len(store.Passes()); n != 0 || k.calls > 0 {
+			t.Errorf("in the end %d records are left, and %d writes were made", n, k.calls)
+		}
+	})
+}
+
 // TestDeliverKnownElsewhere has a claim that was reported to another server: it is not lost, nor judged while that is cut off.
 func TestDeliverKnownElsewhere(t *testing.T) {
 	delivering(t, func(t *testing.T, store *state.Store, k *keeper) {

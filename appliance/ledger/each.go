@@ -83,7 +83,7 @@ func modesOf(h *state.History) modes {
 func (m *modes) whose(r *crony.Run) string {
 	own, known := m.each[r.Generation]
 	if !known || r.JobUID != m.uid {
-		own = r.ID == crony.OccurrenceRunID(r.JobUID, r.ScheduledAt, r.Agent)
+		own = cmp.Or(r.RerunOf, r.ID) == crony.OccurrenceRunID(r.JobUID, r.ScheduledAt, r.Agent)
 	}
 	if own {
 		return r.Agent

@@ -54,7 +54,7 @@ func (l *timeline) explained(x crony.Explanation, told *row) crony.Explanation {
 		told = l.toCome(x.At)
 	}
 	x.Entry, x.Run = &told.entry, told.run
-	x.Words = l.words(&x) + wordsOfDoubles(told)
+	x.Words = l.words(&x) + wordsOfOthers(told)
 	return x
 }
 
@@ -99,7 +99,7 @@ func (l *timeline) toldOf(in records, at time.Time) (*row, error) {
 			best = &r
 		case r.run != nil && best.run != nil && r.run.JobUID == best.run.JobUID:
 			first, second := best, &r
-			if first.run.Doubles != "" && second.run.Doubles == "" {
+			if first.run.Doubles != "" && second.run.Doubles == "" || second.run.RerunOf == first.run.ID {
 				first, second = second, first
 			}
 			first.also = append(append(best.also, r.also...), second.run)

@@ -22,6 +22,10 @@ func TestExplain(t *testing.T) {
 			"backup was due at 2026-11-20T09:05:00Z. Agent a1 started it at 2026-11-20T09:05:07Z, 7s late, to make up for it; it failed with exit code 3 after 12s and 2 attempts: no space left."},
 		{"it still runs", running(base().ran(1, "09:05")), "09:05",
 			"backup was due at 2026-11-20T09:05:00Z. Agent a1 started it at 2026-11-20T09:05:00Z, on time, and it still runs after 25m."},
+		{"it waits", waiting(running(base().ran(1, "09:05"))), "09:05",
+			"backup was due at 2026-11-20T09:05:00Z. Agent a1 started it at 2026-11-20T09:05:00Z, on time, and it waits until 2026-11-20T09:31:00Z: attempt 1 of 3 failed: no."},
+		{"it waits, and could not be started", waiting(unstarted(base().ran(1, "09:05"))), "09:05",
+			"backup was due at 2026-11-20T09:05:00Z. Agent a1 claimed it, and waits until 2026-11-20T09:31:00Z: attempt 1 of 3 failed: no."},
 		{"it is claimed", claimed(base()), "09:20",
 			"backup was due at 2026-11-20T09:20:00Z. Agent a1 has claimed it, and has not started it yet."},
 		{"it could not be started", unstarted(base().ran(1, "09:05")), "09:05",
@@ -103,6 +107,12 @@ func failed(w *world) *world {
 func running(w *world) *world {
 	r := &w.runs[0]
 	r.State, r.EndedAt, r.Attempts = crony.Running, time.Time{}, nil
+	return w
+}
+
+func waiting(w *world) *world {
+	r := &w.runs[0]
+	r.State, r.EndedAt, r.Until, r.Reason = crony.Waiting, time.Time{}, clock("09:31"), "attempt 1 of 3 failed: no"
 	return w
 }
 

@@ -94,7 +94,7 @@ func (v *verifier) run(r *crony.Run) {
 	}
 	v.same = append(v.same, r)
 	e := v.line.generation(r.JobUID, r.Generation)
-	if e == nil {
+	if e == nil || r.RerunOf != "" { // it is of the instant of the lost one, whatever the job has become since
 		return
 	}
 	switch in, named := e.instant(r.ScheduledAt); {
@@ -106,21 +106,23 @@ func (v *verifier) run(r *crony.Run) {
 	}
 }
 
-// doubled says whether two runs that were due at one instant are two of one occurrence. A run in the place of one that was
-// lost is none, unless that comes out not to be lost.
+// doubled says whether two runs that were due at one instant are two of one occurrence. A run in the place of another is none,
+// unless it comes out that the other came to something, or goes on.
 func doubled(a, b *crony.Run) bool {
-	switch again := crony.RerunID(a.JobUID, a.ScheduledAt); {
+	switch {
 	case a.ID == b.ID, neverStarted(a), neverStarted(b):
 		return false
 	case a.Doubles != "" || b.Doubles != "":
 		return a.Doubles == b.ID || b.Doubles == a.ID || a.Doubles == b.Doubles
-	case a.ID == again:
-		return b.State != crony.Lost
-	case b.ID == again:
-		return a.State != crony.Lost
+	case a.RerunOf == b.ID:
+		return !cameToNothing(b)
+	case b.RerunOf == a.ID:
+		return !cameToNothing(a)
 	}
 	return true
 }
+
+func cameToNothing(r *crony.Run) bool { return r.State.Ended() && r.State != crony.Succeeded }
 
 func neverStarted(r *crony.Run) bool { return r.State == crony.Skipped && r.StartedAt.IsZero() }
 

@@ -2,6 +2,7 @@ package ledger_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -31,8 +32,9 @@ func TestVerify(t *testing.T) {
 		{"nor is one whose occurrence was only passed over", alone(unclaimed(base().ran(1, "09:05", "09:10", "09:15", "09:20").
 			passed(1, 1, "09:05", "09:05", crony.EndMissed, "the job was changed"))), nil},
 		{"nor is a run in the place of one that was lost", rerun(base().ran(1, "09:05", "09:10", "09:15", "09:20"), crony.Lost), nil},
+		{"nor if that was killed later", rerun(base().ran(1, "09:05", "09:10", "09:15", "09:20"), crony.Killed), nil},
 		{"which comes out not to be lost", rerun(base().ran(1, "09:05", "09:10", "09:15", "09:20"), crony.Succeeded), []string{
-			"09:05:00 double: it has the runs RUN-0 and RUN-4",
+			"09:05:00 double: it has the runs RUN-4 and RUN-0",
 		}},
 		{"runs of two jobs of one name are none", foreign(base().ran(1, "09:05", "09:10", "09:15", "09:20")), nil},
 		{"a run that its generation does not name is a stray", base().ran(1, "09:05", "09:07", "09:10", "09:15", "09:20"), []string{
@@ -81,6 +83,28 @@ func TestVerifyCounts(t *testing.T) {
 	}
 }
 
+// An occurrence counts once, as what became of it in the end; whichever of its runs the log gives first.
+func TestVerifyCountsARerunOnce(t *testing.T) {
+	for state, want := range map[crony.RunState]crony.End{crony.Succeeded: crony.EndRan, crony.Skipped: crony.EndLost, crony.Lost: crony.EndLost} {
+		for _, turned := range []bool{false, true} {
+			w := rerun(base().ran(1, "09:05", "09:10", "09:15", "09:20"), crony.Lost)
+			again := &w.runs[len(w.runs)-1]
+			if again.State = state; state == crony.Skipped {
+				again.StartedAt = time.Time{}
+			}
+			if turned {
+				slices.Reverse(w.runs)
+			}
+			wants := map[crony.End]int64{crony.EndRan: 3, crony.EndOpen: 2}
+			wants[want]++
+			got := w.verify(t, clock("09:00"), clock("09:30"))
+			if diff := cmp.Diff(wants, got.Ends); diff != "" || got.Faulty != 0 {
+				t.Errorf("%s, turned %v: %+v (-want +got)\n%s", state, turned, got.Faults, diff)
+			}
+		}
+	}
+}
+
 // Too much for one call is verified in parts, that together are the whole.
 func TestVerifyGoesOnWhereItStopped(t *testing.T) {
 	w := (&world{now: clock("09:00").AddDate(0, 0, 30)}).define("09:00", "* * * * * *", func(d *crony.Definition) {
@@ -123,7 +147,7 @@ func alone(w *world) *world {
 // rerun adds a run in the place of the first one, and says what became of that.
 func rerun(w *world, state crony.RunState) *world {
 	r := w.runs[0]
-	r.ID = crony.RerunID(r.JobUID, r.ScheduledAt)
+	r.ID, r.RerunOf = crony.RerunID(r.JobUID, r.ScheduledAt, ""), r.ID
 	w.runs[0].State = state
 	w.runs = append(w.runs, r)
 	return w

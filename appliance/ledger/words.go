@@ -103,17 +103,23 @@ func alike(e *crony.LedgerEntry) string {
 // wordsOfRun explains an occurrence by its run.
 func (l *timeline) wordsOfRun(r *crony.Run) string {
 	if r.State == crony.Claimed {
-		return fmt.Sprintf("Agent %s has claimed it, and has not started it yet.", r.Agent)
+		return fmt.Sprintf("Agent %s has claimed it, and has not started it yet.", r.FirstAgent())
+	}
+	if r.StartedAt.IsZero() && r.State == crony.Waiting {
+		return fmt.Sprintf("Agent %s claimed it, and waits until %s%s.", r.FirstAgent(), clock(r.Until), because(r.Reason))
 	}
 	if r.StartedAt.IsZero() {
-		return fmt.Sprintf("Agent %s claimed it and did not start it: it %s%s.", r.Agent, ended(r), because(r.Reason))
+		return fmt.Sprintf("Agent %s claimed it and did not start it: it %s%s.", r.FirstAgent(), ended(r), because(r.Reason))
 	}
-	words := fmt.Sprintf("Agent %s started it at %s, %s", r.Agent, clock(r.StartedAt), l.late(r))
+	words := fmt.Sprintf("Agent %s started it at %s, %s", r.FirstAgent(), clock(r.StartedAt), l.late(r))
 	if r.Unclaimed {
 		words += ", without a claim as it was cut off"
 	}
 	if r.CatchUp {
 		words += ", to make up for it"
+	}
+	if r.State == crony.Waiting {
+		return fmt.Sprintf("%s, and it waits until %s%s.", words, clock(r.Until), because(r.Reason))
 	}
 	if !r.State.Ended() {
 		return fmt.Sprintf("%s, and it still runs after %s.", words, lasting(l.now.Sub(r.StartedAt)))
@@ -131,9 +137,12 @@ func (l *timeline) wordsOfRun(r *crony.Run) string {
 	return words + because(r.Reason) + "."
 }
 
-// wordsOfDoubles tells of the other runs of an occurrence that have started.
-func wordsOfDoubles(told *row) string {
+// wordsOfOthers tells of the other runs of an occurrence.
+func wordsOfOthers(told *row) string {
 	words := ""
+	if told.run != nil && told.run.RerunOf != "" {
+		words += fmt.Sprintf(" It is in the place of the run %s, which was lost.", told.run.RerunOf)
+	}
 	for _, r := range told.also {
 		switch {
 		case !doubled(told.run, r):

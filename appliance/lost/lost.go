@@ -6,6 +6,9 @@
 // It ends the runs of an agent that has been down for a while, those of one that was removed, also if they come to the run log
 // only later, and what such an agent has claimed and never reported. What an agent that came back knows nothing of is
 // settled when it connects, and not here.
+//
+// A run that waits for whom it has called is no agent's work, and not lost with it: it ends by its answer, or when its time is
+// up. Its agent sees to that as long as it has the run; if it does not, this does.
 package lost
 
 import (
@@ -30,6 +33,11 @@ type Fleet interface {
 	OwedByAbsent() []state.Owed
 	// Waive gives up waiting for reports of what was claimed.
 	Waive(ctx context.Context, term state.Term, list []state.Owed) error
+	// Verdict returns the fact that ends a run of which its agent will say no more, if it is time for that.
+	Verdict(r *crony.Run, why string, now time.Time) (verdict crony.Fact, due bool)
+	// Rerun orders that a run takes the place of one that is lost, if its job says so. With a time to wait, it is not to be
+	// put on record before that it is lost.
+	Rerun(ctx context.Context, runs state.RunLog, l state.Loss) (wait time.Duration, err error)
 }
 
 // RunLog is where runs are. It is safe for concurrent use.
@@ -59,9 +67,10 @@ type Options struct {
 const (
 	downTime   = 30 * time.Second // without a connection, before an agent's runs are lost
 	buriedTime = 5 * time.Second  // for the last reports of one that was removed to be stored
+	heedTime   = 30 * time.Second // for an agent that is connected to end a run that was answered, or is over its time
 	lookTick   = time.Second
 	askTick    = 10 * time.Second // how often what was claimed and not reported is looked at, and what failed is tried again
-	verdicts   = 500              // in one write
+	inWrite    = 500              // verdicts
 )
 
 // Run ends runs until ctx, the scope of a leader's term, is done. Each leader counts for itself how long an agent has been
@@ -112,8 +121,11 @@ func (d *duty) look(ctx context.Context, now time.Time, withOwed bool) error {
 	d.watch(now, busy, owed, withOwed)
 	var errs []error
 	for _, agent := range busy {
-		if d.gone(agent, now) {
+		switch {
+		case d.gone(agent, now):
 			errs = append(errs, d.end(ctx, agent))
+		case withOwed && d.Fleet.Up(agent):
+			errs = append(errs, d.endUnheeded(ctx, agent))
 		}
 	}
 	if withOwed {
@@ -153,38 +165,85 @@ func (d *duty) gone(agent string, now time.Time) bool {
 	return now.Sub(since) >= downTime || buried && now.Sub(since) >= buriedTime
 }
 
-// end gives the verdict on an agent's runs, after most servers were asked how they ended.
+// end gives the verdict on an agent's runs.
 func (d *duty) end(ctx context.Context, agent string) error {
+	why := fmt.Sprintf("its agent is gone: it was not connected for %s, and has not reported how it ended", downTime)
+	if _, buried := d.Fleet.Buried(agent); buried {
+		why = "its agent was removed from the cluster"
+	}
+	facts, err := d.verdicts(ctx, agent, func(r *crony.Run) (crony.Fact, bool) { return d.Fleet.Verdict(r, why, d.Now()) })
+	if err != nil || len(facts) == 0 || d.Fleet.Up(agent) { // it came back meanwhile, and speaks for itself
+		return err
+	}
+	d.log.Warn("runs ended without their agent, which is gone", "agent", agent, "runs", len(facts))
+	return d.append(ctx, agent, facts)
+}
+
+// endUnheeded ends runs whose agent is there, and does not end them: it has forgotten them, with its disk.
+func (d *duty) endUnheeded(ctx context.Context, agent string) error {
+	facts, err := d.verdicts(ctx, agent, func(r *crony.Run) (crony.Fact, bool) {
+		verdict, due := d.Fleet.Verdict(r, "", d.Now().Add(-heedTime))
+		return verdict, due && r.Called()
+	})
+	if err != nil || len(facts) == 0 {
+		return err
+	}
+	d.log.Warn("runs that were waiting ended without their agent, which says nothing of them", "agent", agent, "runs", len(facts))
+	return d.append(ctx, agent, facts)
+}
+
+// verdicts returns those on an agent's runs, after most servers were asked how they ended.
+func (d *duty) verdicts(ctx context.Context, agent string, judge func(*crony.Run) (crony.Fact, bool)) ([]crony.Fact, error) {
 	asked := map[crony.RunID]bool{}
 	var ids []crony.RunID
 	for _, run := range d.Runs.Unfinished(agent) {
-		asked[run.ID] = true
-		ids = append(ids, run.ID)
+		if _, due := judge(&run); due { // others may wait for hours, and are not asked for as long
+			asked[run.ID] = true
+			ids = append(ids, run.ID)
+		}
+	}
+	if len(ids) == 0 {
+		return nil, nil
 	}
 	if err := d.Runs.Refresh(ctx, ids...); err != nil {
-		return fmt.Errorf("ask the other servers for the runs of the agent %s: %w", agent, err)
-	}
-	ended := &crony.EndedFact{State: crony.Lost, Reason: fmt.Sprintf(
-		"its agent is gone: it was not connected for %s, and has not reported how it ended", downTime)}
-	if _, buried := d.Fleet.Buried(agent); buried {
-		ended.Reason = "its agent was removed from the cluster"
+		return nil, fmt.Errorf("ask the other servers for the runs of the agent %s: %w", agent, err)
 	}
 	var facts []crony.Fact
 	for _, run := range d.Runs.Unfinished(agent) {
-		if asked[run.ID] {
-			facts = append(facts, crony.Fact{Run: run.ID, Seq: crony.VerdictSeq, At: d.Now().UTC(), Ended: ended})
+		verdict, due := judge(&run)
+		if !due || !asked[run.ID] {
+			continue
 		}
+		if verdict.Ended.State == crony.Lost {
+			wait, err := d.rerun(ctx, &run)
+			if err != nil {
+				return nil, err
+			}
+			if wait > 0 {
+				continue
+			}
+		}
+		facts = append(facts, verdict)
 	}
-	if len(facts) == 0 || d.Fleet.Up(agent) { // it came back meanwhile, and speaks for itself
-		return nil
-	}
-	for batch := range slices.Chunk(facts, verdicts) {
+	return facts, nil
+}
+
+func (d *duty) append(ctx context.Context, agent string, facts []crony.Fact) error {
+	for batch := range slices.Chunk(facts, inWrite) {
 		if err := d.Runs.Append(ctx, batch, nil); err != nil {
 			return fmt.Errorf("end the runs of the agent %s: %w", agent, err)
 		}
 	}
-	d.log.Warn("runs lost with their agent", "agent", agent, "runs", len(facts))
 	return nil
+}
+
+// rerun has another run take the place of one that is lost, if its job says so, and returns how long the verdict has to wait.
+func (d *duty) rerun(ctx context.Context, run *crony.Run) (time.Duration, error) {
+	loss, ok := state.LossOf(run)
+	if !ok || d.Fleet.Up(run.Agent) {
+		return 0, nil
+	}
+	return d.Fleet.Rerun(ctx, d.Runs, loss)
 }
 
 // waive gives up what agents that are gone have claimed and not reported. The record that this leaves waits for the report

@@ -2,6 +2,7 @@ package lost
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"slices"
 	"sync"
@@ -20,9 +21,14 @@ type world struct {
 	buried map[string]bool
 	owed   []state.Owed
 	waived []crony.RunID
+	again  []state.Loss  // for which a second run was ordered
+	wait   time.Duration // before a run may count as lost
 	runs   map[crony.RunID]crony.Run
 	others map[crony.RunID]crony.Run // that only other servers know, until they are asked
-	alone  bool                      // too few servers answer
+	procs  map[crony.RunID]state.Proc
+	asked  int   // how often the others were
+	alone  bool  // too few servers answer
+	fails  error // of ordering a second run
 }
 
 func (w *world) set(change func()) {
@@ -63,6 +69,28 @@ func (w *world) Waive(_ context.Context, _ state.Term, list []state.Owed) error 
 	return nil
 }
 
+// Verdict implements Fleet.
+func (w *world) Verdict(r *crony.Run, why string, now time.Time) (crony.Fact, bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	p := w.procs[r.ID]
+	return p.Verdict(r, why, now)
+}
+
+// Rerun implements Fleet.
+func (w *world) Rerun(_ context.Context, _ state.RunLog, l state.Loss) (time.Duration, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.fails != nil || w.wait > 0 {
+		return w.wait, w.fails
+	}
+	if w.runs[l.Run].State.Ended() {
+		panic("the loss is on record before the order")
+	}
+	w.again = append(w.again, l)
+	return 0, nil
+}
+
 // gaveUp returns what was given up.
 func (w *world) gaveUp() []crony.RunID {
 	w.mu.Lock()
@@ -97,6 +125,7 @@ func (w *world) Run(_ context.Context, id crony.RunID) (crony.Run, error) {
 func (w *world) Refresh(_ context.Context, ids ...crony.RunID) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.asked++
 	if w.alone {
 		return crony.Errorf(crony.Unavailable, "too few servers answer")
 	}
@@ -148,7 +177,7 @@ func running(id crony.RunID, agent string) crony.Run {
 func inTerm(t *testing.T, test func(t *testing.T, w *world)) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &world{up: map[string]bool{}, buried: map[string]bool{}, runs: map[crony.RunID]crony.Run{"r1": running("r1", "a1")},
-			others: map[crony.RunID]crony.Run{}}
+			others: map[crony.RunID]crony.Run{}, procs: map[crony.RunID]state.Proc{}}
 		ctx, cancel := context.WithCancel(t.Context())
 		var work sync.WaitGroup
 		work.Go(func() {
@@ -192,6 +221,93 @@ func TestLost(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestWaits ends a run that waits for whom it has called by its answer, or when its time is up, and does not run it again,
+// whether its agent is gone or is there and has forgotten it.
+func TestWaits(t *testing.T) {
+	answer := func(attempt int, after time.Duration) func(w *world) {
+		return func(w *world) {
+			w.procs["r1"] = state.Proc{Answer: &crony.Answer{Attempt: attempt, State: crony.Failed, Reason: "no", At: time.Now().Add(after)}}
+		}
+	}
+	up := func(w *world) { w.up["a1"] = true }
+	both := func(fs ...func(*world)) func(*world) {
+		return func(w *world) {
+			for _, f := range fs {
+				f(w)
+			}
+		}
+	}
+	kill := func(w *world) {
+		p := w.procs["r1"]
+		p.Kill = &crony.KillOrder{By: "eve", At: time.Now().Add(time.Minute)}
+		w.procs["r1"] = p
+	}
+	for name, c := range map[string]struct {
+		before func(w *world)
+		after  time.Duration
+		want   crony.RunState
+	}{
+		"in its time":                 {func(*world) {}, time.Hour - lookTick, crony.Waiting},
+		"its time is up":              {func(*world) {}, time.Hour + 2*lookTick, crony.TimedOut},
+		"answered":                    {answer(1, 10*time.Minute), 10*time.Minute + 2*lookTick, crony.Failed},
+		"not answered yet":            {answer(1, 10*time.Minute), 10*time.Minute - lookTick, crony.Waiting},
+		"answered in a try before":    {answer(0, time.Minute), 10 * time.Minute, crony.Waiting},
+		"killed":                      {kill, 2 * time.Minute, crony.Killed},
+		"answered, then killed":       {both(answer(1, time.Second), kill), 2 * time.Minute, crony.Failed},
+		"killed, then answered":       {both(answer(1, 90*time.Second), kill), 2 * time.Minute, crony.Killed},
+		"forgotten, in its time":      {up, time.Hour + heedTime - lookTick, crony.Waiting},
+		"forgotten, its time is up":   {up, time.Hour + heedTime + askTick + 2*lookTick, crony.TimedOut},
+		"forgotten, just answered":    {both(up, answer(1, time.Minute)), time.Minute + heedTime - lookTick, crony.Waiting},
+		"forgotten, answered":         {both(up, answer(1, time.Minute)), time.Minute + heedTime + askTick + 2*lookTick, crony.Failed},
+		"removed":                     {func(w *world) { w.buried["a1"] = true }, time.Hour - lookTick, crony.Waiting},
+		"removed, and its time is up": {func(w *world) { w.buried["a1"] = true }, time.Hour + 2*lookTick, crony.TimedOut},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inTerm(t, func(t *testing.T, w *world) {
+				w.set(func() {
+					run := running("r1", "a1")
+					run.Trigger, run.State, run.Until, run.Callback = crony.BySchedule, crony.Waiting, time.Now().Add(time.Hour), "hash"
+					run.Attempts = []crony.Attempt{{Number: 1}}
+					w.runs["r1"] = run
+					c.before(w)
+				})
+				after(c.after)
+				got := w.state("r1")
+				w.set(func() {
+					if got != c.want || len(w.again) > 0 || w.asked > 2 {
+						t.Errorf("the run is %s, want %s; runs ordered: %v; others asked %d times", got, c.want, w.again, w.asked)
+					}
+				})
+			})
+		})
+	}
+}
+
+// TestRunsAgain has a second run ordered before the first is lost; that waits until it is over, and until it could be ordered.
+func TestRunsAgain(t *testing.T) {
+	inTerm(t, func(t *testing.T, w *world) {
+		w.set(func() {
+			run := running("r1", "a1")
+			run.Trigger = crony.BySchedule
+			w.runs["r1"] = run
+			w.wait = time.Second
+		})
+		after(2 * downTime)
+		w.set(func() { w.wait, w.fails = 0, errors.New("no answer") })
+		after(downTime)
+		if got := w.state("r1"); got != crony.Running || len(w.again) > 0 {
+			t.Errorf("the run is %s, runs ordered: %v", got, w.again)
+		}
+		w.set(func() { w.fails = nil })
+		after(2 * askTick)
+		w.set(func() {
+			if w.runs["r1"].State != crony.Lost || len(w.again) != 1 || w.again[0].Run != "r1" || w.again[0].Agent != "a1" {
+				t.Errorf("the run is %s, runs ordered: %v", w.runs["r1"].State, w.again)
+			}
+		})
+	})
 }
 
 // TestComesAndGoes counts anew when an agent was there in between.

@@ -32,8 +32,8 @@ type keeper struct {
 	told map[crony.RunID]bool // that they can't be put on record yet
 }
 
-// Keep puts on record what nobody will begin, and removes what is left of runs that have ended, for the leader of a term. It
-// returns nil when ctx is done.
+// Keep puts on record what nobody will begin and what was handled, and removes what is left of runs that have ended, for the
+// leader of a term. It returns nil when ctx is done.
 func Keep(ctx context.Context, term state.Term, opts Options) error {
 	if opts.Now == nil {
 		opts.Now = time.Now
@@ -73,7 +73,7 @@ func (k *keeper) look(ctx context.Context) {
 // record puts a run on record that nobody begins, unless its agent has said something of it after all, and ends its order.
 // What is written is the same whoever writes it.
 func (k *keeper) record(ctx context.Context, u *state.Unstarted) error {
-	known, err := k.known(ctx, u.Run)
+	known, err := state.Knows(ctx, k.Runs, u.Run)
 	if err != nil {
 		return err
 	}
@@ -91,24 +91,23 @@ func (k *keeper) record(ctx context.Context, u *state.Unstarted) error {
 	return k.State.DropOrder(ctx, k.term, u)
 }
 
-// known says whether anything is known of a run, by whichever server.
-func (k *keeper) known(ctx context.Context, id crony.RunID) (bool, error) {
-	_, err := k.Runs.Run(ctx, id)
-	if crony.CodeOf(err) == crony.NotFound {
-		if err := k.Runs.Refresh(ctx, id); err != nil {
-			return false, fmt.Errorf("ask the other servers for the run: %w", err)
-		}
-		_, err = k.Runs.Run(ctx, id)
-	}
-	if crony.CodeOf(err) == crony.NotFound {
-		return false, nil
-	}
-	return err == nil, err
-}
-
-// sweep removes what was left of runs that have ended: by a server that died in between, or that had not heard yet of what
+// sweep sees to what was left of runs that have ended: by a server that died in between, or that had not heard yet of what
 // another has written.
 func (k *keeper) sweep(ctx context.Context) {
+	for _, h := range k.State.Handlings() {
+		if _, err := settle(ctx, &k.Options, h); err != nil && ctx.Err() == nil {
+			k.log.Warn("that a result is handled is not on record yet", "run", h.Run, "err", err)
+		}
+	}
+	var moved []crony.RunID
+	for _, h := range k.State.HandOvers("", "") {
+		if run, err := k.Runs.Run(ctx, h.Run); err == nil && run.State.Ended() {
+			moved = append(moved, h.Run)
+		}
+	}
+	if err := k.State.EndHandOvers(ctx, moved); err != nil && ctx.Err() == nil {
+		k.log.Warn("who made the attempts of runs that have ended is kept for now", "runs", len(moved), "err", err)
+	}
 	over := map[string][]crony.RunID{}
 	for _, p := range k.State.Procs() {
 		if k.over(ctx, &p) {
@@ -128,10 +127,11 @@ func (k *keeper) over(ctx context.Context, p *state.Proc) bool {
 	_, buried := k.State.Buried(p.Agent)
 	switch {
 	case crony.CodeOf(err) == crony.NotFound:
-		if p.Kill == nil || k.Now().Sub(p.Kill.At) < unknownLife {
+		since, stays := p.Stays()
+		if !stays || k.Now().Sub(since) < unknownLife {
 			return false
 		}
-		known, err := k.known(ctx, p.Run)
+		known, err := state.Knows(ctx, k.Runs, p.Run)
 		return !known && err == nil
 	case err != nil || !run.State.Ended():
 		return false

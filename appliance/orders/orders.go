@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 
 	"crony"
@@ -85,8 +86,11 @@ func (o *Orders) kill(ctx context.Context, agent, job string, id crony.RunID, ki
 
 func ended(run *crony.Run) error {
 	text := fmt.Sprintf("the run has ended: %s", run.State)
-	if run.Reason != "" {
-		text += ", " + run.Reason
+	switch why, same := strings.CutPrefix(run.Reason, string(run.State)); {
+	case same: // "killed by alice"
+		text += why
+	case why != "":
+		text += ", " + why
 	}
 	return crony.Errorf(crony.Conflict, "%s", text).WithHint("`crony run show %s` shows it", run.ID)
 }

@@ -136,7 +136,11 @@ func factsOf(id crony.RunID, agent string, state crony.RunState) []crony.Fact {
 		facts = append(facts, crony.Fact{Run: id, Seq: 2, At: now, Started: &crony.StartedFact{Attempt: 1, PID: 7}})
 	}
 	if state.Ended() {
-		facts = append(facts, crony.Fact{Run: id, Seq: 3, At: now, Ended: &crony.EndedFact{State: state, Reason: "so"}})
+		reason := "so"
+		if state == crony.Killed {
+			reason = (&crony.KillOrder{By: "ann"}).Words()
+		}
+		facts = append(facts, crony.Fact{Run: id, Seq: 3, At: now, Ended: &crony.EndedFact{State: state, Reason: reason}})
 	}
 	return facts
 }
@@ -194,6 +198,7 @@ func TestKillRun(t *testing.T) {
 		"claimed":                 {r.run("a1", crony.Claimed), "stuck", "", ""},
 		"agent away":              {r.run("a7", crony.Running), "", "", ""},
 		"ended":                   {r.run("a1", crony.Succeeded), "", crony.Conflict, "the run has ended: succeeded, so"},
+		"killed":                  {r.run("a1", crony.Killed), "", crony.Conflict, "the run has ended: killed by ann"},
 		"lost":                    {r.run("a1", crony.Lost), "", crony.Conflict, "ended: lost"},
 		"lost, and may come back": {r.run("a7", crony.Lost), "", "", ""},
 		"known elsewhere":         {elsewhere, "", "", ""},

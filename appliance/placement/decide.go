@@ -18,11 +18,23 @@ type Situation struct {
 	Failover bool                         // whether shell jobs that don't say move from an agent that is down
 }
 
+// mode returns the mode of a job that is decided on; "" of another.
+func (s *Situation) mode(name string) crony.PlacementMode {
+	i, found := slices.BinarySearchFunc(s.Jobs, name, func(p state.Placed, name string) int {
+		return strings.Compare(p.Definition.Job.Name, name)
+	})
+	if !found {
+		return ""
+	}
+	return s.Jobs[i].Definition.Job.Mode()
+}
+
 // Decision is what changes, and what should and can't.
 type Decision struct {
 	Moves []state.Move
 	Left  map[string]Departure // by the names of the jobs among them that were with another agent
 	Kept  map[string]*Kept     // by the agent that keeps them, of those that are down or drained
+	Full  bool                 // some jobs find no agent, as all that would take them have as many as they may have
 }
 
 // Departure says from where a job moves, and why.
@@ -71,6 +83,7 @@ type decider struct {
 	turns  Turns
 	now    time.Time
 	agents []*crony.AgentStatus // by id
+	mixed  bool                 // one of them is not on Linux: there not all jobs can run
 	groups map[string]*group
 	order  []*group // as they were first met
 	added  map[string]int
@@ -101,6 +114,7 @@ func newDecider(s Situation, turns Turns, now time.Time) *decider {
 		groups: map[string]*group{}, added: map[string]int{}, out: Decision{Left: map[string]Departure{}, Kept: map[string]*Kept{}}}
 	for i := range s.Agents {
 		d.agents[i] = &s.Agents[i]
+		d.mixed = d.mixed || d.agents[i].OS != "linux"
 	}
 	slices.SortFunc(d.agents, func(a, b *crony.AgentStatus) int { return strings.Compare(a.ID, b.ID) })
 	return d
@@ -111,6 +125,9 @@ func (d *decider) group(j *crony.Job) *group {
 	if p := j.Placement; p != nil {
 		strategy = cmp.Or(p.Strategy, strategy)
 		key = strings.Join(append([]string{string(p.Strategy), p.Agent, p.Selector}, p.Exclude...), "\x00")
+	}
+	if d.mixed {
+		key += "\x00\x00" + j.Asks()
 	}
 	g := d.groups[key]
 	if g == nil {
@@ -132,6 +149,21 @@ func (d *decider) takers(g *group) []*crony.AgentStatus {
 		}
 	}
 	return g.takers
+}
+
+// room says whether an agent may be given one more of a group's jobs. Those that are pinned to it always come.
+func (d *decider) room(g *group, a *crony.AgentStatus) bool {
+	return a.MaxJobs == 0 || g.terms.Agent() != "" || d.Load[a.ID]+d.added[a.ID] < a.MaxJobs
+}
+
+// roomy returns those of a group's takers that may be given one more.
+func (d *decider) roomy(g *group) []*crony.AgentStatus {
+	takers := d.takers(g)
+	full := func(a *crony.AgentStatus) bool { return !d.room(g, a) }
+	if !slices.ContainsFunc(takers, full) {
+		return takers
+	}
+	return slices.DeleteFunc(slices.Clone(takers), full)
 }
 
 // one decides on a job that one agent is to have.
@@ -186,9 +218,10 @@ func (d *decider) leaves(p *state.Placed, held *crony.Assignment, g *group, move
 	if h.move.Gone == "" {
 		h.move.Claim = p.ClaimRev
 	}
-	if !strange && len(d.takers(g)) == 0 {
+	if !strange && len(d.roomy(g)) == 0 {
 		kept := d.kept(held.Agent)
 		kept.Waiting = append(kept.Waiting, job.Name)
+		d.out.Full = d.out.Full || len(d.takers(g)) > 0
 		return false
 	}
 	h.move.Drop = append(h.move.Drop, *held)
@@ -280,26 +313,44 @@ func (d *decider) deal(g *group) {
 	takers := d.takers(g)
 	var rest []homeless
 	for _, h := range g.homeless {
-		last := find(takers, h.job.Claim.Agent)
-		switch {
-		case h.from == nil && last >= 0:
+		if last := find(takers, h.job.Claim.Agent); h.from == nil && last >= 0 && d.room(g, takers[last]) {
 			d.give(h, takers[last], "it had the job last")
-		case len(takers) > 0:
-			rest = append(rest, h)
-		default:
-			d.decided(h.move)
+			continue
 		}
+		rest = append(rest, h)
 	}
+	for len(rest) > 0 {
+		if takers = d.roomy(g); len(takers) == 0 {
+			break
+		}
+		rest = d.dealTo(rest, takers, g) // each of them has got one at least
+	}
+	for _, h := range rest {
+		d.out.Full = d.out.Full || len(d.takers(g)) > 0
+		d.decided(h.move)
+	}
+}
+
+// dealTo gives jobs to agents by the group's strategy, and returns those whose agent has no room left for them.
+func (d *decider) dealTo(list []homeless, takers []*crony.AgentStatus, g *group) (rest []homeless) {
 	var picks []int
 	if g.strategy == crony.LeastJobs {
-		picks = least(len(rest), takers, func(agent string) int { return d.Load[agent] + d.added[agent] })
+		picks = least(len(list), takers, func(agent string) int { return d.Load[agent] + d.added[agent] })
 	} else {
-		picks = d.turns.deal(len(rest), takers)
+		picks = d.turns.deal(len(list), takers)
 	}
 	reason := oneReason(g)
 	for i, pick := range picks {
-		d.give(rest[i], takers[pick], reason)
+		if !d.room(g, takers[pick]) {
+			if g.strategy != crony.LeastJobs {
+				d.turns[takers[pick].ID]++ // it is as far behind as before
+			}
+			rest = append(rest, list[i])
+			continue
+		}
+		d.give(list[i], takers[pick], reason)
 	}
+	return rest
 }
 
 func (d *decider) give(h homeless, to *crony.AgentStatus, reason string) {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"crony"
 	"crony/embedded/state"
@@ -32,6 +33,8 @@ func fleet(texts ...string) (list []crony.AgentStatus) {
 				a.Cordon = &crony.Cordon{At: noon}
 			case word == "drain":
 				a.Cordon = &crony.Cordon{At: noon, Drain: true}
+			case strings.HasPrefix(word, "max"):
+				fmt.Sscanf(word, "max%d", &a.MaxJobs)
 			default:
 				fmt.Sscanf(word, "w%d", &a.Weight)
 			}
@@ -219,7 +222,7 @@ func TestDecideAlways(t *testing.T) {
 		}
 		check(t, seed, &s, &d)
 		random.Shuffle(len(s.Agents), func(i, j int) { s.Agents[i], s.Agents[j] = s.Agents[j], s.Agents[i] })
-		if diff := cmp.Diff(d, Decide(s, Turns{}, noon)); diff != "" {
+		if diff := cmp.Diff(d, Decide(s, Turns{}, noon), cmpopts.IgnoreUnexported(state.Move{})); diff != "" {
 			t.Errorf("seed %d: with the agents in another order (-before +after):\n%s", seed, diff)
 		}
 	}
@@ -233,6 +236,9 @@ func randomSituation(random *rand.Rand) Situation {
 			if random.IntN(4) == 0 {
 				text += " " + word
 			}
+		}
+		if random.IntN(3) == 0 {
+			text += fmt.Sprint(" max", 1+random.IntN(12))
 		}
 		s.Agents = append(s.Agents, fleet(text)...)
 		if a := s.Agents[n]; !a.Up && random.IntN(2) == 0 {
@@ -263,6 +269,9 @@ func check(t *testing.T, seed uint64, s *Situation, d *Decision) {
 	for i := range s.Agents {
 		agents[s.Agents[i].ID] = &s.Agents[i]
 	}
+	var waiting []string
+	bounded, given := map[string][]*crony.AgentStatus{}, map[string]int{}
+	chosen, full := map[string]int{}, false // how many jobs, that could be another's as well, each agent is given
 	for _, m := range d.Moves {
 		if _, twice := moves[m.Job]; twice {
 			t.Errorf("seed %d: %s is decided twice", seed, m.Job)
@@ -295,6 +304,12 @@ func check(t *testing.T, seed uint64, s *Situation, d *Decision) {
 			if agent := agents[a.Agent]; !has[a.Agent] && (agent == nil || !terms.Admit(agent)) {
 				t.Errorf("seed %d: %s is given to %s, who does not take it", seed, j.Name, a.Agent)
 			}
+			if j.Mode() == crony.PlaceOne && !has[a.Agent] {
+				given[a.Agent]++
+				if terms.Agent() == "" {
+					chosen[a.Agent]++
+				}
+			}
 			if a.Reason == "" || a.Generation != 1 {
 				t.Errorf("seed %d: %+v", seed, a)
 			}
@@ -303,7 +318,11 @@ func check(t *testing.T, seed uint64, s *Situation, d *Decision) {
 		takers := 0
 		for _, a := range agents {
 			if terms.Admit(a) {
-				takers++
+				if a.MaxJobs == 0 || terms.Agent() != "" {
+					takers++
+				} else {
+					bounded[j.Name] = append(bounded[j.Name], a)
+				}
 				if j.Mode() != crony.PlaceOne && !has[a.ID] {
 					t.Errorf("seed %d: %s takes %s and has it not", seed, a.ID, j.Name)
 				}
@@ -312,6 +331,25 @@ func check(t *testing.T, seed uint64, s *Situation, d *Decision) {
 		if j.Mode() == crony.PlaceOne && (len(has) > 1 || len(has) == 0 && takers > 0) {
 			t.Errorf("seed %d: %v have %s, of %d who take it", seed, has, j.Name, takers)
 		}
+		if j.Mode() == crony.PlaceOne && len(has) == 0 && len(bounded[j.Name]) > 0 {
+			full = true
+			waiting = append(waiting, j.Name)
+		}
+	}
+	for _, a := range agents {
+		if a.MaxJobs > 0 && chosen[a.ID] > 0 && s.Load[a.ID]+chosen[a.ID] > a.MaxJobs {
+			t.Errorf("seed %d: %s has %d jobs, and is given %d more, of %d", seed, a.ID, s.Load[a.ID], chosen[a.ID], a.MaxJobs)
+		}
+	}
+	for _, job := range waiting {
+		for _, a := range bounded[job] {
+			if s.Load[a.ID]+given[a.ID] < a.MaxJobs {
+				t.Errorf("seed %d: nobody has %s, and %s has room for it", seed, job, a.ID)
+			}
+		}
+	}
+	if full && !d.Full {
+		t.Errorf("seed %d: it is not said that all are full", seed)
 	}
 }
 
@@ -385,6 +423,42 @@ func TestTurns(t *testing.T) {
 	turns = Turns{"a": 1, "gone": 1}
 	if turns.keep(agents); !cmp.Equal(turns, Turns{"a": 1}) {
 		t.Errorf("kept %v", turns)
+	}
+}
+
+// TestMaxJobs gives agents as many jobs as they may have, those of others then to the others, by their weights, and no more; what
+// an agent has it keeps, and what is pinned to it always comes.
+func TestMaxJobs(t *testing.T) {
+	for _, strategy := range []crony.Strategy{crony.WeightedRoundRobin, crony.LeastJobs} {
+		agents := fleet("a max3", "b max5", "c")
+		s := Situation{Places: state.Places{Agents: agents, Load: map[string]int{"a": 1, "b": 7}}}
+		for n := range 30 {
+			s.Jobs = append(s.Jobs, at(job(fmt.Sprintf("job-%02d", n), crony.Placement{Strategy: strategy})))
+		}
+		for n := range 4 {
+			s.Jobs = append(s.Jobs, at(job(fmt.Sprintf("pin-%02d", n), crony.Placement{Agent: "b"})))
+		}
+		s.Jobs = append(s.Jobs, at(job("kept", crony.Placement{Strategy: strategy}), "b"))
+		got := map[string]int{}
+		d := Decide(s, Turns{}, noon)
+		for _, m := range d.Moves {
+			got[m.Put[0].Agent]++
+		}
+		if diff := cmp.Diff(map[string]int{"a": 2, "b": 4, "c": 28}, got); diff != "" || d.Full {
+			t.Errorf("%s: full %v (-want +got)\n%s", strategy, d.Full, diff)
+		}
+		agents[2].MaxJobs = 5
+		d = Decide(s, Turns{}, noon)
+		if len(d.Moves) != 2+4+5 || !d.Full {
+			t.Errorf("%s: %d moves, full %v", strategy, len(d.Moves), d.Full)
+		}
+	}
+	terms := (&crony.Job{Placement: &crony.Placement{Selector: "r=b"}}).Terms()
+	agents := fleet("a r=b max1", "b")
+	agents[0].Jobs = 1
+	want := "no agent matches: of 2 agents, 1 match selector r=b, 0 of these have fewer jobs than they may have"
+	if got := terms.Shortage(agents); got != want {
+		t.Errorf("%q; want %q", got, want)
 	}
 }
 

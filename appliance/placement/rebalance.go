@@ -5,6 +5,7 @@ import (
 	"container/heap"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -38,31 +39,40 @@ func Rebalance(s Situation, now time.Time) (moves []state.Move, busy int) {
 			g.homeless = append(g.homeless, homeless{job: p, from: &p.Assignments[0]})
 		}
 	}
-	moves = d.spread(crony.WeightedRoundRobin, turns)
-	for _, m := range moves {
-		all[m.Drop[0].Agent]--
-		all[m.Put[0].Agent]++
+	byTurns, fewest := d.beams(crony.WeightedRoundRobin), d.beams(crony.LeastJobs)
+	// What one group does may leave another something to do, so that all are gone through until there is nothing to gain: each
+	// move makes the fleet more even, so that this comes to an end.
+	for moved := true; moved; {
+		moved = false
+		for _, b := range byTurns {
+			moved = d.even(b, turns) || moved
+		}
+		loads := maps.Clone(all)
+		for agent, more := range d.added {
+			loads[agent] += more
+		}
+		for _, b := range fewest {
+			moved = d.even(b, loads) || moved
+		}
 	}
-	return append(moves, d.spread(crony.LeastJobs, all)...), busy
+	return append(d.moves(byTurns), d.moves(fewest)...), busy
 }
 
-// spread returns the moves of a strategy. What one group does may leave another something to do, so that all are gone through
-// until there is nothing to gain: each move makes the fleet more even, so that this comes to an end.
-func (d *decider) spread(strategy crony.Strategy, load map[string]int) []state.Move {
+// beams returns the groups of a strategy on the scales. Those that have the least choice come first, and the others find their
+// place around them.
+func (d *decider) beams(strategy crony.Strategy) []*beam {
 	var beams []*beam
 	for _, g := range d.order {
 		if g.strategy == strategy && len(g.homeless) > 0 {
 			beams = append(beams, newBeam(g, d.takers(g)))
 		}
 	}
-	// Those that have the least choice come first, and the others find their place around them.
 	slices.SortStableFunc(beams, func(a, b *beam) int { return len(a.takers) - len(b.takers) })
-	for moved := true; moved; {
-		moved = false
-		for _, b := range beams {
-			moved = b.even(load) || moved
-		}
-	}
+	return beams
+}
+
+// moves returns what is to be done for the scales to stand as they do.
+func (d *decider) moves(beams []*beam) []state.Move {
 	var moves []state.Move
 	for _, b := range beams {
 		for to, jobs := range b.jobs {
@@ -78,6 +88,7 @@ func (d *decider) spread(strategy crony.Strategy, load map[string]int) []state.M
 
 // beam is the jobs of a group on the scales.
 type beam struct {
+	group  *group
 	takers []*crony.AgentStatus
 	weight []int
 	jobs   [][]*state.Placed // by the taker that has them
@@ -86,7 +97,7 @@ type beam struct {
 
 func newBeam(g *group, takers []*crony.AgentStatus) *beam {
 	n := len(takers)
-	b := &beam{takers: takers, weight: make([]int, n), jobs: make([][]*state.Placed, n), load: make([]int, n)}
+	b := &beam{group: g, takers: takers, weight: make([]int, n), jobs: make([][]*state.Placed, n), load: make([]int, n)}
 	for i, a := range takers {
 		b.weight[i] = 1
 		if g.strategy != crony.LeastJobs {
@@ -107,12 +118,14 @@ func (b *beam) over(x, moreX, y, moreY int) int {
 
 // even moves jobs from the agent that has the most to the one that has the least, until none would gain by that, and says
 // whether any has moved. Who gives does not get, and who gets does not give, so that only the first of each order is kept up.
-func (b *beam) even(load map[string]int) bool {
+func (d *decider) even(b *beam, load map[string]int) bool {
 	most := &queue{less: func(x, y int) bool { return cmp.Or(b.over(y, 0, x, 0), x-y) < 0 }}
 	least := &queue{less: func(x, y int) bool { return cmp.Or(b.over(x, 1, y, 1), x-y) < 0 }}
 	for i, a := range b.takers {
 		b.load[i] = load[a.ID]
-		least.list = append(least.list, i)
+		if d.room(b.group, a) {
+			least.list = append(least.list, i)
+		}
 		if len(b.jobs[i]) > 0 {
 			most.list = append(most.list, i)
 		}
@@ -120,15 +133,21 @@ func (b *beam) even(load map[string]int) bool {
 	heap.Init(most)
 	heap.Init(least)
 	moved := false
-	for most.Len() > 0 && b.over(most.list[0], 0, least.list[0], 1) > 0 {
+	for most.Len() > 0 && least.Len() > 0 && b.over(most.list[0], 0, least.list[0], 1) > 0 {
 		from, to := most.list[0], least.list[0]
 		last := len(b.jobs[from]) - 1
 		b.jobs[to] = append(b.jobs[to], b.jobs[from][last])
 		b.jobs[from] = b.jobs[from][:last]
 		b.load[from]--
 		b.load[to]++
+		d.added[b.takers[from].ID]--
+		d.added[b.takers[to].ID]++
 		moved = true
-		heap.Fix(least, 0)
+		if d.room(b.group, b.takers[to]) {
+			heap.Fix(least, 0)
+		} else { // it has as many as it may have
+			heap.Pop(least)
+		}
 		if last == 0 {
 			heap.Pop(most)
 		} else {

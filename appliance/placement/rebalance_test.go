@@ -19,7 +19,7 @@ func TestRebalance(t *testing.T) {
 		random := rand.New(rand.NewPCG(seed, 3))
 		var texts []string
 		for n := range 2 + random.IntN(5) {
-			texts = append(texts, fmt.Sprintf("a%d w%d %s", n, 1+random.IntN(4), []string{"r=b", "", "cordon", "down", ""}[random.IntN(5)]))
+			texts = append(texts, fmt.Sprintf("a%d w%d %s", n, 1+random.IntN(4), []string{"r=b", "", "cordon", "down", "max9"}[random.IntN(5)]))
 		}
 		s := Situation{Places: state.Places{Agents: fleet(texts...), Load: map[string]int{}}, Failover: true,
 			Busy: func(_, job string) bool { return job[len(job)-1] == '7' }}
@@ -30,6 +30,11 @@ func TestRebalance(t *testing.T) {
 		}
 		moves, _ := Rebalance(s, noon)
 		apply(t, seed, &s, moves)
+		for _, m := range moves {
+			if a := s.Agents[int(m.Put[0].Agent[1]-'0')]; a.MaxJobs > 0 && s.Load[a.ID] > a.MaxJobs {
+				t.Errorf("seed %d: %s has %d jobs then, of %d", seed, a.ID, s.Load[a.ID], a.MaxJobs)
+			}
+		}
 		if again, _ := Rebalance(s, noon); len(again) > 0 {
 			t.Errorf("seed %d: %d moves, and then another %d", seed, len(moves), len(again))
 		}

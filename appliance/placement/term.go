@@ -14,8 +14,8 @@ import (
 
 // How often things are looked at.
 const (
-	fleetPace = 100 * time.Millisecond // agents that come and go, at most
-	drainPace = time.Second            // whether the runs have ended that hold jobs back
+	fleetPace = 100 * time.Millisecond // agents that come and go, at most, unless there are jobs to be placed
+	drainPace = time.Second            // whether the runs have ended that hold jobs back, and whether there is room again
 	retryPace = 100 * time.Millisecond // what was outrun by another change
 	never     = time.Hour
 )
@@ -33,6 +33,7 @@ type term struct {
 	lookAt   time.Time            // when they are looked at again, at the earliest
 	down     map[string]time.Time // who is down, and since when
 	restless map[string]bool      // agents that have jobs which are to go and could not yet
+	full     bool                 // there are jobs for which no agent has room
 	againAt  time.Time            // when those are looked at again though nothing changes; zero: only if something does
 	stuck    map[string]int       // how many jobs each agent keeps that is down or drained
 	told     map[string][3]int    // what was logged of that
@@ -50,7 +51,7 @@ func (t *term) round(ctx context.Context, c state.Changes) error {
 	t.next = now.Add(never)
 	scope := state.Scope{Jobs: c.Jobs, Open: c.Reset, Wide: c.Reset, All: t.agents == nil}
 	t.stale = t.stale || c.Reset || c.Cluster || len(c.Agents) > 0
-	if t.stale && !now.Before(t.lookAt) {
+	if t.stale && (!now.Before(t.lookAt) || len(c.Jobs) > 0) { // what is decided of a job goes by the agents as they are
 		if err := t.look(ctx, &scope, now); err != nil {
 			return err
 		}
@@ -139,7 +140,8 @@ func differences(before, after []crony.AgentStatus) (changed bool, strange []str
 		if was.Name != is.Name || !maps.Equal(was.Labels, is.Labels) || drained(was) != drained(is) {
 			strange = append(strange, is.ID)
 		}
-		changed = changed || was.Up != is.Up || was.Weight != is.Weight || (was.Cordon == nil) != (is.Cordon == nil)
+		changed = changed || was.Up != is.Up || was.Weight != is.Weight || was.MaxJobs != is.MaxJobs ||
+			(was.Cordon == nil) != (is.Cordon == nil)
 	}
 	return changed || len(strange) > 0, strange
 }
@@ -167,7 +169,8 @@ func (t *term) judge(scope *state.Scope, now time.Time) {
 	}
 	if !t.againAt.IsZero() && !now.Before(t.againAt) {
 		scope.Of = slices.AppendSeq(scope.Of, maps.Keys(t.restless))
-		t.againAt = time.Time{}
+		scope.Open = scope.Open || t.full
+		t.againAt, t.full = time.Time{}, false
 	}
 }
 
@@ -180,6 +183,10 @@ func (t *term) settle(ctx context.Context, scope state.Scope, now time.Time) err
 		return fmt.Errorf("write assignments: %w", err)
 	}
 	t.remember(ctx, scope, &d, now)
+	if d.Full {
+		t.full = true
+		t.again(now.Add(drainPace))
+	}
 	t.outrun(made, &d, now)
 	t.tell(made, &d)
 	if err := t.opts.Store.Unplace(ctx, t.term, situation.Orphans); err != nil {
@@ -198,12 +205,15 @@ func (t *term) situation(scope state.Scope) Situation {
 	s := Situation{Places: t.opts.Store.Places(scope), Down: t.down, Failover: !t.opts.Stay}
 	s.Agents = t.agents
 	running := map[string]map[string]bool{} // jobs, by agent
+	recent := t.opts.Now().Add(-soon)
 	s.Busy = func(agent, job string) bool {
 		jobs, known := running[agent]
 		if !known {
 			jobs = map[string]bool{}
 			for _, run := range t.opts.Unfinished(agent) {
-				jobs[run.Job] = true
+				// That an occurrence was claimed of a job that one agent has says the job's claim: see [decider.busy].
+				claimed := run.State == crony.Claimed && run.Trigger == crony.BySchedule && !run.ScheduledAt.Before(recent)
+				jobs[run.Job] = jobs[run.Job] || !claimed || s.mode(run.Job) != crony.PlaceOne
 			}
 			running[agent] = jobs
 		}

@@ -312,6 +312,85 @@ func TestDrain(t *testing.T) {
 	})
 }
 
+// TestAtOnce: a job that is defined right after an agent has come, or was cordoned, is placed by how the agents are then.
+func TestAtOnce(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.connect("s1", "a1")
+		for _, a := range fleet("a2", "a3") {
+			if _, err := w.leads.RegisterAgent(w.t.Context(), a.Agent); err != nil {
+				t.Fatal(err)
+			}
+		}
+		x, y, stays := named3()
+		w.define(x, y, stays)
+		w.want("when two have just come", "a1: stays; a2: x; a3: y")
+		if _, err := w.leads.ChangeAgent(w.t.Context(), "a1", crony.AgentChange{Cordon: &crony.CordonChange{On: true}}); err != nil {
+			t.Fatal(err)
+		}
+		w.define(job("z", crony.Placement{Exclude: []string{"a2"}}))
+		w.want("when one was just cordoned", "a1: stays; a2: x; a3: y z")
+	})
+}
+
+// TestRoom: what no agent has room for is given to one as soon as one has, or another comes.
+func TestRoom(t *testing.T) {
+	inWorld(t, func(w *world) {
+		x, y, stays := named3()
+		w.connect("s1", "a1 max2")
+		w.define(x, y)
+		w.want("at first", "a1: x y")
+		w.define(stays)
+		w.want("when it is full", "a1: x y")
+		w.pass(time.Minute)
+		w.want("and stays so", "a1: x y")
+		w.delete("x")
+		w.pass(2 * time.Second)
+		w.want("when there is room", "a1: stays y")
+		w.define(x)
+		w.want("full again", "a1: stays y")
+		three := 3
+		w.change("a1", crony.AgentChange{MaxJobs: &three})
+		w.want("when it may have more", "a1: stays x y")
+		w.define(job("z", crony.Placement{}), job("pinned", crony.Placement{Agent: "a1"}))
+		w.want("what is pinned comes", "a1: pinned stays x y")
+		w.connect("s1", "a2")
+		w.want("when another comes", "a1: pinned stays x y; a2: z")
+	})
+}
+
+// delete removes a job.
+func (w *world) delete(name string) {
+	w.t.Helper()
+	if err := w.other.DeleteJob(w.t.Context(), name); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// TestClaimed: a run that was only just claimed holds no job of one agent back, and all others do; of a job that comes due each
+// second there is always one.
+func TestClaimed(t *testing.T) {
+	inWorld(t, func(w *world) {
+		x, y, _ := named3()
+		w.connect("s1", "a1")
+		w.define(x, y, job("race", crony.Placement{Mode: crony.PlaceRace}))
+		w.connect("s1", "a2")
+		claimed := func(job string, late time.Duration, trigger crony.Trigger) crony.Run {
+			return crony.Run{Job: job, State: crony.Claimed, Trigger: trigger, ScheduledAt: time.Now().Add(-late)}
+		}
+		set := func(runs ...crony.Run) {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			w.runs["a1"] = runs
+		}
+		set(claimed("x", time.Minute, crony.BySchedule), claimed("y", 0, crony.ByHand), claimed("race", 0, crony.BySchedule))
+		w.change("a1", crony.AgentChange{Cordon: &crony.CordonChange{On: true, Drain: true}})
+		w.want("while runs of them go on", "a1: race x y; a2: race")
+		set(claimed("x", time.Second, crony.BySchedule), claimed("y", 0, crony.BySchedule))
+		w.pass(time.Second)
+		w.want("when they have only been claimed", "a2: race x y")
+	})
+}
+
 // TestRebalanceRequest: people ask any server, and hear how it ended; a request that nobody takes up is withdrawn.
 func TestRebalanceRequest(t *testing.T) {
 	inWorld(t, func(w *world) {

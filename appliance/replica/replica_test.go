@@ -269,6 +269,8 @@ func TestTampering(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		c := newCluster(t, all...)
 		known := c.mustAppend("s1")
+		// A server that has nothing of a day yet copies the whole file, and no batch.
+		c.within(time.Minute, "the run on all servers", func() bool { return len(c.holders(known)) == len(all) })
 		c.change(func() {
 			c.tamper = func(batch []byte) []byte {
 				batch[len(batch)/2] ^= 1
