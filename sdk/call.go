@@ -59,7 +59,7 @@ func (c *Client) do(ctx context.Context, k call, v any) error {
 			WithHint("ask for fewer at once")
 	}
 	if err := json.Unmarshal(body, v); err != nil {
-		return c.stranger(fmt.Sprintf("an answer that is not readable: %v", err))
+		return c.stranger(ctx, fmt.Sprintf("an answer that is not readable: %v", err))
 	}
 	return nil
 }
@@ -107,11 +107,11 @@ func (c *Client) refusal(ctx context.Context, resp *http.Response, accept string
 	case resp.StatusCode/100 == 2 && kind == accept:
 		return nil
 	case resp.Header.Get("Location") != "":
-		return c.stranger(fmt.Sprintf("%s and a redirect to %.200q", resp.Status, resp.Header.Get("Location")))
+		return c.stranger(ctx, fmt.Sprintf("%s and a redirect to %.200q", resp.Status, resp.Header.Get("Location")))
 	case kind == "":
-		return c.stranger(resp.Status)
+		return c.stranger(ctx, resp.Status)
 	}
-	return c.stranger(fmt.Sprintf("%s and a document of type %s", resp.Status, kind))
+	return c.stranger(ctx, fmt.Sprintf("%s and a document of type %s", resp.Status, kind))
 }
 
 // problem is a refusal as the server words it (RFC 9457).
@@ -130,7 +130,7 @@ func (c *Client) problem(ctx context.Context, resp *http.Response) error {
 	}
 	var p problem
 	if err := json.Unmarshal(body, &p); err != nil || p.Code == "" || p.Detail == "" {
-		return c.stranger(resp.Status + " and a problem that is not crony's")
+		return c.stranger(ctx, resp.Status+" and a problem that is not crony's")
 	}
 	return p.err()
 }
@@ -139,8 +139,11 @@ func (p *problem) err() *crony.Error {
 	return &crony.Error{Code: p.Code, Message: p.Detail, Hint: p.Hint, Faults: p.Faults}
 }
 
-// stranger is the error of an answer that crony would not give.
-func (c *Client) stranger(answer string) error {
+// stranger is the error of an answer that crony would not give, unless the call has been given up.
+func (c *Client) stranger(ctx context.Context, answer string) error {
+	if ended := c.ended(ctx); ended != nil {
+		return ended
+	}
 	return crony.Errorf(crony.Unavailable, "%s does not answer as crony does: %s", c.base, answer).
 		WithHint("is it the address of a crony server, and does nothing stand in between?")
 }

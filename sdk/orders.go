@@ -32,10 +32,16 @@ func (c *Client) StartJob(ctx context.Context, name string, opts crony.StartOpti
 	var started struct {
 		Runs []crony.RunID `json:"runs"`
 	}
+	err = c.again(ctx, k, &started)
+	return started.Runs, err
+}
+
+// again makes a call that changes no more when it is made again, until it has an answer.
+func (c *Client) again(ctx context.Context, k call, into any) error {
 	for try := 1; ; try++ {
-		err = c.do(ctx, k, &started)
+		err := c.do(ctx, k, into)
 		if crony.CodeOf(err) != crony.Unavailable || try == startTries || !wait(ctx, startPause<<(2*(try-1))) {
-			return started.Runs, err
+			return err
 		}
 	}
 }
@@ -72,4 +78,23 @@ func (c *Client) Kill(ctx context.Context, id crony.RunID, reason string) (waits
 	}
 	err = c.do(ctx, k, &accepted)
 	return accepted.Waits, err
+}
+
+// HandleRun implements [crony.Runs]. What has no answer, or can't be done just now, is asked for again: it has a name, so that
+// the answer tells whether it was this call that has done it.
+func (c *Client) HandleRun(ctx context.Context, id crony.RunID, opts crony.HandleOptions) (crony.Handled, error) {
+	path, err := item("run", "/runs/", string(id))
+	if err != nil {
+		return crony.Handled{}, err
+	}
+	if opts.Request == "" {
+		opts.Request = rand.Text()
+	}
+	k := call{method: http.MethodPost, path: path + "/handled", bodyType: "application/json"}
+	if k.body, err = encode(opts); err != nil {
+		return crony.Handled{}, err
+	}
+	var handled crony.Handled
+	err = c.again(ctx, k, &handled)
+	return handled, err
 }

@@ -95,3 +95,36 @@ func TestKill(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestHandleRun asks again by the same name until there is an answer, and not after one.
+func TestHandleRun(t *testing.T) {
+	var asked []crony.HandleOptions
+	bad := 2
+	c := serve(t, map[string]http.HandlerFunc{"POST /api/v1/runs/{id}/handled": func(w http.ResponseWriter, r *http.Request) {
+		var body crony.HandleOptions
+		if err := json.NewDecoder(r.Body).Decode(&body); err != nil {
+			t.Error(err)
+		}
+		switch asked = append(asked, body); {
+		case len(asked) <= bad:
+			answer(503, "application/problem+json", `{"code":"unavailable","detail":"not now"}`)(w, r)
+		case len(asked) == bad+1:
+			answer(200, "application/json", `{"by":"me","at":"2027-03-01T12:00:00Z","note":"booked"}`)(w, r)
+		default:
+			answer(409, "application/problem+json", `{"code":"conflict","detail":"the result is handled by bob"}`)(w, r)
+		}
+	}})
+	h, err := c.HandleRun(t.Context(), "R", crony.HandleOptions{Note: "booked"})
+	if err != nil || h.By != "me" || h.Note != "booked" || h.At.IsZero() || len(asked) != 3 {
+		t.Fatalf("%+v, %v after %d calls", h, err, len(asked))
+	}
+	for _, o := range asked {
+		if o.Request == "" || o != asked[0] {
+			t.Errorf("asked for %+v, and for %+v", asked[0], o)
+		}
+	}
+	if _, err := c.HandleRun(t.Context(), "R", crony.HandleOptions{Request: "mine"}); crony.CodeOf(err) != crony.Conflict ||
+		len(asked) != 4 || asked[3].Request != "mine" {
+		t.Errorf("%v, asked for %+v", err, asked[3:])
+	}
+}

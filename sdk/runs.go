@@ -57,6 +57,9 @@ func setRuns(query url.Values, q *crony.RunQuery) {
 	setTime(query, "to", q.To)
 	setDuration(query, "longer", q.Longer)
 	setDuration(query, "shorter", q.Shorter)
+	if q.ToHandle {
+		query.Set("to_handle", "true")
+	}
 }
 
 func setDuration(query url.Values, key string, d time.Duration) {
@@ -111,7 +114,7 @@ func (c *Client) nextChunk(ctx context.Context, events *eventReader) (crony.Chun
 		case "chunk":
 			var chunk crony.Chunk
 			if err := json.Unmarshal(e.data, &chunk); err != nil {
-				return crony.Chunk{}, c.stranger(fmt.Sprintf("a piece of output that is not readable: %v", err))
+				return crony.Chunk{}, c.stranger(ctx, fmt.Sprintf("a piece of output that is not readable: %v", err))
 			}
 			return chunk, nil
 		case "end":
@@ -119,7 +122,7 @@ func (c *Client) nextChunk(ctx context.Context, events *eventReader) (crony.Chun
 		case "problem":
 			var p problem
 			if err := json.Unmarshal(e.data, &p); err != nil || p.Code == "" || p.Detail == "" {
-				return crony.Chunk{}, c.stranger("a problem that is not readable")
+				return crony.Chunk{}, c.stranger(ctx, "a problem that is not readable")
 			}
 			return crony.Chunk{}, p.err()
 		}

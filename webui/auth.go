@@ -40,8 +40,8 @@ func callerFrom(ctx context.Context) (caller, bool) {
 	return who, ok
 }
 
-// authenticate lets a request to the API pass with its caller, or not at all. Only those that bring a token to begin with need
-// no caller.
+// authenticate lets a request to the API pass with its caller, or not at all. Only those that bring a token to begin with, or
+// that of a call, need no caller.
 func (s *Server) authenticate(c *fiber.Ctx) error {
 	if beginning(c) {
 		if err := s.sameOrigin(c); err != nil {
@@ -58,9 +58,10 @@ func (s *Server) authenticate(c *fiber.Ctx) error {
 	return c.Next()
 }
 
-// beginning says whether a request signs a person in, or a host joins by it.
+// beginning says whether a request signs a person in, a host joins by it, or a service that was called tells of a run.
 func beginning(c *fiber.Ctx) bool {
-	return c.Method() == fiber.MethodPost && (c.Path() == apiBase+"/session" || c.Path() == apiBase+"/join")
+	return c.Method() == fiber.MethodPost && (c.Path() == apiBase+"/session" || c.Path() == apiBase+"/join" ||
+		strings.HasPrefix(c.Path(), apiBase+"/callbacks/"))
 }
 
 // identify finds the caller. A request with an Authorization header is never authenticated by its cookie, not even when the
@@ -147,7 +148,7 @@ func roleFor(method, route string) crony.Role {
 	switch route {
 	case "/session", "/schedules/explain":
 		return crony.Viewer
-	case "/jobs/:name/pause", "/jobs/:name/resume", "/jobs/:name/runs", "/runs/:id/kill":
+	case "/jobs/:name/pause", "/jobs/:name/resume", "/jobs/:name/runs", "/runs/:id/kill", "/runs/:id/handled":
 		return crony.Operator
 	case "/agents/:agent":
 		if method == fiber.MethodPatch { // what it changes may take more: see [rest.ChangeAgent]

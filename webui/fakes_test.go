@@ -140,6 +140,20 @@ type fakeRuns struct {
 	err   error            // at the end of the output
 
 	kill crony.KillOrder // the last
+
+	handle crony.HandleOptions // the last
+}
+
+func (f *fakeRuns) HandleRun(ctx context.Context, id crony.RunID, opts crony.HandleOptions) (crony.Handled, error) {
+	run, err := f.Run(ctx, id)
+	if err != nil {
+		return crony.Handled{}, err
+	}
+	if run.Handled != nil {
+		return *run.Handled, crony.Errorf(crony.Conflict, "the result is %s", run.Handled.Words())
+	}
+	f.handle = opts
+	return crony.Handled{By: crony.ActorFrom(ctx), At: noon, Note: opts.Note}, opts.Check()
 }
 
 func (f *fakeRuns) KillRun(ctx context.Context, id crony.RunID, reason string) error {

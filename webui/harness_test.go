@@ -90,6 +90,9 @@ func newRigWith(t *testing.T, dir fs.FS, change ...func(*Options)) *rig {
 		Join: func(context.Context, crony.JoinRequest, string) (crony.JoinAnswer, error) {
 			return crony.JoinAnswer{}, errInner
 		},
+		Callback: func(context.Context, crony.RunID, string, crony.CalleeReport) (crony.CalleeAnswer, error) {
+			return crony.CalleeAnswer{}, errInner
+		},
 		Backup:     func(context.Context, io.Writer, []string) error { return errInner },
 		Ready:      func(context.Context) []Check { return r.checks },
 		Registerer: registry, Gatherer: registry,

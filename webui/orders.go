@@ -36,6 +36,19 @@ func (b bodies) KillRun(c *fiber.Ctx, id string) error {
 	return answer.VisitKillRunResponse(c)
 }
 
+// HandleRun reads its body strictly. It may have none.
+func (b bodies) HandleRun(c *fiber.Ctx, id string) error {
+	var body crony.HandleOptions
+	if err := readOptional(c, &body); err != nil {
+		return err
+	}
+	answer, err := b.rest.HandleRun(c.UserContext(), api.HandleRunRequestObject{Id: id, Body: &body})
+	if err != nil {
+		return err
+	}
+	return answer.VisitHandleRunResponse(c)
+}
+
 // readOptional reads a body that is JSON, if there is one.
 func readOptional(c *fiber.Ctx, v any) error {
 	if len(c.Request().Body()) == 0 {
@@ -67,6 +80,19 @@ func (r rest) KillRun(ctx context.Context, req api.KillRunRequestObject) (api.Ki
 		return nil, err
 	}
 	return api.KillRun202JSONResponse{Waits: r.waits(ctx, id)}, nil
+}
+
+// HandleRun marks a run's result as handled.
+func (r rest) HandleRun(ctx context.Context, req api.HandleRunRequestObject) (api.HandleRunResponseObject, error) {
+	id, err := crony.ParseRunID(req.Id)
+	if err != nil {
+		return nil, err
+	}
+	handled, err := r.opts.Runs.HandleRun(ctx, id, *req.Body)
+	if err != nil {
+		return nil, err
+	}
+	return api.HandleRun200JSONResponse(handled), nil
 }
 
 // waits says what an order to end a run waits for; "" if nothing is in its way that is known of.

@@ -34,6 +34,48 @@ func TestStartWith(t *testing.T) {
 	}
 }
 
+// TestHandleRun brings the request to the store, and its answer back: who has done it, be it another.
+func TestHandleRun(t *testing.T) {
+	r := newRig(t)
+	path := apiBase + "/runs/" + string(r.runs.run.ID) + "/handled"
+	bob := &crony.Handled{By: "bob", At: noon, Note: "booked"}
+	for _, c := range []struct {
+		as, path, body string
+		handled        *crony.Handled
+		status         int
+		asked          crony.HandleOptions
+	}{
+		{"operator", path, `{"note":"booked","request":"r1"}`, nil, 200, crony.HandleOptions{Note: "booked", Request: "r1"}},
+		{"admin", path, "", nil, 200, crony.HandleOptions{}},
+		{"viewer", path, "", nil, 403, crony.HandleOptions{}},
+		{"operator", path, `{"why":"x"}`, nil, 422, crony.HandleOptions{}},
+		{"operator", path, `{"request":"a b"}`, nil, 422, crony.HandleOptions{Request: "a b"}},
+		{"operator", apiBase + "/runs/x/handled", "", nil, 422, crony.HandleOptions{}},
+		{"operator", apiBase + "/runs/01KABCDEFGHJKMNPQRSTVWXY00/handled", "", nil, 404, crony.HandleOptions{}},
+		{"operator", path, "", bob, 409, crony.HandleOptions{}},
+	} {
+		r.runs.handle, r.runs.run.Handled = crony.HandleOptions{}, c.handled
+		got := r.do(t, call{method: "POST", path: c.path, as: c.as, body: c.body})
+		if got.StatusCode != c.status || r.runs.handle != c.asked {
+			t.Errorf("%+v: %d %s; asked for %+v", c, got.StatusCode, got.body, r.runs.handle)
+		}
+		switch got.StatusCode {
+		case 200:
+			if h := decode[crony.Handled](t, got.body); h.By != "the-"+c.as || !h.At.Equal(noon) || h.Note != c.asked.Note {
+				t.Errorf("%+v: %s", c, got.body)
+			}
+		case 409:
+			if text := got.problem(t).Detail; text != "the result is "+bob.Words() {
+				t.Errorf("%+v: %s", c, got.body)
+			}
+		}
+	}
+	if got := r.do(t, call{method: "GET", path: apiBase + "/runs?to_handle=true&count=true", as: "viewer"}); got.StatusCode != 200 ||
+		!r.runs.query.ToHandle || !r.runs.query.Count {
+		t.Errorf("%d, asked for %+v", got.StatusCode, r.runs.query)
+	}
+}
+
 // TestKillRun brings the order and its reason to the store, and says what it waits for.
 func TestKillRun(t *testing.T) {
 	r := newRig(t)

@@ -17,12 +17,14 @@ type selection struct {
 	labels            *[]string
 	from, to          *string
 	longer, shorter   *string
+	toHandle          *bool
 }
 
 // query reads the selection. What can't be right is refused, with the name of its parameter.
 func (s *selection) query() (q crony.RunQuery, err error) {
 	q = crony.RunQuery{
 		Job: deref(s.job), Agent: deref(s.agent), Group: deref(s.group), State: deref(s.state), Trigger: deref(s.trigger),
+		ToHandle: deref(s.toHandle),
 	}
 	if err = oneOf("state", string(q.State), q.State.Allowed()); err != nil {
 		return q, err
@@ -87,7 +89,7 @@ func duration(key string, given *string) (time.Duration, error) {
 func selectionOf(p *api.ListRunsParams) selection {
 	return selection{
 		job: p.Job, agent: p.Agent, group: p.Group, state: p.State, trigger: p.Trigger, labels: p.Label,
-		from: p.From, to: p.To, longer: p.Longer, shorter: p.Shorter,
+		from: p.From, to: p.To, longer: p.Longer, shorter: p.Shorter, toHandle: p.ToHandle,
 	}
 }
 
@@ -95,6 +97,6 @@ func selectionOf(p *api.ListRunsParams) selection {
 func outputSelectionOf(p *api.SearchOutputParams) selection {
 	return selection{
 		job: p.Job, agent: p.Agent, group: p.Group, state: p.State, trigger: p.Trigger, labels: p.Label,
-		from: p.From, to: p.To, longer: p.Longer, shorter: p.Shorter,
+		from: p.From, to: p.To, longer: p.Longer, shorter: p.Shorter, toHandle: p.ToHandle,
 	}
 }

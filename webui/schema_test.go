@@ -25,14 +25,15 @@ func TestSchemasAreTheTypes(t *testing.T) {
 		crony.AgentStatus{}, crony.AgentTraits{}, crony.Cordon{}, crony.AgentChange{}, crony.CordonChange{}, crony.Rebalanced{},
 		crony.HostFigures{}, crony.Job{}, crony.ScheduleEntry{},
 		crony.ScheduleQuestion{}, crony.ScheduleAnswer{}, crony.ScheduleFire{},
-		crony.CalendarUse{}, crony.Misfire{}, crony.Placement{}, crony.Retry{}, crony.Shell{}, crony.Limits{}, crony.HTTP{},
+		crony.CalendarUse{}, crony.Misfire{}, crony.Placement{}, crony.Retry{}, crony.Shell{}, crony.Limits{}, crony.Rlimits{}, crony.Rlimit(""), crony.HTTP{},
 		crony.GRPC{}, crony.TLS{}, crony.Notify{}, crony.Retention{}, crony.Calendar{}, crony.Blackout{},
 		crony.CalendarStatus{}, crony.Script{}, crony.ScriptStatus{}, crony.LedgerPage{}, crony.LedgerEntry{}, crony.Explanation{}, crony.Verification{},
 		crony.LedgerFault{}, crony.ClusterStatus{}, crony.ServerStatus{}, crony.AuthorityStatus{}, crony.RotateStep(""),
 		crony.RunLogStatus{}, crony.RunLogOther{},
 		crony.OutputPage{}, crony.OutputHit{}, crony.RunCounts{}, crony.Durations{}, crony.DayFigures{}, crony.HourFigures{},
 		crony.JobFigures{}, crony.Overview{}, crony.JoinTokenSpec{}, crony.JoinToken{}, crony.JoinRequest{}, crony.JoinAnswer{},
-		crony.StartOptions{}, crony.StartRequest{},
+		crony.StartOptions{}, crony.StartRequest{}, crony.Handled{}, crony.HandleOptions{},
+		crony.CalleeReport{}, crony.CalleeEvent{}, crony.ProgressFact{}, crony.CalleeLog{}, crony.CalleeResult{}, crony.CalleeAnswer{},
 	} {
 		types["crony."+reflect.TypeOf(v).Name()] = reflect.TypeOf(v)
 	}

@@ -86,18 +86,18 @@ func TestGuessingIsSlowedDown(t *testing.T) {
 
 func TestThrottleIsBounded(t *testing.T) {
 	now := noon
-	th := newThrottle(func() time.Time { return now }, freeSignIns)
+	th := newThrottle(func() time.Time { return now }, freeSignIns, failureTime)
 	victim := netip.MustParseAddr("192.0.2.1")
 	for range freeSignIns {
-		th.take(victim)
+		th.take(networkOf(victim))
 	}
 	for i := range maxBuckets + 500 {
-		th.take(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}))
+		th.take(networkOf(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)})))
 	}
-	if len(th.buckets) > maxBuckets {
-		t.Errorf("%d buckets", len(th.buckets))
+	if len(th.each) > maxBuckets {
+		t.Errorf("%d buckets", len(th.each))
 	}
-	if th.take(victim) == 0 {
+	if th.take(networkOf(victim)) == 0 {
 		t.Error("who failed most was forgotten first")
 	}
 	if networkOf(netip.MustParseAddr("2001:db8::1")) != networkOf(netip.MustParseAddr("2001:db8::ffff")) {
@@ -107,8 +107,8 @@ func TestThrottleIsBounded(t *testing.T) {
 		t.Error("one IPv4 address has two buckets")
 	}
 	now = now.Add(time.Hour)
-	th.take(netip.MustParseAddr("192.0.2.7"))
-	if len(th.buckets) != 1 {
-		t.Errorf("%d buckets are left of old", len(th.buckets))
+	th.take(networkOf(netip.MustParseAddr("192.0.2.7")))
+	if len(th.each) != 1 {
+		t.Errorf("%d buckets are left of old", len(th.each))
 	}
 }

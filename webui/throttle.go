@@ -13,12 +13,16 @@ import (
 )
 
 // throttle slows down who tries tokens: each network has a bucket of failures that leaks.
-type throttle struct {
-	now  func() time.Time
-	free float64 // failures before it slows down
+type throttle struct{ buckets[netip.Prefix] }
 
-	mu      sync.Mutex
-	buckets map[netip.Prefix]bucket
+// buckets are filled by what is bounded, each by that of one source, and leak.
+type buckets[K comparable] struct {
+	now    func() time.Time
+	free   float64       // how much each holds
+	forget time.Duration // after which one drop has leaked
+
+	mu   sync.Mutex
+	each map[K]bucket
 }
 
 type bucket struct {
@@ -33,77 +37,80 @@ const (
 	maxBuckets  = 4096
 )
 
-func newThrottle(now func() time.Time, free float64) *throttle {
-	return &throttle{now: now, free: free, buckets: make(map[netip.Prefix]bucket)}
+func newThrottle(now func() time.Time, free float64, forget time.Duration) *throttle {
+	return &throttle{buckets[netip.Prefix]{now: now, free: free, forget: forget, each: map[netip.Prefix]bucket{}}}
 }
 
 // slow makes an attempt unless too many of the same network have failed; the error of one that fails is Unauthorized.
 func (t *throttle) slow(c *fiber.Ctx, what string, attempt func() error) error {
 	from, _ := netip.AddrFromSlice(c.Context().RemoteIP())
-	if wait := t.take(from); wait > 0 {
-		c.Set(fiber.HeaderRetryAfter, strconv.Itoa(int((wait+time.Second-1)/time.Second)))
-		return withStatus(http.StatusTooManyRequests,
-			crony.Errorf(crony.Unavailable, "too many attempts to %s have failed", what).WithHint("wait a minute"))
+	network := networkOf(from)
+	if wait := t.take(network); wait > 0 {
+		return tooFast(c, wait, crony.Errorf(crony.Unavailable, "too many attempts to %s have failed", what).WithHint("wait a minute"))
 	}
 	err := attempt()
 	if crony.CodeOf(err) != crony.Unauthorized {
-		t.giveBack(from)
+		t.giveBack(network)
 	}
 	return err
 }
 
-// take counts a failure in advance, so that attempts at the same time can't pass together, and returns 0; or how long to
-// wait before the next attempt. Call giveBack if the attempt did not fail.
-func (t *throttle) take(addr netip.Addr) time.Duration {
-	network := networkOf(addr)
+// tooFast refuses what comes before its time.
+func tooFast(c *fiber.Ctx, wait time.Duration, err error) error {
+	c.Set(fiber.HeaderRetryAfter, strconv.Itoa(int((wait+time.Second-1)/time.Second)))
+	return withStatus(http.StatusTooManyRequests, err)
+}
+
+// take puts a drop into a bucket in advance, so that attempts at the same time can't pass together, and returns 0; or how long
+// to wait before the next attempt. Call giveBack if it does not count.
+func (t *buckets[K]) take(source K) time.Duration {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	now := t.now()
-	b := t.buckets[network].leaked(now)
+	b := t.leaked(t.each[source], now)
 	if over := b.failures + 1 - t.free; over > 0 {
-		return max(time.Duration(over*float64(failureTime)), time.Second)
+		return max(time.Duration(over*float64(t.forget)), min(time.Second, t.forget))
 	}
 	t.makeRoom(now)
 	b.failures++
-	t.buckets[network] = b
+	t.each[source] = b
 	return 0
 }
 
-// giveBack uncounts a failure that was none.
-func (t *throttle) giveBack(addr netip.Addr) {
-	network := networkOf(addr)
+// giveBack takes out a drop that does not count.
+func (t *buckets[K]) giveBack(source K) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	b := t.buckets[network]
+	b := t.each[source]
 	if b.failures--; b.failures > 0 {
-		t.buckets[network] = b
+		t.each[source] = b
 		return
 	}
-	delete(t.buckets, network)
+	delete(t.each, source)
 }
 
-func (b bucket) leaked(now time.Time) bucket {
-	leak := float64(now.Sub(b.at)) / float64(failureTime)
+func (t *buckets[K]) leaked(b bucket, now time.Time) bucket {
+	leak := float64(now.Sub(b.at)) / float64(t.forget)
 	return bucket{failures: max(0, b.failures-leak), at: now}
 }
 
 // makeRoom keeps the number of buckets bounded: those that are empty go first, then the one that has least in it.
-func (t *throttle) makeRoom(now time.Time) {
-	if len(t.buckets) < maxBuckets {
+func (t *buckets[K]) makeRoom(now time.Time) {
+	if len(t.each) < maxBuckets {
 		return
 	}
-	var least netip.Prefix
+	var least K
 	fewest := t.free + 1
-	for network, b := range t.buckets {
-		switch failures := b.leaked(now).failures; {
+	for source, b := range t.each {
+		switch failures := t.leaked(b, now).failures; {
 		case failures == 0:
-			delete(t.buckets, network)
+			delete(t.each, source)
 		case failures < fewest:
-			least, fewest = network, failures
+			least, fewest = source, failures
 		}
 	}
-	if len(t.buckets) >= maxBuckets {
-		delete(t.buckets, least)
+	if len(t.each) >= maxBuckets {
+		delete(t.each, least)
 	}
 }
 

@@ -45,6 +45,9 @@ type Options struct {
 	// Join makes a host part of the cluster; remote is the address that it comes from. Unauthorized is a token that is not
 	// good, and is counted against the address.
 	Join func(ctx context.Context, req crony.JoinRequest, remote string) (crony.JoinAnswer, error)
+	// Callback stores what a service that a run has called tells of it, by the token of the call. Unauthorized is a token that is
+	// not good, and NotFound a call that nobody knows yet; both are counted against the address.
+	Callback func(ctx context.Context, run crony.RunID, token string, report crony.CalleeReport) (crony.CalleeAnswer, error)
 	// Backup writes an archive of all that the cluster keeps, for the recipients; for its own if there are none. What can be
 	// refused is refused before the first byte. It returns soon after ctx is done, or a write has failed.
 	Backup func(ctx context.Context, w io.Writer, recipients []string) error
@@ -92,6 +95,8 @@ type Server struct {
 	origin   *http.CrossOriginProtection
 	logins   *throttle
 	joins    *throttle
+	calls    *throttle       // callbacks that were refused
+	told     buckets[string] // callbacks that were not, by their runs
 	metrics  *metrics
 	requests scopes        // handlers that run
 	streams  scopes        // event streams and backups that go on; they outlive their handlers
@@ -121,7 +126,8 @@ func (o *Options) complete() error {
 		{"Figures", o.Figures != nil}, {"Agents", o.Agents != nil}, {"Access", o.Access != nil},
 		{"Ledger", o.Ledger != nil}, {"Calendars", o.Calendars != nil}, {"Scripts", o.Scripts != nil},
 		{"Events", o.Events != nil}, {"LastRun", o.LastRun != nil}, {"Facts", o.Facts != nil}, {"Ready", o.Ready != nil},
-		{"Cluster", o.Cluster != nil}, {"Join", o.Join != nil}, {"Backup", o.Backup != nil}, {"Revision", o.Revision != nil},
+		{"Cluster", o.Cluster != nil}, {"Join", o.Join != nil}, {"Callback", o.Callback != nil},
+		{"Backup", o.Backup != nil}, {"Revision", o.Revision != nil},
 		{"Registerer", o.Registerer != nil}, {"Gatherer", o.Gatherer != nil},
 	} {
 		if !part.given {
@@ -148,8 +154,9 @@ func newServer(opts Options, dir fs.FS) (*Server, error) {
 	}
 	s := &Server{
 		opts: opts, assets: web, metrics: counted, beat: heartbeat, grace: drainTimeout,
-		origin: http.NewCrossOriginProtection(), logins: newThrottle(opts.Now, freeSignIns),
-		joins: newThrottle(opts.Now, freeJoins),
+		origin: http.NewCrossOriginProtection(), logins: newThrottle(opts.Now, freeSignIns, failureTime),
+		joins: newThrottle(opts.Now, freeJoins, failureTime), calls: newThrottle(opts.Now, freeCalls, callTime),
+		told: buckets[string]{now: opts.Now, free: freeReports, forget: reportTime, each: map[string]bucket{}},
 	}
 	s.opts.Log = opts.Log.With("part", "webui")
 	s.app = fiber.New(fiber.Config{

@@ -27,6 +27,9 @@ import (
 )
 
 func main() {
+	if agent.Launch(os.Args) {
+		os.Exit(2)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // so that a second signal ends the process at once
 	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
@@ -57,17 +60,21 @@ func runCmd(stderr io.Writer) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "run",
 		Short: "Run until a signal comes",
+		Long:  longRun,
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			config, err := agent.ReadConfig(file)
 			if err != nil {
 				return err
 			}
-			a, err := agent.New(config.Options(version.Read().Version, newLog(stderr)))
+			log := newLog(stderr)
+			opts := config.Options(version.Read().Version, log)
+			opts.Launches = true
+			a, err := agent.New(opts)
 			if err != nil || check {
 				return err
 			}
-			return a.Run(cmd.Context())
+			return runOn(cmd.Context(), a, file, log)
 		},
 	}
 	configFlag(cmd, &file)
@@ -76,7 +83,7 @@ func runCmd(stderr io.Writer) *cobra.Command {
 }
 
 func configFlag(cmd *cobra.Command, file *string) {
-	cmd.Flags().StringVarP(file, "config", "c", "/etc/crony/agent.yaml", "the configuration `FILE`")
+	cmd.Flags().StringVarP(file, "config", "c", agent.DefaultConfig, "the configuration `FILE`")
 }
 
 func joinCmd(stdin *os.File, stdout io.Writer) *cobra.Command {
@@ -122,6 +129,7 @@ What the flags say goes into the configuration file, which must not be there the
 	flags.StringVar(&config.Name, "name", "", "the agent's `NAME` for people (default: the host's)")
 	flags.StringSliceVar(&labels, "label", nil, "a `KEY=VALUE`, or KEY alone, by which jobs choose agents; may be given again")
 	flags.IntVar(&config.Weight, "weight", 0, "the agent's share of the jobs `N` (default 1)")
+	flags.IntVar(&config.MaxJobs, "max-jobs", 0, "how many jobs `N` it may have to be given one more (default: any number)")
 	return cmd
 }
 
@@ -139,7 +147,7 @@ func labelsOf(flags []string) map[string]string {
 // be written from the flags.
 func configure(cmd *cobra.Command, file string, config *agent.Config) (isNew bool, err error) {
 	if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
-		faults := crony.TraitFaults(crony.AgentTraits{Labels: config.Labels, Weight: config.Weight})
+		faults := crony.TraitFaults(crony.AgentTraits{Labels: config.Labels, Weight: config.Weight, MaxJobs: config.MaxJobs})
 		if len(faults) > 0 {
 			return true, &crony.Error{Code: crony.Invalid, Message: "the flags are wrong", Faults: faults}
 		}

@@ -15,7 +15,7 @@ import (
 func (c *cli) agentCmd() *cobra.Command {
 	return noun("agent", "Look at the fleet, and say which agents take jobs", "",
 		c.agentListCmd(), c.agentShowCmd(), c.agentCordonCmd(), c.agentUncordonCmd(), c.agentDrainCmd(), c.agentLabelCmd(),
-		c.agentWeightCmd(), c.agentRebalanceCmd(), c.agentRemoveCmd())
+		c.agentWeightCmd(), c.agentMaxJobsCmd(), c.agentRebalanceCmd(), c.agentRemoveCmd())
 }
 
 func (c *cli) agentListCmd() *cobra.Command {
@@ -61,7 +61,7 @@ func (c *cli) agentList(ctx context.Context, text string) error {
 		{"HOST", func(a crony.AgentStatus) string { return a.Hostname }},
 		{"PLATFORM", func(a crony.AgentStatus) string { return a.OS + "/" + a.Arch }},
 		{"VERSION", func(a crony.AgentStatus) string { return a.Version }},
-		{"JOBS", func(a crony.AgentStatus) string { return strconv.Itoa(a.Jobs) }},
+		{"JOBS", func(a crony.AgentStatus) string { return jobsOfAgent(&a) }},
 		{"RUNNING", func(a crony.AgentStatus) string { return strconv.Itoa(a.Running) }},
 		{"LABELS", func(a crony.AgentStatus) string { return pairs(a.Labels) }},
 	}, each(agents))

@@ -135,6 +135,7 @@ func TestAgentSet(t *testing.T) {
 		{"label db-1 zone=a gpu old- x=-", `PATCH /api/v1/agents/db-1 {"labels":{"gpu":"","old":null,"x":"-","zone":"a"}}`, "labelled"},
 		{"weight db-1 7", `PATCH /api/v1/agents/db-1 {"weight":7}`, "weighted"},
 		{"weight db-1 0", `PATCH /api/v1/agents/db-1 {"weight":0}`, "weighted"},
+		{"max-jobs db-1 20", `PATCH /api/v1/agents/db-1 {"max_jobs":20}`, "bounded"},
 	} {
 		f.cluster.asked = nil
 		got := s.want(append([]string{"agent"}, strings.Fields(test.args)...)...)
@@ -152,6 +153,7 @@ func TestAgentSet(t *testing.T) {
 		"cordon db-1 --drain":  "unknown flag",
 		"label db-1 zone=a=b":  "can't be the value of the label zone",
 		"weight db-1 -- -1":    "weight: -1 is out of range",
+		"weight db-1 -1":       "-1 is taken for a flag, and no number here is negative",
 		"cordon db-1 another1": "accepts 1 arg",
 	} {
 		if r := s.run(append([]string{"agent"}, strings.Fields(args)...)...); r.code != exitWrong || !strings.Contains(r.stderr, says) {
@@ -166,38 +168,6 @@ func TestAgentSet(t *testing.T) {
 	}
 	f.cluster.refusal = crony.Errorf(crony.Forbidden, "this takes the role operator")
 	if r := s.run("agent", "cordon", "db-1"); r.code != exitFailed || !strings.Contains(r.stderr, "role operator") {
-		t.Errorf("%+v", r)
-	}
-}
-
-// TestAgentDrainWait: it says what is left each time that this is something else, ends when no run goes on and no more jobs go,
-// and names those that stay.
-func TestAgentDrainWait(t *testing.T) {
-	f := &fake{agents: someAgents(), jobs: map[string]*crony.JobStatus{
-		"pinned": {Definition: crony.Definition{Job: crony.Job{Name: "pinned"}}, Assignments: []crony.Assignment{{Job: "pinned", Agent: "A1"}}}}}
-	s := start(t, f)
-	at := func(jobs, running int, up bool) crony.AgentStatus {
-		return crony.AgentStatus{Agent: crony.Agent{ID: "A1", Name: "db-1"}, Up: up, Jobs: jobs, Running: running, Cordon: &crony.Cordon{At: noon, Drain: true}}
-	}
-	f.next = []crony.AgentStatus{at(3, 2, true), at(3, 2, true), at(2, 1, true), at(2, 1, false), at(2, 0, true), at(1, 0, true)}
-	r := s.run("agent", "drain", "db-1", "--wait")
-	want := `crony: db-1: 2 runs going on, 3 jobs left
-crony: db-1: 1 run going on, 2 jobs left
-crony: db-1: 1 run going on, 2 jobs left; it is not connected
-crony: db-1: 0 runs going on, 2 jobs left
-crony: db-1: 0 runs going on, 1 job left
-crony: db-1: 1 job may run nowhere else now: pinned
-`
-	if diff := cmp.Diff(want, r.stderr); diff != "" || r.code != 0 || !strings.Contains(r.stdout, "drained") {
-		t.Errorf("%d, %s\n%s", r.code, r.stdout, diff)
-	}
-
-	f.next = []crony.AgentStatus{at(1, 1, true), at(0, 0, true)}
-	if r := s.run("agent", "drain", "db-1", "--wait"); r.code != 0 || strings.Contains(r.stderr, "nowhere") {
-		t.Errorf("%+v", r)
-	}
-	f.next = []crony.AgentStatus{at(1, 1, true), {Agent: crony.Agent{ID: "A1", Name: "db-1"}}}
-	if r := s.run("agent", "drain", "db-1", "--wait"); r.code != exitFailed || !strings.Contains(r.stderr, "somebody has ended the draining of db-1") {
 		t.Errorf("%+v", r)
 	}
 }

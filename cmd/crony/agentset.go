@@ -91,6 +91,27 @@ they are.`, crony.MaxWeight),
 	return cmd
 }
 
+func (c *cli) agentMaxJobsCmd() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "max-jobs AGENT N",
+		Short: "Bound how many jobs an agent is given",
+		Long: `Max-jobs bounds how many jobs an agent may have for it to be given one more, over what the agent says of itself. It is
+for jobs that one agent is chosen to have; those that are pinned to it, or that every agent has, come all the same. With 0, what
+the agent says counts again. Jobs that are placed stay where they are.`,
+		Args: cobra.ExactArgs(2),
+		RunE: work(func(ctx context.Context, args []string) error {
+			most, err := strconv.Atoi(args[1])
+			if err != nil {
+				return crony.Errorf(crony.Invalid, "the bound %q is no number", args[1]).WithHint("1 or more, or 0")
+			}
+			_, err = c.changeAgent(ctx, args[0], crony.AgentChange{MaxJobs: &most})
+			return c.acted(args[0], "bounded", err)
+		}),
+	}
+	c.completeNames(cmd, false, namesOfAgents)
+	return cmd
+}
+
 // changeAgent refuses what is wrong before anybody is asked.
 func (c *cli) changeAgent(ctx context.Context, agent string, change crony.AgentChange) (crony.AgentStatus, error) {
 	if faults := change.Faults(); len(faults) > 0 {

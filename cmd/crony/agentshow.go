@@ -89,6 +89,7 @@ func (c *cli) agentSheet(a *shownAgent, jobs []string, runs []crony.Run) error {
 	s.line("Cordon", cordonText(now, a.Cordon))
 	s.line("Host", a.Hostname)
 	s.line("Platform", a.OS+"/"+a.Arch)
+	s.lines("Lacks", a.Lacks)
 	s.line("Version", a.Version)
 	s.lines("Labels", labelTexts(&a.AgentStatus))
 	weight := strconv.Itoa(a.Weight)
@@ -96,6 +97,7 @@ func (c *cli) agentSheet(a *shownAgent, jobs []string, runs []crony.Run) error {
 		weight += fmt.Sprintf(" (set by people; the agent says %d)", a.Said.Weight)
 	}
 	s.line("Weight", weight)
+	s.line("Max jobs", maxJobsText(&a.AgentStatus))
 	s.lines(fmt.Sprintf("Jobs (%d)", a.Jobs), jobs)
 	var texts []string
 	for i := range runs {
@@ -179,4 +181,41 @@ func percent(share float64) string { return fmt.Sprintf("%.0f%%", 100*share) }
 // used says how much of a whole is not available.
 func used(total, available int64) string {
 	return bytesText(total-available) + " of " + bytesText(total)
+}
+
+// jobNamesOf returns the names of the first jobs that an agent has, and how many more there are.
+func jobNamesOf(ctx context.Context, client *sdk.Client, a *crony.AgentStatus) ([]string, error) {
+	page, err := client.ListJobs(ctx, crony.JobQuery{Agent: a.ID, Limit: namesShown})
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for i := range page.Items {
+		names = append(names, page.Items[i].Job.Name)
+	}
+	if more := a.Jobs - len(names); more > 0 && page.Next != "" {
+		names = append(names, fmt.Sprintf("and %d more", more))
+	}
+	return names, nil
+}
+
+// maxJobsText says how many jobs an agent may have for it to be given another; "" if it may have any number.
+func maxJobsText(a *crony.AgentStatus) string {
+	switch {
+	case a.MaxJobs == 0:
+		return ""
+	case a.Set.MaxJobs == 0:
+		return strconv.Itoa(a.MaxJobs)
+	case a.Said.MaxJobs == 0:
+		return fmt.Sprintf("%d (set by people; the agent says none)", a.MaxJobs)
+	}
+	return fmt.Sprintf("%d (set by people; the agent says %d)", a.MaxJobs, a.Said.MaxJobs)
+}
+
+// jobsOfAgent says how many jobs an agent has, and of how many if there is a bound.
+func jobsOfAgent(a *crony.AgentStatus) string {
+	if a.MaxJobs == 0 {
+		return strconv.Itoa(a.Jobs)
+	}
+	return fmt.Sprintf("%d of %d", a.Jobs, a.MaxJobs)
 }

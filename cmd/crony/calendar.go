@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"crony"
+	"crony/sdk"
 )
 
 func (c *cli) calendarCmd() *cobra.Command {
@@ -44,32 +45,11 @@ func (c *cli) calendarListCmd() *cobra.Command {
 }
 
 func (c *cli) calendarShowCmd() *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "show NAME",
-		Short: "Show one calendar",
-		Long: `Show tells what a calendar holds, and which jobs keep it.
-
-With -o yaml it gives back the manifest that defines the calendar; with -o json the calendar and its status.`,
-		Args: cobra.ExactArgs(1),
-		RunE: work(func(ctx context.Context, args []string) error {
-			client, err := c.client()
-			if err != nil {
-				return err
-			}
-			status, err := client.Calendar(ctx, args[0])
-			switch {
-			case err != nil:
-				return err
-			case c.format == asYAML:
-				return c.document(crony.Manifest{Calendars: []crony.Calendar{status.Calendar}})
-			case c.format == asJSON:
-				return c.document(status)
-			}
-			return c.calendarSheet(&status)
-		}),
-	}
-	c.completeNames(cmd, false, calendarNames)
-	return cmd
+	return presetShowCmd(c, crony.KindCalendar, "Show tells what a calendar holds, and which jobs keep it.", calendarNames,
+		func(ctx context.Context, client *sdk.Client, name string) (crony.CalendarStatus, crony.Manifest, error) {
+			s, err := client.Calendar(ctx, name)
+			return s, crony.Manifest{Calendars: []crony.Calendar{s.Calendar}}, err
+		}, c.calendarSheet)
 }
 
 // calendarSheet prints a calendar for a person.
@@ -109,21 +89,5 @@ func workingDays(c *crony.Calendar) string {
 }
 
 func (c *cli) calendarDeleteCmd() *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "delete NAME",
-		Short: "Remove a calendar that no job keeps",
-		Long:  "Delete removes a calendar, unless a job keeps it. Nothing that runs depends on it then, so it does not ask.",
-		Args:  cobra.ExactArgs(1),
-		RunE: work(func(ctx context.Context, args []string) error {
-			client, err := c.client()
-			if err != nil {
-				return err
-			}
-			return list(c, deletedColumns(), one(args, func(name string) (deleted, error) {
-				return deleted{name, "deleted"}, client.DeleteCalendar(ctx, name)
-			}))
-		}),
-	}
-	c.completeNames(cmd, false, calendarNames)
-	return cmd
+	return c.presetDeleteCmd(crony.KindCalendar, "keep", calendarNames, (*sdk.Client).DeleteCalendar)
 }

@@ -11,7 +11,7 @@ import (
 )
 
 func (c *cli) devCmd() *cobra.Command {
-	opts := appliance.DevOptions{Out: c.stdout}
+	opts := appliance.DevOptions{Out: c.stdout, Launches: true}
 	var verbose bool
 	cmd := &cobra.Command{
 		Use:   "dev",

@@ -261,6 +261,36 @@ func TestDevFindsRunsAgain(t *testing.T) {
 	}
 }
 
+// TestDevRetries has a command fail twice: who waits for the run waits for the third attempt, and is shown all of them.
+func TestDevRetries(t *testing.T) {
+	dir := t.TempDir()
+	d := startDev(t, dir, "127.0.0.1:0")
+	file := filepath.Join(dir, "jobs.yaml")
+	manifest := "jobs:\n- name: again\n  run_timeout: 1m\n  retry: {attempts: 3, backoff: exponential, interval: 200ms}\n" +
+		"  shell: {command: 'echo attempt $CRONY_ATTEMPT; test $CRONY_ATTEMPT = 3'}\n"
+	if err := os.WriteFile(file, []byte(manifest), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	d.must("job", "apply", "-f", file)
+	if out := d.must("run", "start", "again", "--wait"); out != "attempt 1\nattempt 2\nattempt 3\n" {
+		t.Errorf("it printed %q", out)
+	}
+	runs := d.runs("again")
+	if len(runs) != 1 || runs[0].State != crony.Succeeded || len(runs[0].Attempts) != 3 || runs[0].Reason != "" {
+		t.Fatalf("%+v", runs)
+	}
+	first, second, third := runs[0].Attempts[0], runs[0].Attempts[1], runs[0].Attempts[2]
+	if a, b := second.StartedAt.Sub(first.EndedAt), third.StartedAt.Sub(second.EndedAt); a < 180*time.Millisecond || b < 360*time.Millisecond {
+		t.Errorf("it waited for %s, and then for %s", a, b)
+	}
+	sheet := d.must("run", "show", string(runs[0].ID))
+	for _, want := range []string{"succeeded", "\n1        1 ", "\n2        1 ", "\n3        0 "} {
+		if !strings.Contains(sheet, want) {
+			t.Errorf("no %q in\n%s", want, sheet)
+		}
+	}
+}
+
 func TestDevRefusesWrongInput(t *testing.T) {
 	dir := t.TempDir()
 	d := startDev(t, dir, "127.0.0.1:0")
@@ -268,7 +298,7 @@ func TestDevRefusesWrongInput(t *testing.T) {
 		{"minute.yaml", "jobs:\n  - name: a\n    schedule: \"61 * * * *\"\n    shell: {command: x}\n", "minute.yaml:3: jobs[0].schedule: "},
 		{"key.yaml", "jobs:\n  - name: a\n    shell:\n      comand: x\n", `key.yaml:4: jobs[0].shell.comand: unknown key "comand" (did you mean "command"?)`},
 		{"name.yaml", "jobs:\n  - name: a b\n    shell: {command: x}\n", "name.yaml:2: jobs[0].name: "},
-		{"later.yaml", "jobs:\n  - name: a\n    retry: {attempts: 2}\n    shell: {command: x}\n", "later.yaml:3: jobs[0].retry: not supported yet: retry"},
+		{"later.yaml", "jobs:\n  - name: a\n    notify: {on: [failed]}\n    shell: {command: x}\n", "later.yaml:3: jobs[0].notify: not supported yet: notify"},
 		{"junk.yaml", strings.Repeat("junk [{\x01 ", 10<<20/9), "junk.yaml: "},
 	}
 	for _, tt := range tests {

@@ -33,7 +33,7 @@ type fake struct {
 	runs      []crony.Run // the newest first
 	agents    []crony.AgentStatus
 	hosts     map[string]crony.HostFigures // by the agent's id
-	next      []crony.AgentStatus          // what an agent is at each later look, one after the other
+	next      []func(*crony.AgentStatus)   // what becomes of an agent, and of all else, before each later look at it
 	ledger    ledger
 	calendars map[string]*crony.CalendarStatus
 	scripts   map[string]*crony.ScriptStatus
@@ -47,12 +47,14 @@ type fake struct {
 	started   func(job string) ([]crony.RunID, *crony.Error) // answers orders
 	ordered   crony.StartOptions                             // the last
 	killed    map[string]string                              // the last
+	handled   crony.HandleOptions                            // the last
 }
 
 // session runs commands against a fake.
 type session struct {
 	t        *testing.T
 	address  string
+	token    string
 	stdin    io.Reader
 	terminal bool
 	shown    bool
@@ -81,13 +83,17 @@ type result struct {
 func (s *session) run(args ...string) result {
 	s.t.Helper()
 	var stdout, stderr bytes.Buffer
-	env := map[string]string{"CRONY_ADDRESS": s.address, "CRONY_TOKEN": token}
-	c := &cli{
-		stdin: s.stdin, stdout: &stdout, stderr: &stderr, env: func(key string) string { return env[key] },
+	return result{s.cli(&stdout, &stderr).run(s.t.Context(), args), stdout.String(), stderr.String()}
+}
+
+// cli is what a command runs in.
+func (s *session) cli(stdout, stderr io.Writer) *cli {
+	env := map[string]string{"CRONY_ADDRESS": s.address, "CRONY_TOKEN": cmp.Or(s.token, token)}
+	return &cli{
+		stdin: s.stdin, stdout: stdout, stderr: stderr, env: func(key string) string { return env[key] },
 		now: func() time.Time { return noon }, terminal: s.terminal, shown: s.shown, watched: s.watched,
 		poll: time.Millisecond, patience: s.patience,
 	}
-	return result{c.run(s.t.Context(), args), stdout.String(), stderr.String()}
 }
 
 // want runs a command that is to succeed and returns its stdout.
@@ -122,6 +128,7 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	mux.HandleFunc("GET /api/v1/runs/{id}", f.run)
 	mux.HandleFunc("GET /api/v1/runs/{id}/output", f.runOutput)
 	mux.HandleFunc("POST /api/v1/runs/{id}/kill", f.killRun)
+	mux.HandleFunc("POST /api/v1/runs/{id}/handled", f.handleRun)
 	mux.HandleFunc("GET /api/v1/outputs/search", f.searchOutput)
 	mux.HandleFunc("GET /api/v1/jobs/{name}/history", func(w http.ResponseWriter, r *http.Request) {
 		f.query = r.URL.Query()
@@ -247,6 +254,24 @@ func (f *fake) killRun(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	reply(w, http.StatusAccepted, map[string]string{"waits": f.killed["reason"]})
+}
+
+func (f *fake) handleRun(w http.ResponseWriter, r *http.Request) {
+	run := f.find(r.PathValue("id"))
+	switch {
+	case run == nil:
+		refuse(w, crony.Errorf(crony.NotFound, "there is no run %s", r.PathValue("id")))
+		return
+	case run.Handled != nil:
+		refuse(w, crony.Errorf(crony.Conflict, "the result is %s", run.Handled.Words()))
+		return
+	}
+	if err := json.NewDecoder(r.Body).Decode(&f.handled); err != nil {
+		refuse(w, crony.Errorf(crony.Invalid, "%v", err))
+		return
+	}
+	run.Handled, run.ToHandle = &crony.Handled{By: "me", At: noon, Note: f.handled.Note}, false
+	reply(w, http.StatusOK, run.Handled)
 }
 
 func (f *fake) listRuns(w http.ResponseWriter, r *http.Request) {

@@ -12,7 +12,8 @@ func (f *fake) routeAgents(mux *http.ServeMux) {
 	})
 	mux.HandleFunc("GET /api/v1/agents/{agent}", f.agent(func(w http.ResponseWriter, _ *http.Request, a *crony.AgentStatus) {
 		if len(f.next) > 0 {
-			*a, f.next = f.next[0], f.next[1:]
+			f.next[0](a)
+			f.next = f.next[1:]
 		}
 		reply(w, http.StatusOK, a)
 	}))

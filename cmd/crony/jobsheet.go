@@ -58,8 +58,11 @@ func orders(now time.Time, list []crony.StartRequest, agents agentNames) []strin
 	lines := make([]string, len(list))
 	for i, o := range list {
 		lines[i] = fmt.Sprintf("%s, for %s, %s", o.Run, agents.name(o.Agent), ago(now, o.At))
-		if o.By != "" {
+		switch {
+		case o.By != "":
 			lines[i] += " by " + o.By
+		case o.RerunOf != "":
+			lines[i] = fmt.Sprintf("%s, for %s, in the place of %s, which is lost", o.Run, agents.name(o.Agent), o.RerunOf)
 		}
 	}
 	return lines

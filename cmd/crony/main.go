@@ -16,9 +16,14 @@ import (
 	"syscall"
 	"time"
 	_ "time/tzdata" // a host need not have the zones, and all hosts should have the same
+
+	"crony/agent"
 )
 
 func main() {
+	if agent.Launch(os.Args) { // for runs of crony dev
+		os.Exit(2)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // so that a second signal ends the process at once
 	os.Exit(run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))

@@ -112,3 +112,16 @@ func TestAgo(t *testing.T) {
 		}
 	}
 }
+
+func TestProgressText(t *testing.T) {
+	now := time.Date(2027, 1, 1, 12, 0, 0, 0, time.UTC)
+	for want, p := range map[string]*crony.Progress{
+		"": nil,
+		"[########............] 40%, 5s ago: half": {Percent: 40, Message: "half", At: now.Add(-5 * time.Second)},
+		"[####################] 100%, 1m ago":      {Percent: 100, At: now.Add(-time.Minute)},
+	} {
+		if got := progressText(now, p); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -90,6 +91,12 @@ func (c *cli) rootCmd() *cobra.Command {
 		c.versionCmd(ui()),
 	)
 	root.SilenceErrors, root.SilenceUsage = true, true
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
+		if number := negative.FindString(err.Error()); number != "" {
+			return fmt.Errorf("%s is taken for a flag, and no number here is negative", number)
+		}
+		return err
+	})
 	flags := root.PersistentFlags()
 	c.format = asTable
 	flags.VarP(&c.format, "output", "o", "the form of what is printed: table, json or yaml")
@@ -98,6 +105,9 @@ func (c *cli) rootCmd() *cobra.Command {
 	complete(root, "output", c.format.Allowed())
 	return root
 }
+
+// negative finds a number below zero in the complaint of a flag that is none.
+var negative = regexp.MustCompile(`-[0-9]+$`)
 
 // noun makes a command that only holds others.
 func noun(use, short, long string, verbs ...*cobra.Command) *cobra.Command {

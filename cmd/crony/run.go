@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -17,7 +18,7 @@ import (
 func (c *cli) runCmd() *cobra.Command {
 	return noun("run", "Start runs, look at them and read their output", "",
 		c.runListCmd(), c.runShowCmd(), c.runLogsCmd(), c.runSearchCmd(), c.runExportCmd(), c.runStartCmd(),
-		c.runKillCmd())
+		c.runKillCmd(), c.runHandledCmd())
 }
 
 // runList is what `run list` is told.
@@ -132,7 +133,7 @@ func runColumns(now time.Time, agents agentNames) []column[crony.Run] {
 	return []column[crony.Run]{
 		{"ID", func(r crony.Run) string { return string(r.ID) }},
 		{"JOB", func(r crony.Run) string { return r.Job }},
-		{"STATE", func(r crony.Run) string { return string(r.State) }},
+		{"STATE", func(r crony.Run) string { return stateOf(&r) }},
 		{"EXIT", func(r crony.Run) string { return exitText(&r) }},
 		{"DUE", func(r crony.Run) string { return ago(now, r.ScheduledAt) }},
 		{"TOOK", func(r crony.Run) string { return took(now, r.StartedAt, r.EndedAt) }},
@@ -258,19 +259,28 @@ func (c *cli) runSheet(r *crony.Run, agents agentNames) error {
 	s.line("Labels", pairs(r.Labels))
 	s.line("State", string(r.State))
 	s.line("Reason", r.Reason)
+	s.line("Until", instant(now, r.Until))
+	s.line("Progress", progressText(now, r.Progress))
 	s.line("Agent", agents.name(r.Agent))
 	s.line("Trigger", triggerOf(r))
+	s.line("Doubles", string(r.Doubles))
+	s.line("Place of", string(r.RerunOf))
 	s.line("Params", pairs(r.Params))
 	s.line("Due", instant(now, r.ScheduledAt))
 	s.line("Started", instant(now, r.StartedAt))
+	s.line("Waits until", instant(now, r.Until))
 	s.line("Ended", instant(now, r.EndedAt))
 	s.line("Took", took(now, r.StartedAt, r.EndedAt))
+	resultLines(s, now, r)
 	if err := s.flush(); err != nil || len(r.Attempts) == 0 {
 		return err
 	}
 	fmt.Fprintln(c.stdout)
-	return list(c, []column[crony.Attempt]{
-		{"ATTEMPT", func(a crony.Attempt) string { return strconv.Itoa(a.Number) }},
+	columns := []column[crony.Attempt]{{"ATTEMPT", func(a crony.Attempt) string { return strconv.Itoa(a.Number) }}}
+	if slices.ContainsFunc(r.Attempts, func(a crony.Attempt) bool { return a.Agent != "" }) {
+		columns = append(columns, column[crony.Attempt]{"AGENT", func(a crony.Attempt) string { return agents.name(a.Agent) }})
+	}
+	return list(c, append(columns, []column[crony.Attempt]{
 		{"EXIT", func(a crony.Attempt) string { return attemptExit(&a) }},
 		{"STARTED", func(a crony.Attempt) string { return a.StartedAt.UTC().Format("15:04:05.000") }},
 		{"TOOK", func(a crony.Attempt) string { return took(now, a.StartedAt, a.EndedAt) }},
@@ -279,7 +289,21 @@ func (c *cli) runSheet(r *crony.Run, agents agentNames) error {
 		{"MAX RSS", func(a crony.Attempt) string { return bytesText(a.MaxRSS) }},
 		{"STDOUT", func(a crony.Attempt) string { return bytesText(a.StdoutBytes) }},
 		{"STDERR", func(a crony.Attempt) string { return bytesText(a.StderrBytes) }},
-	}, each(r.Attempts))
+	}...), each(r.Attempts))
+}
+
+// progressText draws how far a run says that it is.
+func progressText(now time.Time, p *crony.Progress) string {
+	if p == nil {
+		return ""
+	}
+	const width = 20
+	full := min(max(p.Percent, 0), 100) * width / 100
+	text := fmt.Sprintf("[%s%s] %d%%, %s", strings.Repeat("#", full), strings.Repeat(".", width-full), p.Percent, ago(now, p.At))
+	if p.Message != "" {
+		text += ": " + p.Message
+	}
+	return text
 }
 
 // triggerOf says why a run exists.
@@ -307,7 +331,7 @@ func attemptExit(a *crony.Attempt) string {
 	case a.ExitCode != nil:
 		return strconv.Itoa(*a.ExitCode)
 	}
-	return ""
+	return a.Status
 }
 
 func nonzero(n int64) string {

@@ -35,6 +35,7 @@ func (f *runFilter) flags(cmd *cobra.Command) {
 	tzFlag(cmd, &f.tz)
 	flags.StringVar(&f.longer, "longer", "", "only runs that took, or have taken, at least this `LONG`, as 90s or 1h30m")
 	flags.StringVar(&f.shorter, "shorter", "", "only runs that have ended and took less than this `LONG`")
+	flags.BoolVar(&f.query.ToHandle, "to-handle", false, "only runs that have ended with a result that is still to be handled")
 	complete(cmd, "state", crony.RunState("").Allowed())
 	complete(cmd, "trigger", crony.Trigger("").Allowed())
 	for _, flag := range []string{"group", "label", "since", "until", "longer", "shorter"} {

@@ -94,9 +94,10 @@ func (c *cli) runStartCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "start JOB",
 		Short: "Run a job now",
-		Long: `Start orders a run of a job now and prints the run's id: on the agent that has the job, on another that is named,
-or, with --all, one run on each agent that has it. A parameter, NAME=VALUE, is in the command's environment as
-CRONY_PARAM_NAME, with the name in capitals, and is kept with the run.
+		Long: `Start orders a run of a job now and prints the run's id: on the agent that has the job or, with --agent, on another
+that is connected. With --all it orders one run on each agent that has the job, connected or not, and on each other that the
+job's placement means and that takes jobs now, being connected and not cordoned. A parameter, NAME=VALUE, is in the command's
+environment as CRONY_PARAM_NAME, with the name in capitals, and is kept with the run.
 
 An order that no agent takes within an hour comes to nothing, and the run's record says so.
 
@@ -119,7 +120,7 @@ a run; "crony run kill" does.`,
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&s.Agent, "agent", "", "on the agent of this `NAME` or id, which need not have the job")
-	flags.BoolVar(&s.All, "all", false, "on every agent that has the job")
+	flags.BoolVar(&s.All, "all", false, "on every agent that has the job, or that its placement means")
 	flags.StringArrayVarP(&s.params, "param", "p", nil, "a parameter, `NAME=VALUE`; may be given several times")
 	flags.BoolVar(&s.wait, "wait", false, "print the run's output and exit with its exit code")
 	cmd.MarkFlagsMutuallyExclusive("agent", "all")

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"crony"
+	"crony/sdk"
 )
 
 func (c *cli) scriptCmd() *cobra.Command {
@@ -47,32 +48,11 @@ func (c *cli) scriptListCmd() *cobra.Command {
 }
 
 func (c *cli) scriptShowCmd() *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "show NAME",
-		Short: "Show one script",
-		Long: `Show tells what a script does, and which jobs name it.
-
-With -o yaml it gives back the manifest that defines the script; with -o json the script and its status.`,
-		Args: cobra.ExactArgs(1),
-		RunE: work(func(ctx context.Context, args []string) error {
-			client, err := c.client()
-			if err != nil {
-				return err
-			}
-			status, err := client.Script(ctx, args[0])
-			switch {
-			case err != nil:
-				return err
-			case c.format == asYAML:
-				return c.document(crony.Manifest{Scripts: []crony.Script{status.Script}})
-			case c.format == asJSON:
-				return c.document(status)
-			}
-			return c.scriptSheet(&status)
-		}),
-	}
-	c.completeNames(cmd, false, scriptNames)
-	return cmd
+	return presetShowCmd(c, crony.KindScript, "Show tells what a script does, and which jobs name it.", scriptNames,
+		func(ctx context.Context, client *sdk.Client, name string) (crony.ScriptStatus, crony.Manifest, error) {
+			s, err := client.Script(ctx, name)
+			return s, crony.Manifest{Scripts: []crony.Script{s.Script}}, err
+		}, c.scriptSheet)
 }
 
 // scriptSheet prints a script for a person.
@@ -95,21 +75,5 @@ func interpreterOf(s *crony.Script) string { return cmp.Or(s.Interpreter, crony.
 func timeoutOf(s *crony.Script) string { return crony.Duration(s.Limit()).String() }
 
 func (c *cli) scriptDeleteCmd() *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "delete NAME",
-		Short: "Remove a script that no job names",
-		Long:  "Delete removes a script, unless a job names it. Nothing depends on it then, so it does not ask.",
-		Args:  cobra.ExactArgs(1),
-		RunE: work(func(ctx context.Context, args []string) error {
-			client, err := c.client()
-			if err != nil {
-				return err
-			}
-			return list(c, deletedColumns(), one(args, func(name string) (deleted, error) {
-				return deleted{name, "deleted"}, client.DeleteScript(ctx, name)
-			}))
-		}),
-	}
-	c.completeNames(cmd, false, scriptNames)
-	return cmd
+	return c.presetDeleteCmd(crony.KindScript, "name", scriptNames, (*sdk.Client).DeleteScript)
 }

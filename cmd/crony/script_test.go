@@ -2,14 +2,20 @@ package main
 
 import (
 	"errors"
+	"os"
 	"os/exec"
 	"strconv"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"crony/agent"
 )
 
 func TestMain(m *testing.M) {
+	if agent.Launch(os.Args) {
+		os.Exit(2)
+	}
 	testscript.Main(m, map[string]func(){"crony": main})
 }
 

@@ -106,6 +106,24 @@ type CalendarStatus = crony.CalendarStatus
 // CalendarUse defines model for CalendarUse.
 type CalendarUse = crony.CalendarUse
 
+// CalleeAnswer defines model for CalleeAnswer.
+type CalleeAnswer = crony.CalleeAnswer
+
+// CalleeEvent Exactly one of progress, log and result
+type CalleeEvent = crony.CalleeEvent
+
+// CalleeLog defines model for CalleeLog.
+type CalleeLog = crony.CalleeLog
+
+// CalleeProgress defines model for CalleeProgress.
+type CalleeProgress = crony.ProgressFact
+
+// CalleeReport defines model for CalleeReport.
+type CalleeReport = crony.CalleeReport
+
+// CalleeResult How the service's work has ended: it has succeeded or failed
+type CalleeResult = crony.CalleeResult
+
 // ClusterStatus defines model for ClusterStatus.
 type ClusterStatus = crony.ClusterStatus
 
@@ -132,6 +150,12 @@ type GRPC = crony.GRPC
 
 // HTTP defines model for HTTP.
 type HTTP = crony.HTTP
+
+// HandleOptions defines model for HandleOptions.
+type HandleOptions = crony.HandleOptions
+
+// Handled defines model for Handled.
+type Handled = crony.Handled
 
 // History defines model for History.
 type History struct {
@@ -248,6 +272,17 @@ type Retention = crony.Retention
 
 // Retry defines model for Retry.
 type Retry = crony.Retry
+
+// RlimitBytes Bytes, a size as 64MiB, or unlimited
+type RlimitBytes = crony.Rlimit
+
+// RlimitNumber A whole number, or unlimited
+type RlimitNumber = crony.Rlimit
+
+// Rlimits Limits of setrlimit(2), each for every process of the run by itself. Each is both the soft limit and the hard one, and is set
+// before the program begins. What is not given is as the agent's own. More than the agent's own hard limit takes an agent with
+// CAP_SYS_RESOURCE.
+type Rlimits = crony.Rlimits
 
 // RotateStep From `start` on a new authority signs, and servers and agents renew their certificates by themselves; from `finish` on the
 // old one is trusted no more.
@@ -421,6 +456,9 @@ type RunShorter = string
 // RunTo defines model for RunTo.
 type RunTo = string
 
+// RunToHandle defines model for RunToHandle.
+type RunToHandle = bool
+
 // RunTrigger defines model for RunTrigger.
 type RunTrigger = crony.Trigger
 
@@ -553,6 +591,9 @@ type SearchOutputParams struct {
 	// Shorter Ended, and took less than this
 	Shorter *RunShorter `form:"shorter,omitempty" json:"shorter,omitempty"`
 
+	// ToHandle Only those that have ended with a result that is still to be handled
+	ToHandle *RunToHandle `form:"to_handle,omitempty" json:"to_handle,omitempty"`
+
 	// Limit At most this many; 100 if not given
 	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
 
@@ -587,6 +628,9 @@ type ListRunsParams struct {
 	// Shorter Ended, and took less than this
 	Shorter *RunShorter `form:"shorter,omitempty" json:"shorter,omitempty"`
 
+	// ToHandle Only those that have ended with a result that is still to be handled
+	ToHandle *RunToHandle `form:"to_handle,omitempty" json:"to_handle,omitempty"`
+
 	// Count Count those on all pages, too
 	Count *bool `form:"count,omitempty" json:"count,omitempty"`
 
@@ -611,6 +655,9 @@ type GetRunOutputParams struct {
 // ChangeAgentJSONRequestBody defines body for ChangeAgent for application/json ContentType.
 type ChangeAgentJSONRequestBody = AgentChange
 
+// TellRunJSONRequestBody defines body for TellRun for application/json ContentType.
+type TellRunJSONRequestBody = CalleeReport
+
 // RotateAuthorityJSONRequestBody defines body for RotateAuthority for application/json ContentType.
 type RotateAuthorityJSONRequestBody = Rotation
 
@@ -628,6 +675,9 @@ type JoinJSONRequestBody = JoinRequest
 
 // CreateJoinTokenJSONRequestBody defines body for CreateJoinToken for application/json ContentType.
 type CreateJoinTokenJSONRequestBody = JoinTokenSpec
+
+// HandleRunJSONRequestBody defines body for HandleRun for application/json ContentType.
+type HandleRunJSONRequestBody = HandleOptions
 
 // KillRunJSONRequestBody defines body for KillRun for application/json ContentType.
 type KillRunJSONRequestBody = Kill
@@ -673,6 +723,9 @@ type ServerInterface interface {
 	// GetCalendar One calendar
 	// (GET /calendars/{name})
 	GetCalendar(c *fiber.Ctx, name CalendarName) error
+	// TellRun What a service that a run has called tells of it
+	// (POST /callbacks/{run})
+	TellRun(c *fiber.Ctx, run string) error
 	// GetCluster The servers of the cluster, and whom it trusts
 	// (GET /cluster)
 	GetCluster(c *fiber.Ctx) error
@@ -751,6 +804,9 @@ type ServerInterface interface {
 	// GetRun One run
 	// (GET /runs/{id})
 	GetRun(c *fiber.Ctx, id RunID) error
+	// HandleRun Mark a run's result as handled
+	// (POST /runs/{id}/handled)
+	HandleRun(c *fiber.Ctx, id RunID) error
 	// KillRun End a run
 	// (POST /runs/{id}/kill)
 	KillRun(c *fiber.Ctx, id RunID) error
@@ -1081,6 +1137,35 @@ func (siw *ServerInterfaceWrapper) GetCalendar(c *fiber.Ctx) error {
 
 	handler := func(c *fiber.Ctx) error {
 		return siw.Handler.GetCalendar(c, name)
+	}
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		m := siw.HandlerMiddlewares[i]
+		next := handler
+		handler = func(c *fiber.Ctx) error {
+			return m(c, next)
+		}
+	}
+
+	return handler(c)
+}
+
+// TellRun operation middleware
+func (siw *ServerInterfaceWrapper) TellRun(c *fiber.Ctx) error {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "run" -------------
+	var run string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "run", c.Params("run"), &run, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: ""})
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter run: %w", err).Error())
+	}
+
+	handler := func(c *fiber.Ctx) error {
+		return siw.Handler.TellRun(c, run)
 	}
 
 	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
@@ -1957,6 +2042,13 @@ func (siw *ServerInterfaceWrapper) SearchOutput(c *fiber.Ctx) error {
 		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter shorter: %w", err).Error())
 	}
 
+	// ------------- Optional query parameter "to_handle" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "to_handle", query, &params.ToHandle, runtime.BindQueryParameterOptions{Type: "boolean", Format: ""})
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter to_handle: %w", err).Error())
+	}
+
 	// ------------- Optional query parameter "limit" -------------
 
 	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", query, &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
@@ -2089,6 +2181,13 @@ func (siw *ServerInterfaceWrapper) ListRuns(c *fiber.Ctx) error {
 		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter shorter: %w", err).Error())
 	}
 
+	// ------------- Optional query parameter "to_handle" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "to_handle", query, &params.ToHandle, runtime.BindQueryParameterOptions{Type: "boolean", Format: ""})
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter to_handle: %w", err).Error())
+	}
+
 	// ------------- Optional query parameter "count" -------------
 
 	err = runtime.BindQueryParameterWithOptions("form", true, false, "count", query, &params.Count, runtime.BindQueryParameterOptions{Type: "boolean", Format: ""})
@@ -2141,6 +2240,35 @@ func (siw *ServerInterfaceWrapper) GetRun(c *fiber.Ctx) error {
 
 	handler := func(c *fiber.Ctx) error {
 		return siw.Handler.GetRun(c, id)
+	}
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		m := siw.HandlerMiddlewares[i]
+		next := handler
+		handler = func(c *fiber.Ctx) error {
+			return m(c, next)
+		}
+	}
+
+	return handler(c)
+}
+
+// HandleRun operation middleware
+func (siw *ServerInterfaceWrapper) HandleRun(c *fiber.Ctx) error {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id RunID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Params("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: ""})
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter id: %w", err).Error())
+	}
+
+	handler := func(c *fiber.Ctx) error {
+		return siw.Handler.HandleRun(c, id)
 	}
 
 	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
@@ -2495,6 +2623,8 @@ func RegisterHandlersWithOptions(router fiber.Router, si ServerInterface, option
 
 	router.Post(options.BaseURL+"/runs/:id/kill", wrapper.KillRun)
 
+	router.Post(options.BaseURL+"/runs/:id/handled", wrapper.HandleRun)
+
 	router.Get(options.BaseURL+"/runs/:id/output", wrapper.GetRunOutput)
 
 	router.Get(options.BaseURL+"/outputs/search", wrapper.SearchOutput)
@@ -2532,6 +2662,8 @@ func RegisterHandlersWithOptions(router fiber.Router, si ServerInterface, option
 	router.Delete(options.BaseURL+"/join-tokens/:id", wrapper.DeleteJoinToken)
 
 	router.Post(options.BaseURL+"/join", wrapper.Join)
+
+	router.Post(options.BaseURL+"/callbacks/:run", wrapper.TellRun)
 
 	router.Get(options.BaseURL+"/backup", wrapper.GetBackup)
 
@@ -2861,6 +2993,36 @@ type GetCalendardefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response GetCalendardefaultApplicationProblemPlusJSONResponse) VisitGetCalendarResponse(ctx *fiber.Ctx) error {
+	ctx.Response().Header.Set("Content-Type", "application/problem+json")
+	ctx.Status(response.StatusCode)
+
+	return ctx.JSON(&response.Body)
+}
+
+type TellRunRequestObject struct {
+	Run  string `json:"run"`
+	Body *TellRunJSONRequestBody
+}
+
+type TellRunResponseObject interface {
+	VisitTellRunResponse(ctx *fiber.Ctx) error
+}
+
+type TellRun200JSONResponse CalleeAnswer
+
+func (response TellRun200JSONResponse) VisitTellRunResponse(ctx *fiber.Ctx) error {
+	ctx.Response().Header.Set("Content-Type", "application/json")
+	ctx.Status(200)
+
+	return ctx.JSON(&response)
+}
+
+type TellRundefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response TellRundefaultApplicationProblemPlusJSONResponse) VisitTellRunResponse(ctx *fiber.Ctx) error {
 	ctx.Response().Header.Set("Content-Type", "application/problem+json")
 	ctx.Status(response.StatusCode)
 
@@ -3667,6 +3829,36 @@ func (response GetRundefaultApplicationProblemPlusJSONResponse) VisitGetRunRespo
 	return ctx.JSON(&response.Body)
 }
 
+type HandleRunRequestObject struct {
+	Id   RunID `json:"id"`
+	Body *HandleRunJSONRequestBody
+}
+
+type HandleRunResponseObject interface {
+	VisitHandleRunResponse(ctx *fiber.Ctx) error
+}
+
+type HandleRun200JSONResponse Handled
+
+func (response HandleRun200JSONResponse) VisitHandleRunResponse(ctx *fiber.Ctx) error {
+	ctx.Response().Header.Set("Content-Type", "application/json")
+	ctx.Status(200)
+
+	return ctx.JSON(&response)
+}
+
+type HandleRundefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response HandleRundefaultApplicationProblemPlusJSONResponse) VisitHandleRunResponse(ctx *fiber.Ctx) error {
+	ctx.Response().Header.Set("Content-Type", "application/problem+json")
+	ctx.Status(response.StatusCode)
+
+	return ctx.JSON(&response.Body)
+}
+
 type KillRunRequestObject struct {
 	Id   RunID `json:"id"`
 	Body *KillRunJSONRequestBody
@@ -4017,6 +4209,9 @@ type StrictServerInterface interface {
 	// GetCalendar One calendar
 	// (GET /calendars/{name})
 	GetCalendar(ctx context.Context, request GetCalendarRequestObject) (GetCalendarResponseObject, error)
+	// TellRun What a service that a run has called tells of it
+	// (POST /callbacks/{run})
+	TellRun(ctx context.Context, request TellRunRequestObject) (TellRunResponseObject, error)
 	// GetCluster The servers of the cluster, and whom it trusts
 	// (GET /cluster)
 	GetCluster(ctx context.Context, request GetClusterRequestObject) (GetClusterResponseObject, error)
@@ -4095,6 +4290,9 @@ type StrictServerInterface interface {
 	// GetRun One run
 	// (GET /runs/{id})
 	GetRun(ctx context.Context, request GetRunRequestObject) (GetRunResponseObject, error)
+	// HandleRun Mark a run's result as handled
+	// (POST /runs/{id}/handled)
+	HandleRun(ctx context.Context, request HandleRunRequestObject) (HandleRunResponseObject, error)
 	// KillRun End a run
 	// (POST /runs/{id}/kill)
 	KillRun(ctx context.Context, request KillRunRequestObject) (KillRunResponseObject, error)
@@ -4444,6 +4642,47 @@ func (sh *strictHandler) GetCalendar(ctx *fiber.Ctx, name CalendarName) error {
 		return err
 	} else if validResponse, ok := response.(GetCalendarResponseObject); ok {
 		if err := validResponse.VisitGetCalendarResponse(ctx); err != nil {
+			return err
+		}
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// TellRun operation middleware
+func (sh *strictHandler) TellRun(ctx *fiber.Ctx, run string) error {
+	var request TellRunRequestObject
+
+	request.Run = run
+
+	var body TellRunJSONRequestBody
+	var err error
+	// The validation middleware stores the value a kin-openapi validator
+	// validated in the Fiber context. Bind that value, matching member
+	// names exactly, so the handler receives what was validated instead
+	// of a second, case-insensitive decode.
+	if v := ctx.Locals(validatedBodyLocalsKey); v == nil || runtime.BindJSONValue(v, &body) != nil {
+		err = ctx.BodyParser(&body)
+	}
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, err.Error())
+	}
+	request.Body = &body
+
+	handler := func(ctx *fiber.Ctx, request interface{}) (interface{}, error) {
+		return sh.ssi.TellRun(ctx.UserContext(), request.(TellRunRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "TellRun")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(TellRunResponseObject); ok {
+		if err := validResponse.VisitTellRunResponse(ctx); err != nil {
 			return err
 		}
 	} else if response != nil {
@@ -5222,6 +5461,50 @@ func (sh *strictHandler) GetRun(ctx *fiber.Ctx, id RunID) error {
 		return err
 	} else if validResponse, ok := response.(GetRunResponseObject); ok {
 		if err := validResponse.VisitGetRunResponse(ctx); err != nil {
+			return err
+		}
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// HandleRun operation middleware
+func (sh *strictHandler) HandleRun(ctx *fiber.Ctx, id RunID) error {
+	var request HandleRunRequestObject
+
+	request.Id = id
+
+	var body HandleRunJSONRequestBody
+	var err error
+	// The validation middleware stores the value a kin-openapi validator
+	// validated in the Fiber context. Bind that value, matching member
+	// names exactly, so the handler receives what was validated instead
+	// of a second, case-insensitive decode.
+	if v := ctx.Locals(validatedBodyLocalsKey); v == nil || runtime.BindJSONValue(v, &body) != nil {
+		err = ctx.BodyParser(&body)
+	}
+	if err != nil {
+		if !errors.Is(err, io.EOF) {
+			return fiber.NewError(fiber.StatusBadRequest, err.Error())
+		}
+	} else {
+		request.Body = &body
+	}
+
+	handler := func(ctx *fiber.Ctx, request interface{}) (interface{}, error) {
+		return sh.ssi.HandleRun(ctx.UserContext(), request.(HandleRunRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "HandleRun")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(HandleRunResponseObject); ok {
+		if err := validResponse.VisitHandleRunResponse(ctx); err != nil {
 			return err
 		}
 	} else if response != nil {

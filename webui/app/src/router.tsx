@@ -97,6 +97,7 @@ const runFilter = (s: Record<string, unknown>): RunFilter => ({
   group: text(s.group),
   trigger: triggers.includes(s.trigger as Trigger) ? (s.trigger as Trigger) : undefined,
   label: text(s.label),
+  to_handle: s.to_handle === '1' ? '1' : undefined,
   since: typeof s.since === 'string' && Object.hasOwn(sinces, s.since) ? (s.since as Since) : undefined,
 })
 

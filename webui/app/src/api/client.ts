@@ -32,6 +32,7 @@ type ProblemBody = Schemas['Problem']
 export const runStates = [
   'claimed',
   'running',
+  'waiting',
   'succeeded',
   'failed',
   'timed_out',

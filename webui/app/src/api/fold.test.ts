@@ -87,6 +87,10 @@ describe('later', () => {
     ['running after claimed', run('A', 'running'), run('A', 'claimed'), 'known'],
     ['ended after running', run('A', 'running'), run('A', 'failed'), 'told'],
     ['a lost run that is corrected', run('A', 'lost'), run('A', 'succeeded'), 'told'],
+    ['a result after the end', run('A', 'succeeded', {result: 1}), run('A', 'succeeded'), 'known'],
+    ['handled after the result', run('A', 'lost', {result: 1}), run('A', 'lost', {result: 1, handled: {at: ''}}), 'told'],
+    ['handled before', run('A', 'lost', {result: 1, handled: {at: ''}}), run('A', 'lost', {result: 1}), 'known'],
+    ['a second attempt, without a result yet', run('A', 'running', {result: 1}), run('A', 'running'), 'told'],
     [
       'a second attempt',
       run('A', 'running', {
@@ -130,5 +134,16 @@ describe('failing', () => {
     ['skipped', false],
   ])('%s: %s', (state, want) => {
     expect(failing(job('hello', run('A', state)))).toBe(want)
+  })
+})
+
+describe('to be handled', () => {
+  it('leaves the list when it is handled', () => {
+    const waits = run('A', 'succeeded', {result: 1, to_handle: true})
+    const handled = run('A', 'succeeded', {result: 1, handled: {at: '', by: 'alice'}})
+    const filter = {to_handle: '1'} as const
+    const pages = foldRuns([{items: []}], filter, [waits, run('B', 'succeeded', {result: 1})])
+    expect(pages[0]!.items).toEqual([waits])
+    expect(foldRuns(pages, filter, [handled])[0]!.items).toEqual([])
   })
 })

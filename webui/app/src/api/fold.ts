@@ -17,6 +17,8 @@ export interface RunFilter {
   label?: string
   /** Only what was due since so long ago. */
   since?: Since
+  /** Only those that ended with a result that nobody has handled yet. */
+  to_handle?: '1'
 }
 
 /** The lengths of time that a list can go back, in hours. */
@@ -41,7 +43,7 @@ export interface Pages<P> {
   pageParams: unknown[]
 }
 
-const active: ReadonlySet<RunState> = new Set(['claimed', 'running'])
+const active: ReadonlySet<RunState> = new Set(['claimed', 'running', 'waiting'])
 
 /** Says whether nothing more is expected of a run in this state. */
 export function ended(state: RunState): boolean {
@@ -56,6 +58,7 @@ export function matches(run: Run, filter: RunFilter): boolean {
     (filter.agent === undefined || run.agent === filter.agent) &&
     (filter.group === undefined || run.group === filter.group) &&
     (filter.trigger === undefined || run.trigger === filter.trigger) &&
+    (filter.to_handle === undefined || run.to_handle === true) &&
     (labelsOf(filter.label) ?? []).every((l) => has(run, l)) &&
     (filter.since === undefined || Date.parse(run.scheduled_at) >= startOf(filter.since, clock.now())!)
   )
@@ -67,9 +70,11 @@ function has(run: Run, label: string): boolean {
 }
 
 function progress(run: Run): number {
-  const state = run.state === 'claimed' ? 0 : run.state === 'running' ? 1 : 2
+  const state = run.state === 'claimed' ? 0 : ended(run.state) ? 2 : 1
   const attempts = run.attempts ?? []
-  return state * 1e6 + attempts.length * 2 + attempts.filter((a) => a.ended_at).length
+  const waiting = run.state === 'waiting' ? 1 : 0
+  const given = state < 2 || run.result === undefined ? 0 : run.handled ? 2e5 : 1e5
+  return state * 1e6 + given + attempts.length * 3 + attempts.filter((a) => a.ended_at).length + waiting
 }
 
 /** The later of two sights of the same run: an answer and an event can overtake each other. The second wins a draw. */

@@ -71,9 +71,9 @@ export function jobQuery(name: string) {
 }
 
 /** A filter as the server's parameters. */
-function selection({label, since, ...filter}: RunFilter) {
+function selection({label, since, to_handle, ...filter}: RunFilter) {
   const from = startOf(since, clock.now())
-  return {...filter, label: labelsOf(label), from: from === undefined ? undefined : new Date(from).toISOString()}
+  return {...filter, to_handle: to_handle && true, label: labelsOf(label), from: from === undefined ? undefined : new Date(from).toISOString()}
 }
 
 /** SearchFilter is what to look for in output, and whose. */

@@ -145,6 +145,13 @@ function Facts({agent}: {agent: AgentStatus}) {
         <Fact name={t.agents.system}>
           {agent.os}/{agent.arch}
         </Fact>
+        {agent.lacks?.length && (
+          <Fact name={t.agents.lacks}>
+            {agent.lacks.map((text) => (
+              <div key={text}>{text}</div>
+            ))}
+          </Fact>
+        )}
         <Fact name={t.agents.version}>{agent.version}</Fact>
         {agent.server && <Fact name={t.agents.server}>{agent.server}</Fact>}
         <Fact name={t.agents.weight}>
@@ -156,6 +163,12 @@ function Facts({agent}: {agent: AgentStatus}) {
             </i>
           )}
         </Fact>
+        {agent.max_jobs !== undefined && (
+          <Fact name={t.agents.maxJobs}>
+            {count(lang, agent.max_jobs)}
+            {agent.set.max_jobs !== undefined && <i> · {t.agents.setByPeople}</i>}
+          </Fact>
+        )}
         <Fact name={t.agents.labels}>
           <LabelsFrom agent={agent} />
         </Fact>

@@ -151,6 +151,7 @@ function What({job}: {job: Job}) {
             ].filter((v) => typeof v === 'string'),
           ),
         ],
+        [t.job.rlimits, pairs(shell.rlimits as Record<string, string> | undefined, ' ')],
         [t.job.scripts, list(job.scripts)],
       ]}
     >
@@ -197,15 +198,18 @@ function ruleFacts(t: Messages, job: Job): Fact[] {
     [t.job.overlap, job.overlap && t.job.overlaps[job.overlap]],
     [t.job.parallel, job.max_parallel],
     [t.job.timeout, job.timeout],
+    [t.job.runTimeout, job.run_timeout],
     [t.job.grace, job.kill_grace],
+    [t.job.handle, job.handle_results && t.common.yes],
     [
       t.job.retry,
-      retry?.attempts &&
+      retry &&
         list(
           [
-            String(retry.attempts),
-            retry.interval ? t.job.backoff(retry.backoff ?? 'fixed', retry.interval) : '',
+            String(retry.attempts ?? 3),
+            t.job.backoff(retry.backoff ?? 'fixed', retry.interval ?? '10s'),
             retry.max_interval ? `≤ ${retry.max_interval}` : '',
+            retry.elsewhere ? t.job.elsewhere : '',
           ].filter((v) => v !== ''),
         ),
     ],

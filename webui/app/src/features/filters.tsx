@@ -74,6 +74,14 @@ export function RunFilters({filter, narrow, clear, first = false, label, childre
         value={filter.label}
         onChange={(v) => narrow({label: v})}
       />
+      <Button
+        size="xs"
+        variant={filter.to_handle ? 'light' : 'default'}
+        aria-pressed={filter.to_handle !== undefined}
+        onClick={() => narrow({to_handle: filter.to_handle ? undefined : '1'})}
+      >
+        {t.runs.toHandle}
+      </Button>
       {clear && (
         <Button size="xs" variant="subtle" onClick={clear}>
           {t.common.clearFilters}

@@ -10,11 +10,11 @@ import {mayCome, runQuery, sessionQuery} from '../api/queries.ts'
 import {useLang, useT} from '../i18n/index.ts'
 import {bytes, cpuSeconds} from '../lib/time.ts'
 import {OutputView, type Place} from '../output/OutputView.tsx'
-import {may, useKill} from '../ui/actions.tsx'
-import {Copy, Empty, JobLink, Loading, useTitle} from '../ui/Bits.tsx'
+import {may, useHandle, useKill} from '../ui/actions.tsx'
+import {Code, Copy, Empty, JobLink, Loading, useTitle} from '../ui/Bits.tsx'
 import {useAgentNames} from '../ui/RunsTable.tsx'
-import {State} from '../ui/State.tsx'
-import {Ago, At, Delay, Took} from '../ui/Time.tsx'
+import {State, ToHandle} from '../ui/State.tsx'
+import {Ago, At, Delay, Took, Until} from '../ui/Time.tsx'
 import {Trouble} from '../ui/Trouble.tsx'
 import {Labels} from './agents.tsx'
 import classes from './run.module.css'
@@ -55,6 +55,7 @@ export function RunPage() {
       </div>
       <Facts run={run} />
       {(run.attempts?.length ?? 0) > 0 && <Attempts attempts={run.attempts!} />}
+      {run.result !== undefined && <Result run={run} />}
       <OutputView run={run} key={run.id} goTo={placeOf(line)} />
     </div>
   )
@@ -94,6 +95,64 @@ function Kill({id}: {id: string}) {
   )
 }
 
+/** What the run gave back, and what became of that. */
+function Result({run}: {run: Run}) {
+  const t = useT()
+  return (
+    <section className="panel" aria-label={t.run.result}>
+      <header>
+        <h2>{t.run.result}</h2>
+        {run.to_handle && <ToHandle />}
+        <span className="grow" />
+        {run.to_handle && <Handle id={run.id} />}
+      </header>
+      <div className="body">
+        {run.handled && (
+          <p className="dim">
+            {t.run.handledBy(run.handled.by ?? t.common.none)} · <At at={run.handled.at} />
+            {run.handled.note && ` · ${run.handled.note}`}
+          </p>
+        )}
+        <Code text={JSON.stringify(run.result, null, 2)} label="JSON" />
+      </div>
+    </section>
+  )
+}
+
+/** Offers to mark the run's result as handled. */
+function Handle({id}: {id: string}) {
+  const t = useT()
+  const {data: session} = useQuery(sessionQuery)
+  const [asking, {open, close}] = useDisclosure()
+  const [note, setNote] = useState('')
+  const handle = useHandle(id)
+  if (!may(session?.role).run) return null
+  return (
+    <>
+      <Button size="compact-xs" variant="default" onClick={open}>
+        {t.run.handle}
+      </Button>
+      <Modal opened={asking} onClose={close} title={t.run.handleTitle} closeButtonProps={{'aria-label': t.common.close}}>
+        <TextInput
+          label={t.run.handleNote}
+          value={note}
+          maxLength={160}
+          onChange={(e) => setNote(e.currentTarget.value)}
+          data-autofocus
+        />
+        <Group justify="flex-end" gap="xs" mt="md">
+          <Button size="xs" variant="default" onClick={close}>
+            {t.common.cancel}
+          </Button>
+          <Button size="xs" loading={handle.isPending} onClick={() => handle.mutate(note, {onSettled: close})}>
+            {t.run.handle}
+          </Button>
+        </Group>
+      </Modal>
+    </>
+  )
+}
+
 /** The place that an address names: attempt, stream and offset of a line. */
 function placeOf(line: string | undefined): Place | undefined {
   const [, attempt, stream, offset] = /^(\d{1,9})-(stdout|stderr)-(\d{1,15})$/.exec(line ?? '') ?? []
@@ -124,6 +183,20 @@ function Missing({id, error, retry}: {id: string; error: unknown; retry: () => v
   )
 }
 
+/** Another run of the same occurrence. */
+function OtherRun({title, id}: {title: string; id: string}) {
+  return (
+    <div>
+      <dt>{title}</dt>
+      <dd className={classes.id}>
+        <Link to="/runs/$id" params={{id}}>
+          {id}
+        </Link>
+      </dd>
+    </div>
+  )
+}
+
 function Facts({run}: {run: Run}) {
   const t = useT()
   const names = useAgentNames()
@@ -144,6 +217,29 @@ function Facts({run}: {run: Run}) {
           <dt>{t.run.started}</dt>
           <dd>{run.started_at ? <At at={run.started_at} /> : t.run.notStarted}</dd>
         </div>
+        {run.state === 'waiting' && run.until && (
+          <div>
+            <dt>{t.run.waitsUntil}</dt>
+            <dd>
+              <At at={run.until} />{' '}
+              <i>
+                · <Until at={run.until} />
+              </i>
+            </dd>
+          </div>
+        )}
+        {run.progress && (
+          <div>
+            <dt>{t.run.progress}</dt>
+            <dd>
+              <progress max={100} value={run.progress.percent} aria-label={t.run.progress} /> {run.progress.percent} %{' '}
+              {run.progress.message}{' '}
+              <i>
+                · <Ago at={run.progress.at} />
+              </i>
+            </dd>
+          </div>
+        )}
         <div>
           <dt>{t.run.endedAt}</dt>
           <dd>{run.ended_at ? <At at={run.ended_at} /> : ended(run.state) ? t.common.none : t.run.goesOn}</dd>
@@ -175,6 +271,8 @@ function Facts({run}: {run: Run}) {
             </Link>
           </dd>
         </div>
+        {run.doubles && <OtherRun title={t.run.doubles} id={run.doubles} />}
+        {run.rerun_of && <OtherRun title={t.run.rerunOf} id={run.rerun_of} />}
         {run.params && (
           <div>
             <dt>{t.run.params}</dt>
@@ -208,6 +306,7 @@ function Facts({run}: {run: Run}) {
 
 function Attempts({attempts}: {attempts: Attempt[]}) {
   const t = useT()
+  const several = attempts.some((a) => a.agent)
   return (
     <section className="panel" aria-label={t.run.attempts}>
       <div className="scroll">
@@ -216,6 +315,7 @@ function Attempts({attempts}: {attempts: Attempt[]}) {
           <thead>
             <tr>
               <th scope="col">{t.run.attempt}</th>
+              {several && <th scope="col">{t.run.agent}</th>}
               <th scope="col">{t.run.exit}</th>
               <th scope="col">{t.run.started}</th>
               <th scope="col" className="num">
@@ -240,7 +340,7 @@ function Attempts({attempts}: {attempts: Attempt[]}) {
           </thead>
           <tbody>
             {attempts.map((a) => (
-              <AttemptRow key={a.number} attempt={a} />
+              <AttemptRow key={a.number} attempt={a} several={several} />
             ))}
           </tbody>
         </table>
@@ -249,13 +349,15 @@ function Attempts({attempts}: {attempts: Attempt[]}) {
   )
 }
 
-function AttemptRow({attempt: a}: {attempt: Attempt}) {
+function AttemptRow({attempt: a, several}: {attempt: Attempt; several: boolean}) {
   const t = useT()
+  const names = useAgentNames()
   const lang = useLang()
   const over = a.ended_at !== undefined
   return (
     <tr>
       <td>{a.number}</td>
+      {several && <td>{a.agent ? (names.get(a.agent) ?? a.agent) : t.common.none}</td>}
       <td>
         {a.signal ?? (a.exit_code === undefined ? (over ? t.common.none : t.run.goesOn) : t.runs.exit(a.exit_code))}
       </td>

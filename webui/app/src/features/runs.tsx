@@ -31,7 +31,11 @@ export function RunsPage() {
         columns={['job', 'delay', 'trigger', 'agent']}
         title={t.runs.caption}
         empty={
-          narrowed ? (
+          filter.to_handle ? (
+            <Empty title={t.runs.noneToHandleTitle}>
+              <p>{t.runs.noneToHandle}</p>
+            </Empty>
+          ) : narrowed ? (
             <Empty title={t.runs.noMatchTitle}>
               <p>{t.runs.noMatch}</p>
             </Empty>

@@ -9,7 +9,7 @@ import {agentsQuery, runsQuery} from '../api/queries.ts'
 import {useT} from '../i18n/index.ts'
 import {useKeys} from '../lib/keys.ts'
 import {JobLink, Loading, LoadMore} from './Bits.tsx'
-import {State} from './State.tsx'
+import {State, ToHandle} from './State.tsx'
 import {Ago, Delay, Took} from './Time.tsx'
 import {Trouble} from './Trouble.tsx'
 import {useHeld} from './useHeld.ts'
@@ -176,7 +176,7 @@ const Row = memo(function Row({
         </td>
       )}
       <td className="wide" title={run.reason}>
-        <Result run={run} />
+        {run.to_handle && <ToHandle />} <Result run={run} />
       </td>
     </tr>
   )

@@ -5,6 +5,7 @@ import {
   IconHandStop,
   IconHelpHexagonFilled,
   IconHourglass,
+  IconInbox,
   IconLoader2,
   IconPlayerSkipForwardFilled,
 } from './icons.ts'
@@ -15,6 +16,7 @@ import {useT} from '../i18n/index.ts'
 export const tone: Record<RunState, 'ok' | 'bad' | 'warn' | 'run' | 'off'> = {
   claimed: 'off',
   running: 'run',
+  waiting: 'run',
   succeeded: 'ok',
   failed: 'bad',
   timed_out: 'bad',
@@ -26,6 +28,7 @@ export const tone: Record<RunState, 'ok' | 'bad' | 'warn' | 'run' | 'off'> = {
 const icons: Record<RunState, ComponentType<{size: number; 'aria-hidden': boolean; className?: string}>> = {
   claimed: IconHourglass,
   running: IconLoader2,
+  waiting: IconHourglass,
   succeeded: IconCircleCheckFilled,
   failed: IconCircleXFilled,
   timed_out: IconClockX,
@@ -42,6 +45,17 @@ export function State({state, size = 16}: {state: RunState; size?: number}) {
     <span className={`state ${tone[state]}`} title={t.stateHelp[state]}>
       <Icon size={size} aria-hidden className={state === 'running' ? 'turns' : undefined} />
       {t.state[state]}
+    </span>
+  )
+}
+
+/** Says that a run's result waits for somebody. */
+export function ToHandle() {
+  const t = useT()
+  return (
+    <span className="tag" title={t.run.toHandleHelp}>
+      <IconInbox size={12} aria-hidden />
+      {t.runs.toHandle}
     </span>
   )
 }

@@ -101,6 +101,20 @@ export function useKill(id: string) {
   })
 }
 
+/** Marks a run's result as handled. If another was first, the page shows who it was. */
+export function useHandle(id: string) {
+  const t = useT()
+  const queries = useQueryClient()
+  const tell = useTell()
+  return useMutation({
+    mutationFn: (note: string) =>
+      unwrap(client.POST('/runs/{id}/handled', {params: {path: {id}}, body: {note: note || undefined}})),
+    onError: tell.refused,
+    onSuccess: () => tell.done(t.run.handledNow),
+    onSettled: () => Promise.all([['run', id], ['runs']].map((queryKey) => queries.invalidateQueries({queryKey}))),
+  })
+}
+
 /** Ends the session. While the server can't be told, nobody is signed out, and the page doesn't say so. */
 export function useSignOut() {
   const queries = useQueryClient()

@@ -15,6 +15,7 @@ export {default as IconHandStop} from '@tabler/icons-react/dist/esm/icons/IconHa
 export {default as IconHelpHexagonFilled} from '@tabler/icons-react/dist/esm/icons/IconHelpHexagonFilled.mjs'
 export {default as IconHistory} from '@tabler/icons-react/dist/esm/icons/IconHistory.mjs'
 export {default as IconHourglass} from '@tabler/icons-react/dist/esm/icons/IconHourglass.mjs'
+export {default as IconInbox} from '@tabler/icons-react/dist/esm/icons/IconInbox.mjs'
 export {default as IconKeyboard} from '@tabler/icons-react/dist/esm/icons/IconKeyboard.mjs'
 export {default as IconLayoutDashboard} from '@tabler/icons-react/dist/esm/icons/IconLayoutDashboard.mjs'
 export {default as IconListDetails} from '@tabler/icons-react/dist/esm/icons/IconListDetails.mjs'
