@@ -225,7 +225,8 @@ sim-long: ## A million seeds, up to the first that fails; CRONY_SIM_SEED goes on
 hosts: ## A cluster of the real programs on hosts in network namespaces, to which all sorts of things happen; takes root
 	@CRONY_HOSTS=1 go test -count 1 -v -timeout 1h $(TESTFLAGS) ./internal/testhosts
 
-# CRONY_CHAOS_SEED replays what was done; with CRONY_CHAOS_ONLY=servers no agent fails, and one server at a time.
+# CRONY_CHAOS_SEED replays what was done; with CRONY_CHAOS_ONLY=servers no agent fails, and one server at a time. What all
+# programs logged, and the store's history, stay in the folder CRONY_HOSTS_KEEP.
 chaos: export CRONY_CHAOS_FOR ?= 10m
 chaos: export CRONY_CHAOS_LEADER ?= 5m
 chaos: ## Faults of all kinds for ten minutes, judged by what is promised, and how fast jobs fail over; takes root

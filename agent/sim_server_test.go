@@ -46,7 +46,7 @@ type simServer struct {
 func (v *simServer) begin() error {
 	s := v.sim
 	v.life++
-	link, fuse := &fakeetcd.Link{Lag: v.lag}, newSimFuse()
+	link, fuse := &fakeetcd.Link{Lag: v.lag, Late: s.late(v.id)}, newSimFuse()
 	delay := s.delays(v.id, uint64(10_000*v.life)+uint64(v.id[1]))
 	link.Delay = func() time.Duration {
 		if !fuse.step() {

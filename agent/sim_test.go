@@ -172,6 +172,16 @@ func (s *sim) delays(name string, of uint64) func() time.Duration {
 	}
 }
 
+// late says when what a server gave up arrives all the same: half of that does, as far as ten seconds after.
+func (s *sim) late(server string) func() (time.Duration, bool) {
+	return func() (time.Duration, bool) {
+		rng := rand.New(rand.NewPCG(s.seed<<32^uint64(server[1]), uint64(time.Now().UnixNano())))
+		after, arrives := time.Duration(rng.Int64N(int64(10*time.Second))), rng.IntN(2) == 0
+		s.trace.line(server, "late by %s: %t", after, arrives)
+		return after, arrives
+	}
+}
+
 // note says what happens now.
 func (s *sim) note(format string, args ...any) {
 	s.mu.Lock()

@@ -21,89 +21,77 @@ type kv struct {
 }
 
 // do runs f with the keyspace locked, and makes its writes a revision.
-func (k kv) do(ctx context.Context, f func(*change) error) error {
+func do[T any](ctx context.Context, k kv, f func(*change) (T, error)) (resp T, err error) {
+	if err := ctx.Err(); err != nil {
+		return resp, err
+	}
 	if err := k.link.Cross(ctx); err != nil {
-		return err
+		k.link.late(func() { k.apply(func(c *change) { f(c) }) }) //nolint:errcheck // nobody hears of it
+		return resp, err
 	}
-	if err := k.apply(f); err != nil {
-		return err
+	k.apply(func(c *change) { resp, err = f(c) })
+	if err != nil {
+		return resp, err
 	}
-	return k.link.Cross(ctx)
+	return resp, k.link.Cross(ctx)
 }
 
-func (k kv) apply(f func(*change) error) error {
+func (k kv) apply(f func(*change)) {
 	k.etcd.mu.Lock()
 	defer k.etcd.mu.Unlock()
 	c := &change{Etcd: k.etcd}
-	err := f(c)
+	f(c)
 	c.commit()
-	return err
 }
 
 // Range implements the service.
-func (k kv) Range(ctx context.Context, r *pb.RangeRequest, _ ...grpc.CallOption) (resp *pb.RangeResponse, err error) {
-	err = k.do(ctx, func(c *change) error {
-		resp, err = c.get(r)
-		return err
-	})
-	return resp, err
+func (k kv) Range(ctx context.Context, r *pb.RangeRequest, _ ...grpc.CallOption) (*pb.RangeResponse, error) {
+	return do(ctx, k, func(c *change) (*pb.RangeResponse, error) { return c.get(r) })
 }
 
 // Put implements the service.
-func (k kv) Put(ctx context.Context, r *pb.PutRequest, _ ...grpc.CallOption) (resp *pb.PutResponse, err error) {
-	err = k.do(ctx, func(c *change) error {
+func (k kv) Put(ctx context.Context, r *pb.PutRequest, _ ...grpc.CallOption) (*pb.PutResponse, error) {
+	return do(ctx, k, func(c *change) (*pb.PutResponse, error) {
 		if err := c.checkPut(r); err != nil {
-			return err
+			return nil, err
 		}
-		resp = c.write(r)
-		return nil
+		return c.write(r), nil
 	})
-	return resp, err
 }
 
 // DeleteRange implements the service.
-func (k kv) DeleteRange(
-	ctx context.Context, r *pb.DeleteRangeRequest, _ ...grpc.CallOption,
-) (resp *pb.DeleteRangeResponse, err error) {
-	err = k.do(ctx, func(c *change) error {
-		resp = c.drop(r)
-		return nil
-	})
-	return resp, err
+func (k kv) DeleteRange(ctx context.Context, r *pb.DeleteRangeRequest, _ ...grpc.CallOption) (*pb.DeleteRangeResponse, error) {
+	return do(ctx, k, func(c *change) (*pb.DeleteRangeResponse, error) { return c.drop(r), nil })
 }
 
 // Txn implements the service.
-func (k kv) Txn(ctx context.Context, r *pb.TxnRequest, _ ...grpc.CallOption) (resp *pb.TxnResponse, err error) {
-	err = k.do(ctx, func(c *change) error {
+func (k kv) Txn(ctx context.Context, r *pb.TxnRequest, _ ...grpc.CallOption) (*pb.TxnResponse, error) {
+	return do(ctx, k, func(c *change) (*pb.TxnResponse, error) {
 		if err := checkTxn(r); err != nil {
-			return err
+			return nil, err
 		}
 		path := c.decide(r, nil)
 		if err := c.checkTaken(r, &path); err != nil {
-			return err
+			return nil, err
 		}
 		path.at = 0
-		resp, err = c.run(r, &path)
-		return err
+		return c.run(r, &path)
 	})
-	return resp, err
 }
 
 // Compact implements the service.
-func (k kv) Compact(ctx context.Context, r *pb.CompactionRequest, _ ...grpc.CallOption) (resp *pb.CompactionResponse, err error) {
-	err = k.do(ctx, func(c *change) error {
+func (k kv) Compact(ctx context.Context, r *pb.CompactionRequest, _ ...grpc.CallOption) (*pb.CompactionResponse, error) {
+	return do(ctx, k, func(c *change) (*pb.CompactionResponse, error) {
 		if r.GetRevision() > c.rev {
-			return rpctypes.ErrGRPCFutureRev
+			return nil, rpctypes.ErrGRPCFutureRev
 		}
 		i := slices.IndexFunc(c.log, func(l revision) bool { return l.rev > r.GetRevision() })
 		if i < 0 {
 			i = len(c.log)
 		}
 		c.log = slices.Clone(c.log[i:])
-		resp = &pb.CompactionResponse{Header: c.header()}
-		return nil
+		return &pb.CompactionResponse{Header: c.header()}, nil
 	})
-	return resp, err
 }
 
 func (c *change) get(r *pb.RangeRequest) (*pb.RangeResponse, error) {

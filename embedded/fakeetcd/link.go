@@ -14,6 +14,9 @@ type Link struct {
 	Delay func() time.Duration
 	// Lag says how much longer than that a watch is told nothing, whenever there is something to tell; nil: no time.
 	Lag func() time.Duration
+	// Late says of the next request that its sender gives up, while it is on its way, after what time it arrives all the same,
+	// if it does; nil: none does. It is called by many at once.
+	Late func() (after time.Duration, arrives bool)
 
 	mu      sync.Mutex
 	cut     bool
@@ -44,7 +47,17 @@ func (l *Link) State() (cut bool, changed <-chan struct{}) {
 	return l.cut, l.changed
 }
 
-// Cross returns when something has come over the link; the error is that of ctx, and says that it has not, and will not.
+// late has a request that was given up be done after its time, if it is to be.
+func (l *Link) late(do func()) {
+	if l.Late == nil {
+		return
+	}
+	if after, arrives := l.Late(); arrives {
+		time.AfterFunc(after, do)
+	}
+}
+
+// Cross returns when something has come over the link; the error is that of ctx, and says that it has not.
 func (l *Link) Cross(ctx context.Context) error {
 	if l.Delay != nil {
 		if err := sleep(ctx, l.Delay()); err != nil {

@@ -117,12 +117,18 @@ func (s *Store) commitAt(ctx context.Context, conditions []clientv3.Cmp, ops []c
 	if err != nil {
 		return 0, false, err
 	}
-	seen := s.mirror.wait(ctx, resp.Header.Revision)
-	if resp.Succeeded && seen != nil {
-		seen = &crony.Error{Code: crony.Unavailable, Err: seen,
-			Message: "the change was made, but this server does not show it yet"}
+	if resp.Succeeded {
+		return resp.Header.Revision, true, s.shown(ctx, resp.Header.Revision)
 	}
-	return resp.Header.Revision, resp.Succeeded, seen
+	return resp.Header.Revision, false, s.mirror.wait(ctx, resp.Header.Revision)
+}
+
+// shown waits until the mirror has seen a change.
+func (s *Store) shown(ctx context.Context, rev int64) error {
+	if err := s.mirror.wait(ctx, rev); err != nil {
+		return &crony.Error{Code: crony.Unavailable, Err: err, Message: "the change was made, but this server does not show it yet"}
+	}
+	return nil
 }
 
 // How long a request that changes something is waited for before it is made again, the first time and at most. One that was on
@@ -138,9 +144,17 @@ var errElected = errors.New("another server leads")
 
 // transact runs a transaction, again if there is no answer. It may then have run twice: it must be one for which that changes
 // nothing, or one that compares what it changes.
+//
+// One that was given up can come to pass all the same, and long after others that were made later: a leader that was frozen
+// forwards what it finds when it goes on.
 func (s *Store) transact(ctx context.Context, conditions []clientv3.Cmp, ops []clientv3.Op) (*clientv3.TxnResponse, error) {
+	return s.transactOr(ctx, conditions, ops, nil)
+}
+
+// transactOr is transact, and does something else if the conditions don't hold.
+func (s *Store) transactOr(ctx context.Context, conditions []clientv3.Cmp, ops, otherwise []clientv3.Op) (*clientv3.TxnResponse, error) {
 	return insist(ctx, s, firstTry+time.Duration(len(ops))*tryPerOp, func(ctx context.Context) (*clientv3.TxnResponse, error) {
-		return s.client.Txn(ctx).If(conditions...).Then(ops...).Commit()
+		return s.client.Txn(ctx).If(conditions...).Then(ops...).Else(otherwise...).Commit()
 	})
 }
 

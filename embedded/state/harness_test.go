@@ -148,7 +148,7 @@ func (t *tap) Get(ctx context.Context, key string, opts ...clientv3.OpOption) (*
 func (t *tap) Txn(ctx context.Context) clientv3.Txn {
 	defer t.asked.Add(1)
 	if f := t.fault.Load(); f != nil {
-		return tapped{t.KV.Txn(ctx), ctx, *f}
+		return tapped{t.KV.Txn(context.WithoutCancel(ctx)), ctx, *f} // it may be made when nobody waits for it any more
 	}
 	return t.KV.Txn(ctx)
 }

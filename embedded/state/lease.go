@@ -17,21 +17,21 @@ const leaseTTL = 10
 // revokeWait is how long ending a lease may take. It then ends by itself.
 const revokeWait = 2 * time.Second
 
-// sweepAgain is how long what is forsaken waits after it could not be removed.
-const sweepAgain = time.Second
+// sweepEvery is how often it is looked whether there is something on the lease that nobody holds.
+const sweepEvery = time.Second
 
-// tenancy is the lease that all who are present by a store share, and what may be left on it.
+// tenancy is the lease that all who are present by a store share, and who they are.
 type tenancy struct {
 	turn    chan struct{}        // holds a token while somebody sees to the lease
 	session *concurrency.Session // nil until it is first needed
 
-	mu     sync.Mutex
-	adrift []forsaken
-	wake   chan struct{} // has a sign when there is something adrift
+	mu    sync.Mutex
+	lease clientv3.LeaseID // the session's
+	held  map[string]int   // keys that somebody holds, or is about to, and how many do
 }
 
 func newTenancy() *tenancy {
-	return &tenancy{turn: make(chan struct{}, 1), wake: make(chan struct{}, 1)}
+	return &tenancy{turn: make(chan struct{}, 1), held: map[string]int{}}
 }
 
 // lease returns the lease that all who are present share.
@@ -60,6 +60,9 @@ func (s *Store) lease(ctx context.Context) (*concurrency.Session, error) {
 		return nil, translate(err)
 	}
 	s.tenancy.session = session
+	s.tenancy.mu.Lock()
+	s.tenancy.lease = lease
+	s.tenancy.mu.Unlock()
 	return session, nil
 }
 
@@ -89,61 +92,65 @@ func (s *Store) revoke(ctx context.Context, lease int64) {
 	}
 }
 
-// forsaken is a record that nobody holds and that may be there all the same: whoever put it, or wanted it removed, was not
-// told what became of that. Its lease goes on for the others, so that it does not go by itself.
-type forsaken struct {
-	key  string
-	mine clientv3.Cmp    // that it is this one, and not a later one of the same key
-	over <-chan struct{} // closed when the lease has ended, and everything on it has gone or will
-}
-
-func (t *tenancy) forsake(list ...forsaken) {
+// hold notes that somebody is about to hold a key. What it returns ends that if it came to nothing.
+func (t *tenancy) hold(key string) (settled func(held bool)) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.adrift = append(t.adrift, list...)
-	select {
-	case t.wake <- struct{}{}:
-	default:
+	t.held[key]++
+	return func(held bool) {
+		if !held {
+			t.release(key)
+		}
 	}
 }
 
-func (t *tenancy) take() []forsaken {
+func (t *tenancy) release(key string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	list := t.adrift
-	t.adrift = nil
+	if t.held[key]--; t.held[key] == 0 {
+		delete(t.held, key)
+	}
+}
+
+// adrift returns the records on the lease that nobody holds, with their revisions. Whoever put one, or wanted it removed, was not
+// told what became of that: it can have come to pass long after. The lease goes on for the others, so that such a record
+// does not go by itself.
+func (s *Store) adrift() map[string]int64 {
+	t, m := s.tenancy, s.mirror
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	var list map[string]int64
+	for key, h := range m.here {
+		if h.lease != t.lease || t.lease == clientv3.NoLease || t.held[key] > 0 {
+			continue
+		}
+		if list == nil {
+			list = map[string]int64{}
+		}
+		list[key] = h.rev
+	}
 	return list
 }
 
-// sweep removes what is forsaken, until ctx is done.
+// sweep removes what is adrift, until ctx is done.
 func (s *Store) sweep(ctx context.Context) {
-	for {
-		select {
-		case <-s.tenancy.wake:
-		case <-ctx.Done():
-			return
-		}
-		list := s.tenancy.take()
-		for i := range list {
-			if err := s.clear(ctx, &list[i]); err != nil {
-				s.tenancy.forsake(list[i:]...)
-				pause(ctx, sweepAgain)
+	for ; ctx.Err() == nil; pause(ctx, sweepEvery) {
+		for key, rev := range s.adrift() {
+			if err := s.clear(ctx, key, rev); err != nil {
+				s.log.Debug("a record that nobody holds is not removed yet", "key", key, "err", err)
 				break
 			}
 		}
 	}
 }
 
-// clear removes a forsaken record. The store takes what a server asks of it in the order in which it was asked, so that the
-// record is there by now, or never will be.
-func (s *Store) clear(ctx context.Context, f *forsaken) error {
-	select {
-	case <-f.over:
-		return nil
-	default:
-	}
+// clear removes a record if it is still the same.
+func (s *Store) clear(ctx context.Context, key string, rev int64) error {
 	ctx, cancel := context.WithTimeout(ctx, revokeWait)
 	defer cancel()
-	_, err := s.client.Txn(ctx).If(f.mine).Then(clientv3.OpDelete(f.key)).Commit()
+	same := clientv3.Compare(clientv3.ModRevision(key), "=", rev)
+	_, err := s.commit(ctx, []clientv3.Cmp{same}, []clientv3.Op{clientv3.OpDelete(key)})
 	return err
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"crony"
 )
@@ -23,6 +24,7 @@ type mirror struct {
 	closed chan struct{} // closed when rev will not grow any more
 	now    func() time.Time
 	agents map[string]crony.Agent // that are connected
+	here   map[string]here        // who is present, by key
 	known  map[string]*known      // agents, connected or not
 	hosts  map[string]host        // that somebody looks at, by agent
 	jobs   index
@@ -40,6 +42,19 @@ type mirror struct {
 	cluster   cluster
 }
 
+// here is the record of who is present.
+type here struct {
+	rev   int64
+	lease clientv3.LeaseID
+}
+
+// hereAt returns at which revision the record of who is present was written; 0: there is none.
+func (m *mirror) hereAt(key string) int64 {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return m.here[key].rev
+}
+
 // await is what is closed when the mirror is at a revision.
 type await struct {
 	rev   int64
@@ -54,7 +69,7 @@ func newMirror(now func() time.Time) *mirror {
 
 func (m *mirror) clear() {
 	m.presets = map[string]preset{}
-	m.agents, m.jobs = map[string]crony.Agent{}, newIndex()
+	m.agents, m.here, m.jobs = map[string]crony.Agent{}, map[string]here{}, newIndex()
 	m.known, m.hosts = map[string]*known{}, map[string]host{}
 	m.orders, m.procs = map[string]map[string]*order{}, map[string]map[crony.RunID]*Proc{}
 	m.creds, m.passes = map[string]credential{}, map[string]Pass{}
@@ -187,6 +202,7 @@ func (m *mirror) put(kv *mvccpb.KeyValue) (err error) {
 	case calendars, scripts:
 		return m.putPreset(key, kv.Value, kv.ModRevision)
 	case nodes:
+		m.here[key] = here{kv.ModRevision, clientv3.LeaseID(kv.Lease)}
 		a, err := decode[crony.Agent](kv.Value)
 		if err != nil {
 			return err
@@ -220,6 +236,9 @@ func (m *mirror) put(kv *mvccpb.KeyValue) (err error) {
 		p.key, p.rev = key, kv.ModRevision
 		m.passes[key] = p
 		m.touchLedger()
+	case ups:
+		m.here[key] = here{kv.ModRevision, clientv3.LeaseID(kv.Lease)}
+		return m.putCluster(kind, name, kv)
 	default:
 		return m.putCluster(kind, name, kv)
 	}
@@ -284,6 +303,7 @@ func (m *mirror) remove(key string) {
 	case calendars, scripts:
 		delete(m.presets, key)
 	case nodes:
+		delete(m.here, key)
 		delete(m.agents, name)
 		m.went(name)
 	case agents:
@@ -302,6 +322,9 @@ func (m *mirror) remove(key string) {
 		delete(m.creds, key)
 	case passes:
 		delete(m.passes, key)
+	case ups:
+		delete(m.here, key)
+		m.removeCluster(kind, name)
 	default:
 		m.removeCluster(kind, name)
 	}

@@ -5,8 +5,10 @@ import (
 	"crypto/rand"
 	"errors"
 	"slices"
+	"sync"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/mvccpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/client/v3/concurrency"
@@ -25,6 +27,7 @@ type Presence struct {
 	leaves  func() []clientv3.Op // that are done when it leaves
 	lost    <-chan struct{}
 	end     context.CancelFunc
+	left    sync.Once
 }
 
 // RegisterAgent says that the agent is connected, and what it is. What it says of itself is known from then on, also when it is
@@ -85,20 +88,42 @@ func (s *Store) present(ctx context.Context, e entry) (*Presence, error) {
 	}
 }
 
-func (s *Store) enter(ctx context.Context, session *concurrency.Session, e *entry) (*Presence, error) {
+// enter puts an entry in the place of what was there before. That it is still there is a condition: an entry that its server has
+// given up can be on its way for long, and must not come after what others have written since.
+func (s *Store) enter(ctx context.Context, session *concurrency.Session, e *entry) (p *Presence, err error) {
+	settled := s.tenancy.hold(e.key)
+	defer func() { settled(err == nil) }()
 	value := e.value(rand.Text())
+	ops := append(slices.Clone(e.lasts), clientv3.OpPut(e.key, value, clientv3.WithLease(session.Lease())))
 	alive := clientv3.Compare(clientv3.ModRevision(tombstones+e.id), "=", 0)
-	put := clientv3.OpPut(e.key, value, clientv3.WithLease(session.Lease()))
-	rev, ok, err := s.commitAt(ctx, []clientv3.Cmp{alive}, slices.Concat(e.lasts, []clientv3.Op{put}))
-	switch {
-	case err != nil:
-		s.tenancy.forsake(forsaken{e.key, clientv3.Compare(clientv3.Value(e.key), "=", value), session.Done()})
-		return nil, err
-	case !ok:
-		return nil, removedFromCluster(e.id)
+	for before := s.mirror.hereAt(e.key); ; {
+		same := clientv3.Compare(clientv3.ModRevision(e.key), "=", before)
+		var resp *clientv3.TxnResponse
+		resp, err = s.transactOr(ctx, []clientv3.Cmp{alive, same}, ops, []clientv3.Op{clientv3.OpGet(e.key)})
+		if err != nil {
+			return nil, err
+		}
+		rev := resp.Header.Revision
+		if !resp.Succeeded {
+			is := &mvccpb.KeyValue{}
+			if found := resp.Responses[0].GetResponseRange().GetKvs(); len(found) > 0 {
+				is = found[0]
+			}
+			switch rev = is.ModRevision; {
+			case string(is.Value) == value: // it was asked for twice
+			case rev == before:
+				return nil, removedFromCluster(e.id)
+			default:
+				before = rev
+				continue
+			}
+		}
+		if err = s.shown(ctx, rev); err != nil {
+			return nil, err
+		}
+		holding, end := context.WithCancel(session.Ctx()) // it lives by the lease, not by who asked for it
+		return &Presence{store: s, session: session, key: e.key, rev: rev, leaves: e.leaves, lost: holding.Done(), end: end}, nil
 	}
-	holding, end := context.WithCancel(session.Ctx()) // it lives by the lease, not by who asked for it
-	return &Presence{store: s, session: session, key: e.key, rev: rev, leaves: e.leaves, lost: holding.Done(), end: end}, nil
 }
 
 func removedFromCluster(id string) error {
@@ -122,6 +147,7 @@ func (p *Presence) Leave(ctx context.Context) {
 		ops = append(ops, p.leaves()...)
 	}
 	if _, err := p.store.commit(ctx, []clientv3.Cmp{mine}, ops); err != nil {
-		p.store.tenancy.forsake(forsaken{p.key, mine, p.session.Done()})
+		p.store.log.Debug("a record is left, to be removed later", "key", p.key, "err", err)
 	}
+	p.left.Do(func() { p.store.tenancy.release(p.key) })
 }

@@ -181,6 +181,55 @@ func TestForsaken(t *testing.T) {
 	}
 }
 
+// TestRegisteredLate: a registration that its server gave up comes to pass after that by another server, or after the agent has
+// left. It is as if it had not.
+func TestRegisteredLate(t *testing.T) {
+	for _, then := range []string{"moved", "left", "asked again"} {
+		t.Run(then, func(t *testing.T) {
+			client := emptied(t)
+			r, other := newRig(t, client), newRig(t, client)
+			keeper := r.register(crony.Agent{ID: "a0"})
+			agent := crony.Agent{ID: "a1", Server: "s1"}
+			late := make(chan func() (*clientv3.TxnResponse, error), 1)
+			r.strike(func(ctx context.Context, commit func() (*clientv3.TxnResponse, error)) (*clientv3.TxnResponse, error) {
+				r.strike(nil)
+				late <- commit
+				<-ctx.Done()
+				return nil, ctx.Err()
+			})
+			ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+			if then == "asked again" { // by the store itself, which waits no longer
+				ctx, cancel = context.WithCancel(t.Context())
+			}
+			defer cancel()
+			if _, err := r.RegisterAgent(ctx, agent); (err == nil) != (then == "asked again") {
+				t.Fatal(err)
+			}
+			var held *Presence
+			want := []string{nodes + "a0", nodes + "a1"}
+			if then != "asked again" {
+				agent.Server = "s2"
+				held = other.register(agent)
+			}
+			if then == "left" {
+				held.Leave(t.Context())
+				want = want[:1]
+			}
+			if _, err := (<-late)(); err != nil {
+				t.Fatal(err)
+			}
+			<-r.mirror.at(r.put("barrier", ""))
+			r.wait("what nobody holds to go", func() bool { return len(r.keys(nodes)) == len(want) })
+			if diff := cmp.Diff(want, r.keys(nodes)); diff != "" || lost(keeper) {
+				t.Errorf("there (-want +got):\n%s", diff)
+			}
+			if a, err := r.Agent(t.Context(), "a1"); then != "left" && (err != nil || a.Server != agent.Server) {
+				t.Errorf("%+v, %v", a, err)
+			}
+		})
+	}
+}
+
 // TestRegisterInVain: a registration that is made and not seen in time is taken back.
 func TestRegisterInVain(t *testing.T) {
 	r := newRig(t, emptied(t))
@@ -190,8 +239,8 @@ func TestRegisterInVain(t *testing.T) {
 	if _, err := r.RegisterAgent(ctx, crony.Agent{ID: "a1"}); crony.CodeOf(err) != crony.Unavailable {
 		t.Errorf("a registration that is not seen in time: %v", err)
 	}
-	r.wait("it to go", func() bool { return len(r.keys(nodes)) == 0 })
 	r.link.release()
+	r.wait("it to go", func() bool { return len(r.keys(nodes)) == 0 })
 }
 
 // revokeLease ends the lease that holds a key.

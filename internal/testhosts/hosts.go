@@ -125,6 +125,24 @@ func (l *Lab) close() {
 		l.try("ip", "netns", "del", h.ns)
 	}
 	l.try("ip", "netns", "del", l.bridge())
+	if dir := os.Getenv("CRONY_HOSTS_KEEP"); dir != "" {
+		l.keep(filepath.Join(dir, l.t.Name()+"-"+time.Now().UTC().Format("150405")))
+	}
+}
+
+// keep copies what all processes have logged, the store's history among it, to where it outlasts the test.
+func (l *Lab) keep(dir string) {
+	l.t.Log("what was logged is kept in " + dir)
+	for _, h := range l.hosts {
+		for _, p := range h.procs {
+			to := filepath.Join(dir, h.Name, filepath.Base(p.file))
+			if err := os.MkdirAll(filepath.Dir(to), 0o700); err != nil {
+				l.t.Error(err)
+			} else if err := os.WriteFile(to, []byte(p.Log()), 0o600); err != nil {
+				l.t.Error(err)
+			}
+		}
+	}
 }
 
 func (l *Lab) must(name string, args ...string) {
