@@ -131,7 +131,7 @@ func (f *fleet) startAgent(a *agent) {
 }
 
 func (f *fleet) start(s *server) {
-	s.proc = f.program(s.Host, "server", "crony", "server", "-c", s.conf, "--verbose")
+	s.proc = f.program(s.Host, "server", "crony", "server", "-c", s.conf)
 }
 
 // program starts one of the programs in a host, by the host's clock if it has one. These hosts share processors, which hosts in
