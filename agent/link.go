@@ -62,7 +62,8 @@ const (
 // A server that is frozen takes connections and says nothing. It is given up when it has not answered so long; one that does
 // not even say that it is there, sooner (alive.go).
 const (
-	connectTime = 2 * time.Second        // to connect, in the transport's terms
+	connectTime = 500 * time.Millisecond // to connect, at first; after all were tried in vain it is twice as long each time
+	connectMost = 4 * time.Second
 	welcomeTime = 5 * time.Second        // to say its first word
 	claimTime   = 3 * time.Second        // to answer a claim
 	reportTime  = 45 * time.Second       // to acknowledge a report; one that can't, and knows, says so before
@@ -90,13 +91,13 @@ func (l *link) post(msg *wire.FromAgent) bool {
 // run keeps the stream open until ctx is done. When one is lost, the next server is tried at once; only when none will have the
 // agent does it wait.
 func (l *link) run(ctx context.Context, inbox chan<- *wire.FromServer, reports sink) error {
-	wait := firstWait
+	wait, patience := firstWait, connectTime
 	var last string
 	for {
 		again := false // at once, in a new order
 		for _, address := range l.order(last) {
 			began := l.now()
-			why := l.visit(ctx, address, inbox, reports)
+			why := l.visit(ctx, address, patience, inbox, reports)
 			if ctx.Err() != nil || push(ctx, inbox, &wire.FromServer{}) != nil {
 				return nil //nolint:nilerr // told to stop
 			}
@@ -112,13 +113,13 @@ func (l *link) run(ctx context.Context, inbox chan<- *wire.FromServer, reports s
 			}
 		}
 		if again {
-			wait = firstWait
+			wait, patience = firstWait, connectTime
 			continue
 		}
 		if sleep(ctx, wait/2+rand.N(wait/2)) != nil {
 			return nil //nolint:nilerr // told to stop
 		}
-		wait = min(2*wait, lastWait)
+		wait, patience = min(2*wait, lastWait), min(2*patience, connectMost)
 	}
 }
 
@@ -156,11 +157,15 @@ func (l *link) order(lost string) []string {
 	return list
 }
 
-// visit is the life of one stream to the server at an address.
-func (l *link) visit(ctx context.Context, address string, inbox chan<- *wire.FromServer, reports sink) error {
+// visit is the life of one stream to the server at an address, which is given up if it can't be connected to in time.
+func (l *link) visit(
+	ctx context.Context, address string, patience time.Duration, inbox chan<- *wire.FromServer, reports sink,
+) error {
+	again := backoff.DefaultConfig
+	again.BaseDelay = patience // the transport waits so long for a connection, if that is longer
 	conn, err := grpc.NewClient("passthrough:///"+address,
 		grpc.WithTransportCredentials(credentials.NewTLS(pki.ClientTLS(l.id.trust, l.id.own))),
-		grpc.WithConnectParams(grpc.ConnectParams{Backoff: backoff.DefaultConfig, MinConnectTimeout: connectTime}),
+		grpc.WithConnectParams(grpc.ConnectParams{Backoff: again, MinConnectTimeout: patience}),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: 3 * time.Second}), // the least
 		grpc.WithNoProxy(), grpc.WithDisableServiceConfig())
 	if err != nil {

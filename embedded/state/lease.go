@@ -8,7 +8,6 @@ import (
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
-	"go.etcd.io/etcd/client/v3/concurrency"
 )
 
 // leaseTTL is how long after its holder's last sign a lease ends, in seconds.
@@ -17,25 +16,80 @@ const leaseTTL = 10
 // revokeWait is how long ending a lease may take. It then ends by itself.
 const revokeWait = 2 * time.Second
 
+// A lease is kept by a sign three times as often as it would end. While that fails it is tried again.
+const (
+	keepEvery = leaseTTL * time.Second / 3
+	keepAgain = 100 * time.Millisecond
+)
+
+// tenure is a lease that is kept.
+type tenure struct {
+	id   clientv3.LeaseID
+	ctx  context.Context //nolint:containedctx // the lease's life: done when it may have ended
+	end  context.CancelFunc
+	over chan struct{} // closed when nobody keeps it any more
+}
+
+// stay gives signs of a lease until it may have ended, or is not to be kept any more. Each is asked for again and again: one
+// that was on its way to a leader that is gone would hold up all others.
+func (s *Store) stay(t *tenure, ends time.Time) {
+	defer close(t.over)
+	defer t.end()
+	wait := keepEvery
+	for {
+		timer := time.NewTimer(min(wait, time.Until(ends)))
+		select {
+		case <-timer.C:
+		case <-t.ctx.Done():
+			timer.Stop()
+			return
+		}
+		if !time.Now().Before(ends) {
+			s.log.Debug("lease may have ended: it could not be kept in time")
+			return
+		}
+		ctx, cancel := context.WithDeadline(t.ctx, ends)
+		var asked time.Time
+		resp, err := insist(ctx, s, firstTry, func(ctx context.Context) (*clientv3.LeaseKeepAliveResponse, error) {
+			asked = time.Now()
+			return s.client.KeepAliveOnce(ctx, t.id)
+		})
+		cancel()
+		switch {
+		case errors.Is(err, rpctypes.ErrLeaseNotFound):
+			return
+		case err != nil:
+			wait = keepAgain
+		default:
+			ends, wait = asked.Add(time.Duration(resp.TTL)*time.Second), keepEvery
+		}
+	}
+}
+
 // sweepEvery is how often it is looked whether there is something on the lease that nobody holds.
 const sweepEvery = time.Second
 
 // tenancy is the lease that all who are present by a store share, and who they are.
 type tenancy struct {
-	turn    chan struct{}        // holds a token while somebody sees to the lease
-	session *concurrency.Session // nil until it is first needed
+	turn chan struct{} // holds a token while somebody sees to the lease
 
-	mu    sync.Mutex
-	lease clientv3.LeaseID // the session's
-	held  map[string]int   // keys that somebody holds, or is about to, and how many do
+	mu   sync.Mutex
+	now  *tenure        // nil until it is first needed
+	held map[string]int // keys that somebody holds, or is about to, and how many do
 }
 
 func newTenancy() *tenancy {
 	return &tenancy{turn: make(chan struct{}, 1), held: map[string]int{}}
 }
 
+func (t *tenancy) tenure() *tenure {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.now
+}
+
 // lease returns the lease that all who are present share.
-func (s *Store) lease(ctx context.Context) (*concurrency.Session, error) {
+func (s *Store) lease(ctx context.Context) (*tenure, error) {
 	select {
 	case s.tenancy.turn <- struct{}{}:
 		defer func() { <-s.tenancy.turn }()
@@ -47,36 +101,34 @@ func (s *Store) lease(ctx context.Context) (*concurrency.Session, error) {
 		return nil, stopping()
 	default:
 	}
-	if session := s.tenancy.session; session != nil && session.Ctx().Err() == nil {
-		return session, nil
+	if t := s.tenancy.tenure(); t != nil && t.ctx.Err() == nil {
+		return t, nil
 	}
-	lease, err := s.grant(ctx, leaseTTL)
+	asked := time.Now()
+	id, err := s.grant(ctx, leaseTTL)
 	if err != nil {
 		return nil, err
 	}
-	session, err := concurrency.NewSession(s.client, concurrency.WithLease(lease)) // it outlasts ctx
-	if err != nil {
-		s.revoke(ctx, int64(lease))
-		return nil, translate(err)
-	}
-	s.tenancy.session = session
+	t := &tenure{id: id, over: make(chan struct{})}
+	t.ctx, t.end = context.WithCancel(context.WithoutCancel(ctx)) // it outlasts ctx
 	s.tenancy.mu.Lock()
-	s.tenancy.lease = lease
+	s.tenancy.now = t
 	s.tenancy.mu.Unlock()
-	return session, nil
+	go s.stay(t, asked.Add(leaseTTL*time.Second))
+	return t, nil
 }
 
 // endLease ends the lease, if there is one, and with it every record. The mirror is closed, so that there is no other.
 func (s *Store) endLease() {
-	t := s.tenancy
-	t.turn <- struct{}{}
-	defer func() { <-t.turn }()
-	if t.session == nil {
+	s.tenancy.turn <- struct{}{}
+	defer func() { <-s.tenancy.turn }()
+	t := s.tenancy.tenure()
+	if t == nil {
 		return
 	}
-	t.session.Orphan()
-	s.revoke(context.Background(), int64(t.session.Lease()))
-	t.session = nil
+	t.end()
+	<-t.over
+	s.revoke(context.Background(), int64(t.id))
 }
 
 // revoke ends a lease, and what it holds, also when ctx is done: it clears away what would else stay until the lease ends by
@@ -121,9 +173,12 @@ func (s *Store) adrift() map[string]int64 {
 	defer t.mu.Unlock()
 	m.mu.RLock()
 	defer m.mu.RUnlock()
+	if t.now == nil {
+		return nil
+	}
 	var list map[string]int64
 	for key, h := range m.here {
-		if h.lease != t.lease || t.lease == clientv3.NoLease || t.held[key] > 0 {
+		if h.lease != t.now.id || t.held[key] > 0 {
 			continue
 		}
 		if list == nil {

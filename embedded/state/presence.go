@@ -11,7 +11,6 @@ import (
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
-	"go.etcd.io/etcd/client/v3/concurrency"
 
 	"crony"
 )
@@ -20,14 +19,14 @@ import (
 // as the store is open: ten thousand agents cost one sign of life. When the lease is lost all are lost, and the next to
 // register takes a new one.
 type Presence struct {
-	store   *Store
-	session *concurrency.Session
-	key     string
-	rev     int64                // of the key, as it was put
-	leaves  func() []clientv3.Op // that are done when it leaves
-	lost    <-chan struct{}
-	end     context.CancelFunc
-	left    sync.Once
+	store  *Store
+	lease  clientv3.LeaseID
+	key    string
+	rev    int64                // of the key, as it was put
+	leaves func() []clientv3.Op // that are done when it leaves
+	lost   <-chan struct{}
+	end    context.CancelFunc
+	left   sync.Once
 }
 
 // RegisterAgent says that the agent is connected, and what it is. What it says of itself is known from then on, also when it is
@@ -76,25 +75,25 @@ type entry struct {
 // present makes an entry on the lease that all share.
 func (s *Store) present(ctx context.Context, e entry) (*Presence, error) {
 	for again := false; ; again = true {
-		session, err := s.lease(ctx)
+		lease, err := s.lease(ctx)
 		if err != nil {
 			return nil, err
 		}
-		p, err := s.enter(ctx, session, &e)
+		p, err := s.enter(ctx, lease, &e)
 		if again || !errors.Is(err, rpctypes.ErrLeaseNotFound) {
 			return p, err
 		}
-		session.Orphan() // it is gone, and who keeps it alive would hear of it only at the next beat
+		lease.end() // it is gone, and who keeps it alive would hear of it only at the next beat
 	}
 }
 
 // enter puts an entry in the place of what was there before. That it is still there is a condition: an entry that its server has
 // given up can be on its way for long, and must not come after what others have written since.
-func (s *Store) enter(ctx context.Context, session *concurrency.Session, e *entry) (p *Presence, err error) {
+func (s *Store) enter(ctx context.Context, lease *tenure, e *entry) (p *Presence, err error) {
 	settled := s.tenancy.hold(e.key)
 	defer func() { settled(err == nil) }()
 	value := e.value(rand.Text())
-	ops := append(slices.Clone(e.lasts), clientv3.OpPut(e.key, value, clientv3.WithLease(session.Lease())))
+	ops := append(slices.Clone(e.lasts), clientv3.OpPut(e.key, value, clientv3.WithLease(lease.id)))
 	alive := clientv3.Compare(clientv3.ModRevision(tombstones+e.id), "=", 0)
 	for before := s.mirror.hereAt(e.key); ; {
 		same := clientv3.Compare(clientv3.ModRevision(e.key), "=", before)
@@ -121,8 +120,8 @@ func (s *Store) enter(ctx context.Context, session *concurrency.Session, e *entr
 		if err = s.shown(ctx, rev); err != nil {
 			return nil, err
 		}
-		holding, end := context.WithCancel(session.Ctx()) // it lives by the lease, not by who asked for it
-		return &Presence{store: s, session: session, key: e.key, rev: rev, leaves: e.leaves, lost: holding.Done(), end: end}, nil
+		holding, end := context.WithCancel(lease.ctx) // it lives by the lease, not by who asked for it
+		return &Presence{store: s, lease: lease.id, key: e.key, rev: rev, leaves: e.leaves, lost: holding.Done(), end: end}, nil
 	}
 }
 

@@ -3,15 +3,18 @@ package state
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"crony"
+	"crony/embedded/fakeetcd"
 )
 
 func (r *rig) register(a crony.Agent) *Presence {
@@ -296,7 +299,7 @@ func TestLeaseIsKept(t *testing.T) {
 	first.Leave(ctx)
 	cancel()
 	grant := func() int64 {
-		resp, err := r.client.TimeToLive(t.Context(), p.session.Lease())
+		resp, err := r.client.TimeToLive(t.Context(), p.lease)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -311,7 +314,7 @@ func TestLeaseIsKept(t *testing.T) {
 		low = min(low, now)
 		return renewals == 2
 	})
-	if resp, err := r.client.TimeToLive(t.Context(), p.session.Lease(), clientv3.WithAttachedKeys()); err != nil || len(resp.Keys) != 1 || lost(p) {
+	if resp, err := r.client.TimeToLive(t.Context(), p.lease, clientv3.WithAttachedKeys()); err != nil || len(resp.Keys) != 1 || lost(p) {
 		t.Errorf("the lease holds %v, %v", resp, err)
 	}
 }
@@ -362,11 +365,21 @@ func TestServers(t *testing.T) {
 	other.wantNext(feed, Changes{Cluster: true})
 }
 
-// lateLeases is a store's leases of which the first that is asked for is not granted: the question is lost.
+// lateLeases is a store's leases of which the first that is asked for is not granted: the question is lost. So are signs of it.
 type lateLeases struct {
 	clientv3.Lease
 
 	asked atomic.Int32
+	signs atomic.Int32
+	lose  func(sign int32) bool
+}
+
+func (l *lateLeases) KeepAliveOnce(ctx context.Context, id clientv3.LeaseID) (*clientv3.LeaseKeepAliveResponse, error) {
+	if l.lose(l.signs.Add(1)) {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	return l.Lease.KeepAliveOnce(ctx, id)
 }
 
 func (l *lateLeases) Grant(ctx context.Context, ttl int64) (*clientv3.LeaseGrantResponse, error) {
@@ -381,11 +394,48 @@ func (l *lateLeases) Grant(ctx context.Context, ttl int64) (*clientv3.LeaseGrant
 // that there is no answer.
 func TestGrantLost(t *testing.T) {
 	r := newRig(t, emptied(t))
-	leases := &lateLeases{Lease: r.Store.client.Lease}
+	leases := &lateLeases{Lease: r.Store.client.Lease, lose: func(int32) bool { return false }}
 	r.Store.client.Lease = leases
 	ctx, cancel := context.WithTimeout(r.ctx(), 5*time.Second)
 	defer cancel()
 	if _, err := r.RegisterAgent(ctx, crony.Agent{ID: "a1", Weight: 1}); err != nil || leases.asked.Load() != 2 {
 		t.Errorf("asked %d times: %v", leases.asked.Load(), err)
 	}
+}
+
+// TestSignLost has every sign but each third be lost: the lease goes on. With all of them lost it is over for this server no later
+// than for the store.
+func TestSignLost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		client := fakeetcd.New().Client(ctx)
+		all := atomic.Bool{}
+		leases := &lateLeases{Lease: client.Lease, lose: func(sign int32) bool { return sign%3 != 0 || all.Load() }}
+		leases.asked.Store(1)
+		client.Lease = leases
+		s, err := Open(ctx, Options{Client: client, Log: slog.New(slog.DiscardHandler)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		p, err := s.RegisterAgent(ctx, crony.Agent{ID: "a1", Weight: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(10 * leaseTTL * time.Second)
+		if lost(p) || leases.signs.Load() < 3*15 {
+			t.Fatalf("lost: %v, after %d signs", lost(p), leases.signs.Load())
+		}
+		all.Store(true)
+		began := time.Now()
+		<-p.Lost()
+		if took := time.Since(began); took > leaseTTL*time.Second || took < leaseTTL*time.Second/2 {
+			t.Errorf("it was known after %s", took)
+		}
+		time.Sleep(leaseTTL * time.Second)
+		if a, err := s.Agent(ctx, "a1"); err != nil || a.Up {
+			t.Errorf("%+v, %v", a, err)
+		}
+	})
 }

@@ -215,7 +215,7 @@ func (s *Store) PutProcs(ctx context.Context, p *Presence, list []Proc) error {
 
 // putProcs returns those that somebody else has changed meanwhile.
 func (s *Store) putProcs(ctx context.Context, p *Presence, batch []Proc) (left []Proc, err error) {
-	lease := p.session.Lease()
+	lease := p.lease
 	var put []Proc
 	var ops []clientv3.Op
 	for _, next := range batch {
@@ -266,7 +266,7 @@ func (s *Store) RestProcs(ctx context.Context, agent string, runs []crony.RunID)
 
 // LeaveProcs removes what is known of the processes of an agent that has left. What it is to be told stays.
 func (s *Store) LeaveProcs(ctx context.Context, p *Presence, agent string) error {
-	lease := int64(p.session.Lease())
+	lease := int64(p.lease)
 	return s.dropProcs(ctx, s.mirror.procsOf(agent, func(p *Proc) bool {
 		_, stays := p.Stays()
 		return !stays && p.lease == lease
