@@ -22,9 +22,10 @@ const (
 	aliveTrips = 4                      // or so many times as long as it took before, if that is longer
 )
 
-// watch ends the stream if the server is not there any more.
-func (l *link) watch(ctx context.Context, end context.CancelCauseFunc, client wire.LinkClient) {
-	patience := welcomeTime // how long the way is is not known before the first answer
+// watch ends the stream if the server is not there any more. Before it has answered for the first time, how long the way is is
+// known by how long it took to connect.
+func (l *link) watch(ctx context.Context, end context.CancelCauseFunc, client wire.LinkClient, way time.Duration) {
+	patience := min(max(aliveTime, aliveTrips*way), welcomeTime)
 	for {
 		asked := time.Now()
 		if !there(ctx, client, patience) {

@@ -43,6 +43,9 @@ type link struct {
 	asking bool                 // for a certificate, on this stream
 }
 
+// greeting stands for the server's first word among claims that are asked for: their numbers begin with 1.
+const greeting = 0
+
 // sink takes in what the server says of reports. Its methods are called by one goroutine.
 type sink interface {
 	// begin says that a stream is open, over which reports can be sent until the context is done.
@@ -184,15 +187,21 @@ var (
 func (l *link) stream(
 	ctx context.Context, address string, conn *grpc.ClientConn, inbox chan<- *wire.FromServer, reports sink,
 ) error {
+	var work sync.WaitGroup
+	defer work.Wait()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	silent := time.AfterFunc(welcomeTime, func() { cancel(errSilent) })
 	defer silent.Stop()
 	client := wire.NewLinkClient(conn)
+	began := time.Now()
 	stream, err := client.Connect(ctx)
 	if err != nil {
 		return caused(ctx, err)
 	}
+	l.greet()
+	way := time.Since(began) // and back, several times, for each side to see who the other is
+	work.Go(func() { l.watch(ctx, cancel, client, way) })
 	hello := &wire.Hello{Agent: wire.Encode(l.self), Runs: l.runs()}
 	if err := stream.Send(&wire.FromAgent{Kind: &wire.FromAgent_Hello{Hello: hello}}); err != nil {
 		return caused(ctx, err)
@@ -213,16 +222,13 @@ func (l *link) stream(
 	if err := push(ctx, inbox, first); err != nil {
 		return err
 	}
-	var work sync.WaitGroup
 	work.Go(func() { l.sendAll(ctx, cancel, stream) })
-	work.Go(func() { l.watch(ctx, cancel, client) })
 	l.connected.Store(true)
 	defer l.connected.Store(false)
 	defer l.watched(false)
 	reports.begin(ctx)
 	err = caused(ctx, l.receiveAll(ctx, cancel, stream, inbox, reports))
 	cancel(err)
-	work.Wait()
 	return err
 }
 
@@ -232,6 +238,15 @@ func caused(ctx context.Context, err error) error {
 		return cause
 	}
 	return err
+}
+
+// greet forgets what the stream of before was asked, and notes that the server has not said a word yet.
+func (l *link) greet() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	clear(l.told)
+	clear(l.asked)
+	l.asked[greeting] = time.Now()
 }
 
 // begin forgets what belonged to the stream of before.

@@ -154,6 +154,41 @@ func frozenServer(t *testing.T, alive func(ctx context.Context) error, reason st
 	}
 }
 
+// TestFrozenFromTheFirst asks an agent to go to a server that takes the connection and then freezes: it is back before that one
+// would have had to say its first word.
+func TestFrozenFromTheFirst(t *testing.T) {
+	t.Parallel()
+	f := newFakeCluster(t)
+	frozen := f.hub(t, func(_ int, link wire.Link_ConnectServer) error {
+		<-link.Context().Done()
+		return nil
+	})
+	frozen.alive = func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
+	var good *fakeHub
+	back := make(chan struct{})
+	good = f.hub(t, func(n int, link wire.Link_ConnectServer) error {
+		if n == 2 {
+			close(back)
+		}
+		if n > 1 {
+			return keepOpen(link, serversAre(good, frozen))
+		}
+		return keepOpen(link, serversAre(good, frozen),
+			&wire.FromServer{Kind: &wire.FromServer_Move{Move: &wire.Move{Server: "b"}}})
+	})
+	var text logText
+	runAgentIn(t, Options{Dir: f.agent(t, good.address), Log: text.logger()})
+	began := time.Now()
+	select {
+	case <-back:
+	case <-time.After(30 * time.Second):
+		t.Fatalf("it stays away; the log: %s", text.String())
+	}
+	if took := time.Since(began); frozen.streams() != 1 || took >= welcomeTime || !strings.Contains(text.String(), "not even that it is there") {
+		t.Errorf("after %s and %d streams to it; the log: %s", took, frozen.streams(), text.String())
+	}
+}
+
 // TestOrderOfServers begins with the server that was asked for, and ends with the one that was just lost.
 func TestOrderOfServers(t *testing.T) {
 	id := &identity{servers: []knownServer{{ID: "a", Address: "a:1"}, {ID: "b", Address: "b:1"}, {ID: "c", Address: "c:1"}, {ID: "d", Address: "d:1"}}}
