@@ -152,7 +152,9 @@ func (s *Store) transact(ctx context.Context, conditions []clientv3.Cmp, ops []c
 }
 
 // transactOr is transact, and does something else if the conditions don't hold.
-func (s *Store) transactOr(ctx context.Context, conditions []clientv3.Cmp, ops, otherwise []clientv3.Op) (*clientv3.TxnResponse, error) {
+func (s *Store) transactOr(ctx context.Context, conditions []clientv3.Cmp, ops, otherwise []clientv3.Op) (
+	*clientv3.TxnResponse, error,
+) {
 	return insist(ctx, s, firstTry+time.Duration(len(ops))*tryPerOp, func(ctx context.Context) (*clientv3.TxnResponse, error) {
 		return s.client.Txn(ctx).If(conditions...).Then(ops...).Else(otherwise...).Commit()
 	})

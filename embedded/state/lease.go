@@ -32,7 +32,7 @@ type tenure struct {
 
 // stay gives signs of a lease until it may have ended, or is not to be kept any more. Each is asked for again and again: one
 // that was on its way to a leader that is gone would hold up all others.
-func (s *Store) stay(t *tenure, ends time.Time) {
+func (s *Store) stay(life context.Context, t *tenure, ends time.Time) {
 	defer close(t.over)
 	defer t.end()
 	wait := keepEvery
@@ -40,7 +40,7 @@ func (s *Store) stay(t *tenure, ends time.Time) {
 		timer := time.NewTimer(min(wait, time.Until(ends)))
 		select {
 		case <-timer.C:
-		case <-t.ctx.Done():
+		case <-life.Done():
 			timer.Stop()
 			return
 		}
@@ -48,7 +48,7 @@ func (s *Store) stay(t *tenure, ends time.Time) {
 			s.log.Debug("lease may have ended: it could not be kept in time")
 			return
 		}
-		ctx, cancel := context.WithDeadline(t.ctx, ends)
+		ctx, cancel := context.WithDeadline(life, ends)
 		var asked time.Time
 		resp, err := insist(ctx, s, firstTry, func(ctx context.Context) (*clientv3.LeaseKeepAliveResponse, error) {
 			asked = time.Now()
@@ -109,12 +109,12 @@ func (s *Store) lease(ctx context.Context) (*tenure, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &tenure{id: id, over: make(chan struct{})}
-	t.ctx, t.end = context.WithCancel(context.WithoutCancel(ctx)) // it outlasts ctx
+	life, end := context.WithCancel(context.WithoutCancel(ctx)) // it outlasts ctx
+	t := &tenure{id: id, ctx: life, end: end, over: make(chan struct{})}
 	s.tenancy.mu.Lock()
 	s.tenancy.now = t
 	s.tenancy.mu.Unlock()
-	go s.stay(t, asked.Add(leaseTTL*time.Second))
+	go s.stay(life, t, asked.Add(leaseTTL*time.Second))
 	return t, nil
 }
 
