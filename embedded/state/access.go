@@ -56,7 +56,13 @@ func hashOf(random string) string {
 func (s *Store) CreateToken(ctx context.Context, id, name string, role crony.Role) (string, error) {
 	secret, hash := newSecret(id)
 	c := credential{Kind: apiToken, Name: name, Role: role, Hash: hash, CreatedAt: s.now().UTC()}
-	if _, err := s.commit(ctx, nil, []clientv3.Op{clientv3.OpPut(tokens+id, encode(c))}); err != nil {
+	err := s.change(ctx, "make a token", func() (*txn, error) {
+		t := s.newTxn(ctx)
+		t.expect(tokens+id, s.mirror.credential(tokens+id).rev)
+		t.put(tokens+id, encode(c))
+		return t, nil
+	})
+	if err != nil {
 		return "", err
 	}
 	return secret, nil

@@ -51,6 +51,12 @@ func (s *Store) Recipients() []string {
 
 // SetRecipients sets to whom backups are sealed from now on.
 func (s *Store) SetRecipients(ctx context.Context, list []string) error {
-	_, err := s.commit(ctx, nil, []clientv3.Op{clientv3.OpPut(settings+backupSetting, encode(list))})
-	return err
+	return s.change(ctx, "set to whom backups are sealed", func() (*txn, error) {
+		t := s.newTxn(ctx)
+		s.mirror.mu.RLock()
+		defer s.mirror.mu.RUnlock()
+		t.expect(settings+backupSetting, s.mirror.cluster.sealedRev)
+		t.put(settings+backupSetting, encode(list))
+		return t, nil
+	})
 }

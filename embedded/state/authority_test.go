@@ -68,3 +68,45 @@ func TestRecipients(t *testing.T) {
 		}
 	}
 }
+
+// TestSetLate: what was asked for again, as there was no answer, comes to pass once more when somebody has set something else since.
+func TestSetLate(t *testing.T) {
+	r := newRig(t, emptied(t))
+	other := newRig(t, r.client)
+	late := r.strikeLate()
+	if err := r.SetRecipients(t.Context(), []string{"age1old"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := other.SetRecipients(t.Context(), []string{"age1new"}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := (<-late)(); err != nil {
+		t.Fatal(err)
+	}
+
+	late = r.strikeLate()
+	old, err := r.CreateToken(t.Context(), "x", "ann", crony.Admin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	secret, err := other.CreateToken(t.Context(), "x", "ann", crony.Admin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := (<-late)(); err != nil {
+		t.Fatal(err)
+	}
+
+	if err := r.sync(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := r.Recipients(); !cmp.Equal(got, []string{"age1new"}) {
+		t.Errorf("recipients: %v", got)
+	}
+	if _, _, err := r.SignIn(t.Context(), secret); err != nil {
+		t.Errorf("with the token that counts: %v", err)
+	}
+	if _, _, err := r.SignIn(t.Context(), old); crony.CodeOf(err) != crony.Unauthorized {
+		t.Errorf("with the token that was replaced: %v", err)
+	}
+}

@@ -21,6 +21,7 @@ type cluster struct {
 	authority  Authority
 	authRev    int64    // of the authority's key; 0: there is none
 	recipients []string // of backups
+	sealedRev  int64    // of their key; 0: it is not there
 	rebalance  Rebalance
 }
 
@@ -63,6 +64,7 @@ func (m *mirror) putCluster(kind, name string, kv *mvccpb.KeyValue) (err error) 
 	case settings:
 		if name == backupSetting {
 			c.recipients, err = decode[[]string](kv.Value)
+			c.sealedRev = kv.ModRevision
 		}
 	}
 	return err
@@ -116,7 +118,7 @@ func (m *mirror) removeCluster(kind, name string) {
 		delete(c.joined, name)
 	case settings:
 		if name == backupSetting {
-			c.recipients = nil
+			c.recipients, c.sealedRev = nil, 0
 		}
 	}
 }

@@ -120,6 +120,19 @@ func requestLost(context.Context, func() (*clientv3.TxnResponse, error)) (*clien
 	return nil, errLost
 }
 
+// strikeLate has the next transaction come to pass only when the test makes it, by what it finds in the channel: whoever asked for it
+// has given it up by then.
+func (r *rig) strikeLate() <-chan func() (*clientv3.TxnResponse, error) {
+	late := make(chan func() (*clientv3.TxnResponse, error), 1)
+	r.strike(func(ctx context.Context, commit func() (*clientv3.TxnResponse, error)) (*clientv3.TxnResponse, error) {
+		r.strike(nil)
+		late <- commit
+		<-ctx.Done()
+		return nil, ctx.Err()
+	})
+	return late
+}
+
 // tapped is a transaction in the making.
 type tapped struct {
 	clientv3.Txn

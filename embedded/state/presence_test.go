@@ -193,13 +193,7 @@ func TestRegisteredLate(t *testing.T) {
 			r, other := newRig(t, client), newRig(t, client)
 			keeper := r.register(crony.Agent{ID: "a0"})
 			agent := crony.Agent{ID: "a1", Server: "s1"}
-			late := make(chan func() (*clientv3.TxnResponse, error), 1)
-			r.strike(func(ctx context.Context, commit func() (*clientv3.TxnResponse, error)) (*clientv3.TxnResponse, error) {
-				r.strike(nil)
-				late <- commit
-				<-ctx.Done()
-				return nil, ctx.Err()
-			})
+			late := r.strikeLate()
 			ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 			if then == "asked again" { // by the store itself, which waits no longer
 				ctx, cancel = context.WithCancel(t.Context())

@@ -18,6 +18,7 @@ func TestFailover(t *testing.T) {
 	long(t)
 	const many = 1000
 	f := newObserved(t, 3, 4)
+	formed := time.Now()
 	o, dies, others := f.observer, f.agents[0], f.agents[1:]
 	for _, a := range others {
 		a.proc.Stop(20 * time.Second)
@@ -49,6 +50,8 @@ func TestFailover(t *testing.T) {
 		t.Errorf("%d jobs moved when nothing had happened", n)
 	}
 
+	// For ten seconds after its server has come, an agent that is gone is waited for longer: it may be on its way to another.
+	time.Sleep(time.Until(formed.Add(12 * time.Second)))
 	ticking := stalls(t)
 	h.From = time.Now()
 	dies.proc.Kill()
