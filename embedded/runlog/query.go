@@ -19,48 +19,50 @@ func (l *Log) Run(ctx context.Context, id crony.RunID) (crony.Run, error) {
 	if err != nil {
 		return crony.Run{}, err
 	}
-	run, found, err := l.load(k)
-	if err != nil {
-		return crony.Run{}, err
-	}
-	if !found {
+	var run crony.Run
+	found := false
+	err = l.days.view(k.day(), func(tx *bbolt.Tx) (err error) {
+		if run, found, err = runIn(tx, k); err == nil && found {
+			l.measureLogged(tx, k, &run)
+		}
+		return err
+	})
+	switch {
+	case err != nil:
+		return crony.Run{}, fmt.Errorf("read run %s: %w", id, err)
+	case !found:
 		return crony.Run{}, noRun(id)
 	}
-	return run, l.measureLogged(k, &run)
+	return run, nil
 }
 
-// measureLogged has the attempts of a run that calls a service tell how much that has logged: their agent did not see it.
-func (l *Log) measureLogged(k runKey, run *crony.Run) error {
+// measureLogged has the attempts of a run that calls a service tell how much that has logged: their agent did not see it. Of an
+// attempt whose last chunk can't be read, that is not told.
+func (l *Log) measureLogged(tx *bbolt.Tx, k runKey, run *crony.Run) {
 	if run.Callback == "" {
-		return nil
+		return
 	}
-	err := l.days.view(k.day(), func(tx *bbolt.Tx) error {
-		c := tx.Bucket([]byte(bucketChunks)).Cursor()
-		for i := range run.Attempts {
-			a := &run.Attempts[i]
-			of := chunkRef{attempt: uint32(a.Number), stream: 1, offset: math.MaxInt64}
-			var key, value []byte
-			if after, _ := c.Seek(chunkKey(k, of)); after == nil {
-				key, value = c.Last()
-			} else {
-				key, value = c.Prev()
-			}
-			whose, last, ok := refOf(key)
-			if !ok || whose != k || last.attempt != of.attempt || last.stream != of.stream {
-				continue
-			}
-			h, err := chunkHeaderOf(key, value)
-			if err != nil {
-				return unreadableChunk(k.id(), err)
-			}
-			a.StdoutBytes = max(a.StdoutBytes, int64(last.offset)+int64(h.size))
+	c := tx.Bucket([]byte(bucketChunks)).Cursor()
+	for i := range run.Attempts {
+		a := &run.Attempts[i]
+		of := chunkRef{attempt: uint32(a.Number), stream: 1, offset: math.MaxInt64}
+		var key, value []byte
+		if after, _ := c.Seek(chunkKey(k, of)); after == nil {
+			key, value = c.Last()
+		} else {
+			key, value = c.Prev()
 		}
-		return nil
-	})
-	if err != nil {
-		return fmt.Errorf("read output of run %s: %w", k.id(), err)
+		whose, last, ok := refOf(key)
+		if !ok || whose != k || last.attempt != of.attempt || last.stream != of.stream {
+			continue
+		}
+		h, err := chunkHeaderOf(key, value)
+		if err != nil {
+			l.log.Warn("a chunk of output can't be read", "run", k.id(), "offset", last.offset, "err", err)
+			continue
+		}
+		a.StdoutBytes = max(a.StdoutBytes, int64(last.offset)+int64(h.size))
 	}
-	return nil
 }
 
 // Facts returns what is known of a run, in the order of the facts' numbers; NotFound if its first fact is not.
@@ -95,15 +97,21 @@ func noRun(id crony.RunID) error {
 
 func (l *Log) load(k runKey) (run crony.Run, found bool, err error) {
 	err = l.days.view(k.day(), func(tx *bbolt.Tx) (err error) {
-		if value := tx.Bucket([]byte(bucketRuns)).Get(k[:]); value != nil {
-			run, found, err = foldOf(k, value, namesOf(tx))
-		}
+		run, found, err = runIn(tx, k)
 		return err
 	})
 	if err != nil {
 		return run, false, fmt.Errorf("read run %s: %w", k.id(), err)
 	}
 	return run, found, nil
+}
+
+func runIn(tx *bbolt.Tx, k runKey) (crony.Run, bool, error) {
+	value := tx.Bucket([]byte(bucketRuns)).Get(k[:])
+	if value == nil {
+		return crony.Run{}, false, nil
+	}
+	return foldOf(k, value, namesOf(tx))
 }
 
 // foldOf makes a run of its value; false if its first fact is missing.

@@ -236,6 +236,15 @@ func TestLogged(t *testing.T) {
 			t.Errorf("run %d: %v, want %v", i, got, want)
 		}
 	}
+
+	k, err := parseID(ids[2])
+	if err != nil {
+		t.Fatal(err)
+	}
+	damageChunk(t, l, k, chunkRef{attempt: 2, stream: 1, offset: 100}, func(value []byte) { value[0]++ })
+	if run, err := l.Run(t.Context(), ids[2]); err != nil || run.Attempts[1].StdoutBytes != 0 {
+		t.Errorf("with a chunk that can't be read: %+v, %v", run, err)
+	}
 }
 
 func TestSubscribe(t *testing.T) {
