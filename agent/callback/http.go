@@ -172,6 +172,8 @@ func why(err error) string {
 		return "there is no host " + e.Name
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return "the connection was closed before the answer was whole"
+	case errors.Is(err, net.ErrClosed), strings.HasPrefix(err.Error(), "readLoopPeekFail"): // the transport has no better words
+		return "the other side spoke before it was asked: is it HTTP?"
 	case errors.As(err, &record):
 		return "it does not speak TLS"
 	}
