@@ -55,9 +55,9 @@ func (h *Hub) watch(ctx context.Context) {
 
 var errUnrecorded = status.Error(codes.Unavailable, "it is not on record any more that the agent is connected here")
 
-// endUnrecorded ends the streams of agents of which the store says that they are connected elsewhere, or nowhere. What a server
-// wrote of an agent that it has given up since may come late, after what this one wrote, and be removed then: to all others the
-// agent would be gone, while it works on here. When it connects again that is put right.
+// endUnrecorded ends the streams of agents of which the store says that they are connected elsewhere, or nowhere. The server that
+// an agent has just left, and that has not noticed, may be the one that writes last; when it notices, its record goes, and to all
+// others the agent would be gone, while it works on here. When it connects again that is put right.
 func (h *Hub) endUnrecorded() {
 	for _, s := range h.all() {
 		if s.onRecord.Load() && !h.opts.State.ConnectedTo(s.agent.ID, h.opts.Server) {

@@ -215,8 +215,8 @@ func TestMove(t *testing.T) {
 	agents.Wait()
 }
 
-// TestUnrecorded has the record of an agent's connection be removed by what another server wrote late: the stream ends, so that the
-// agent connects again.
+// TestUnrecorded has the record of an agent's connection be replaced, and removed, by a server that it has left: the stream ends, so
+// that the agent connects again.
 func TestUnrecorded(t *testing.T) {
 	s := newServer(t)
 	p, other := s.connect("a1"), s.connect("a2")
