@@ -84,7 +84,7 @@ func (f *fleet) form(servers, agents int) {
 		if i < servers {
 			dir := filepath.Join(h.Dir, "server")
 			if i == 2 {
-				dir = h.Disk("server", "400m") // one that can be filled
+				dir = h.Disk("server", "1g") // one that can be filled
 			}
 			f.servers = append(f.servers, f.server(h, dir))
 		} else {
