@@ -32,10 +32,10 @@ type Peer struct {
 
 // The settings that are the same for every member.
 const (
-	// How long nothing can be decided when the leader dies is up to these. Claims are made more than two seconds ahead of their time,
-	// so that one election costs no start its time, nor do two; what is decided when it is due, because a run may be in its way,
-	// waits for each. Measured on one machine an election takes about 0.6 s. A heartbeat of 20 ms would be quicker still, but a
-	// disk that stalls for 200 ms, as many do, would then cost a leader.
+	// How long nothing can be decided when the leader dies is up to these. Claims are made more than two seconds ahead of their
+	// time, so that an election costs no start its time; what is decided when it is due, because a run may be in its way, waits
+	// for each. Measured on one machine an election takes about 0.6 s. A heartbeat of 20 ms would be quicker still, but a disk
+	// that stalls for 200 ms, as many do, would then cost a leader.
 	heartbeatMillis = 50
 	electionMillis  = 500
 
