@@ -286,7 +286,7 @@ func (c *cli) runSheet(r *crony.Run, agents agentNames) error {
 		{"TOOK", func(a crony.Attempt) string { return took(now, a.StartedAt, a.EndedAt) }},
 		{"PID", func(a crony.Attempt) string { return nonzero(int64(a.PID)) }},
 		{"CPU", func(a crony.Attempt) string { return fmt.Sprintf("%.2fs", a.CPUSeconds) }},
-		{"MAX RSS", func(a crony.Attempt) string { return bytesText(a.MaxRSS) }},
+		{"MAX RSS", func(a crony.Attempt) string { return memory(a.MaxRSS) }},
 		{"STDOUT", func(a crony.Attempt) string { return bytesText(a.StdoutBytes) }},
 		{"STDERR", func(a crony.Attempt) string { return bytesText(a.StderrBytes) }},
 	}...), each(r.Attempts))
@@ -339,6 +339,14 @@ func nonzero(n int64) string {
 		return ""
 	}
 	return strconv.FormatInt(n, 10)
+}
+
+// memory is how much a run had at the most; "" if that is not known.
+func memory(bytes int64) string {
+	if bytes == 0 {
+		return ""
+	}
+	return bytesText(bytes)
 }
 
 // bytesText writes a number of bytes in the unit that leaves it between 1 and 1024.

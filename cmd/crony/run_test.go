@@ -161,9 +161,10 @@ ATTEMPT  EXIT  STARTED       TOOK  PID  CPU    MAX RSS  STDOUT  STDERR
 	}
 	run.State, run.Reason, run.EndedAt = crony.Waiting, "attempt 1 of 3 failed: exit code 7", time.Time{}
 	run.Until = noon.Add(8 * time.Second)
+	run.Attempts[0].MaxRSS = 0 // not known
 	s = start(t, &fake{runs: []crony.Run{run}})
 	if got := s.want("run", "show", string(id)); !strings.Contains(got, "attempt 1 of 3 failed: exit code 7\n") ||
-		!strings.Contains(got, "Waits until:  2027-03-01 12:00:08 UTC (in 8s)\n") {
+		!strings.Contains(got, "0.25s  -        1.5KiB") || !strings.Contains(got, "Waits until:  2027-03-01 12:00:08 UTC (in 8s)\n") {
 		t.Errorf("of a run that waits:\n%s", got)
 	}
 	if r := s.run("run", "show", strings.Replace(string(id), "0", "1", 1)); r.code != 2 && r.code != 3 {
