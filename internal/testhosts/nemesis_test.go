@@ -132,10 +132,10 @@ func (n *nemesis) hurtServer(s *server, k stroke) (undo func()) {
 	case "stop":
 		s.proc.Stop(30 * time.Second) // it may have ended by itself before
 	case "kill all":
+		undo = n.cutOff(f.agents, "no server is there") // they are from the first on, and a process that waits for its disk dies late
 		for _, x := range f.servers {
 			x.proc.Kill()
 		}
-		undo = n.cutOff(f.agents, "no server is there")
 	case "freeze":
 		s.proc.Freeze()
 		undo = s.proc.Thaw
