@@ -14,7 +14,6 @@ import (
 type cluster struct {
 	lead       leadership
 	servers    map[string]Server
-	up         map[string]bool
 	tombstones map[string]crony.Tombstone
 	joins      map[string]joinToken // by id
 	joined     map[string]string    // the id that a key joined as, by what follows the prefix of joins
@@ -26,7 +25,7 @@ type cluster struct {
 }
 
 func newCluster() cluster {
-	return cluster{servers: map[string]Server{}, up: map[string]bool{}, tombstones: map[string]crony.Tombstone{},
+	return cluster{servers: map[string]Server{}, tombstones: map[string]crony.Tombstone{},
 		joins: map[string]joinToken{}, joined: map[string]string{}}
 }
 
@@ -45,7 +44,7 @@ func (m *mirror) putCluster(kind, name string, kv *mvccpb.KeyValue) (err error) 
 		err = set(c.servers, name, kv)
 		m.touchCluster()
 	case ups:
-		c.up[name] = true
+		m.here[ups+name] = hereOf(kv)
 		m.touchCluster()
 	case tombstones:
 		var stone crony.Tombstone
@@ -105,7 +104,7 @@ func (m *mirror) removeCluster(kind, name string) {
 		delete(c.servers, name)
 		m.touchCluster()
 	case ups:
-		delete(c.up, name)
+		delete(m.here, ups+name)
 		m.touchCluster()
 	case tombstones:
 		delete(c.tombstones, name)
@@ -130,7 +129,8 @@ func (s *Store) Servers() []Server {
 	defer m.mu.RUnlock()
 	list := make([]Server, 0, len(m.cluster.servers))
 	for id, server := range m.cluster.servers {
-		server.ID, server.Up = id, m.cluster.up[id]
+		_, up := m.here[ups+id]
+		server.ID, server.Up = id, up
 		list = append(list, server)
 	}
 	slices.SortFunc(list, func(a, b Server) int { return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(a.ID, b.ID)) })

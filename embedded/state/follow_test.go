@@ -187,7 +187,7 @@ func sameView(t *testing.T, want, got *rig) {
 		r.mirror.mu.RLock()
 		defer r.mirror.mu.RUnlock()
 		x := map[string]any{"agents": r.mirror.agents, "orders": text(r.mirror.orders), "procs": text(r.mirror.procs), "creds": fmt.Sprint(r.mirror.creds),
-			"cluster": fmt.Sprint(r.mirror.cluster), "byAgent": r.mirror.jobs.byAgent, "open": r.mirror.jobs.open,
+			"cluster": fmt.Sprint(r.mirror.cluster), "here": fmt.Sprint(r.mirror.here), "byAgent": r.mirror.jobs.byAgent, "open": r.mirror.jobs.open,
 			"orphans": r.mirror.jobs.orphans, "wide": r.mirror.jobs.wide, "own": fmt.Sprint(r.mirror.jobs.own), "figures": [2]int{r.mirror.jobs.paused, r.mirror.jobs.homeless}}
 		for name, j := range r.mirror.jobs.byName {
 			x["job "+name] = []any{j.def, j.rev, j.assignments, j.stale, j.claim, j.claimRev}

@@ -144,16 +144,11 @@ func (s *Store) revoke(ctx context.Context, lease int64) {
 	}
 }
 
-// hold notes that somebody is about to hold a key. What it returns ends that if it came to nothing.
-func (t *tenancy) hold(key string) (settled func(held bool)) {
+// hold notes that somebody holds a key, or is about to; release, that it came to nothing, or is over.
+func (t *tenancy) hold(key string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.held[key]++
-	return func(held bool) {
-		if !held {
-			t.release(key)
-		}
-	}
 }
 
 func (t *tenancy) release(key string) {

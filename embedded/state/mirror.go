@@ -48,6 +48,8 @@ type here struct {
 	lease clientv3.LeaseID
 }
 
+func hereOf(kv *mvccpb.KeyValue) here { return here{kv.ModRevision, clientv3.LeaseID(kv.Lease)} }
+
 // hereAt returns at which revision the record of who is present was written; 0: there is none.
 func (m *mirror) hereAt(key string) int64 {
 	m.mu.RLock()
@@ -202,7 +204,7 @@ func (m *mirror) put(kv *mvccpb.KeyValue) (err error) {
 	case calendars, scripts:
 		return m.putPreset(key, kv.Value, kv.ModRevision)
 	case nodes:
-		m.here[key] = here{kv.ModRevision, clientv3.LeaseID(kv.Lease)}
+		m.here[key] = hereOf(kv)
 		a, err := decode[crony.Agent](kv.Value)
 		if err != nil {
 			return err
@@ -236,9 +238,6 @@ func (m *mirror) put(kv *mvccpb.KeyValue) (err error) {
 		p.key, p.rev = key, kv.ModRevision
 		m.passes[key] = p
 		m.touchLedger()
-	case ups:
-		m.here[key] = here{kv.ModRevision, clientv3.LeaseID(kv.Lease)}
-		return m.putCluster(kind, name, kv)
 	default:
 		return m.putCluster(kind, name, kv)
 	}
@@ -322,9 +321,6 @@ func (m *mirror) remove(key string) {
 		delete(m.creds, key)
 	case passes:
 		delete(m.passes, key)
-	case ups:
-		delete(m.here, key)
-		m.removeCluster(kind, name)
 	default:
 		m.removeCluster(kind, name)
 	}

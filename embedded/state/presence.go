@@ -90,8 +90,12 @@ func (s *Store) present(ctx context.Context, e entry) (*Presence, error) {
 // enter puts an entry in the place of what was there before. That it is still there is a condition: an entry that its server has
 // given up can be on its way for long, and must not come after what others have written since.
 func (s *Store) enter(ctx context.Context, lease *tenure, e *entry) (p *Presence, err error) {
-	settled := s.tenancy.hold(e.key)
-	defer func() { settled(err == nil) }()
+	s.tenancy.hold(e.key)
+	defer func() {
+		if err != nil {
+			s.tenancy.release(e.key)
+		}
+	}()
 	value := e.value(rand.Text())
 	ops := append(slices.Clone(e.lasts), clientv3.OpPut(e.key, value, clientv3.WithLease(lease.id)))
 	alive := clientv3.Compare(clientv3.ModRevision(tombstones+e.id), "=", 0)
